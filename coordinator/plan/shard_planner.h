@@ -1,0 +1,51 @@
+// Who owns what: a ModelDescription and a layout → a ShardPlan. Pure.
+//
+//   Layout layout{.tensor_parallel = 2, .pipeline_parallel = 2};
+//   TESSERA_ASSIGN_OR_RETURN(v1::ShardPlan plan, PlanShards(model, layout));
+#ifndef TESSERA_COORDINATOR_PLAN_SHARD_PLANNER_H_
+#define TESSERA_COORDINATOR_PLAN_SHARD_PLANNER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "tessera/v1/model.pb.h"
+
+namespace tessera::coordinator {
+
+struct Layout {
+  int tensor_parallel = 1;
+  int pipeline_parallel = 1;
+  std::vector<double> tensor_split;  // weights per tp_rank; empty = even
+  std::vector<int> layer_split;      // layers per stage, must sum to num_layers; empty = by cost
+  int max_model_len = 0;             // 0 = the model's own
+  int kv_block_tokens = 16;
+  // Bytes for KV on each rank; the smallest number of blocks over the ranks serves all.
+  // 0 = as many blocks as `default_sequences` sequences of max_model_len need.
+  int64_t kv_bytes_per_rank = 0;
+  int max_tokens_per_step = 512;
+  int max_sequences_per_step = 64;
+};
+
+// INVALID_ARGUMENT naming the flag and the allowed range: -tp above the number of heads (or below
+// 1), -pp above the number of layers, a tensor split of the wrong length or with a weight that is
+// not positive and finite, a layer split that does not sum or has an empty stage, an FFN with fewer
+// granules than ranks, a KV budget below one block per rank. Every rank gets at least one query
+// head, one FFN granule and one vocabulary row.
+absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, const Layout& layout);
+
+// Checks a description that came over the wire before anything is computed from it: positive,
+// bounded numbers, every tensor the architecture needs exactly once with its shape and axis, no
+// others. INVALID_ARGUMENT naming the field or tensor.
+absl::Status ValidateDescription(const v1::ModelDescription& model);
+
+// The cluster map for people: one line per rank with stage, layers, query heads, KV heads, FFN
+// columns, vocabulary rows, MB of weights and MB of KV per 1,000 tokens. Plain ASCII table.
+std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& plan);
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_PLAN_SHARD_PLANNER_H_

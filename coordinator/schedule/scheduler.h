@@ -1,0 +1,106 @@
+// Which tokens the group computes next. The scheduler decides and never executes: no clock, no I/O,
+// no threads. It owns every request's truth (prompt ids, emitted ids, KV block table); workers hold
+// nothing that cannot be rebuilt by replaying prompt plus emitted tokens.
+//
+//   scheduler.Add(request, now);
+//   std::optional<v1::StepPlan> plan = scheduler.Schedule(now);   // nullopt: nothing to do now
+//   ... the group executes it ...
+//   std::vector<Emission> out = scheduler.Commit(result);
+//
+// One step mixes decodes (first) and prompt chunks (what the token budget leaves), in admission
+// order. When KV blocks run out the youngest running request is preempted: its blocks are freed and
+// it is recomputed later; nothing already emitted is lost.
+#ifndef TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
+#define TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "coordinator/schedule/block_pool.h"
+#include "tessera/v1/cluster.pb.h"
+
+namespace tessera::coordinator {
+
+struct SchedulerLimits {
+  int block_tokens = 16;
+  int num_blocks = 0;
+  int max_tokens_per_step = 512;
+  int max_sequences_per_step = 64;   // running at once
+  int max_model_len = 0;             // prompt + generated
+  int max_prefill_chunk = 512;       // tokens of one prompt per step
+  int max_queue = 1024;              // waiting requests; one more is refused
+  int max_steps_in_flight = 1;       // over disjoint sequences
+};
+
+// What the scheduler needs of a request. Checked by the caller (api) except where Add says so.
+struct ScheduledRequest {
+  int64_t id = 0;                        // unique among the live ones
+  std::vector<int32_t> prompt_ids;       // at least one
+  int max_tokens = 1;                    // at least 1
+  v1::SamplingParams sampling;
+  std::vector<int32_t> stop_ids;         // sampling one of these finishes the request
+  absl::Time deadline = absl::InfiniteFuture();
+  bool return_logits = false;
+};
+
+enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline, kAborted };
+
+// What Commit, Schedule or Cancel tell of a request. A request that finished is forgotten.
+struct Emission {
+  int64_t request_id = 0;
+  // One token, or none (deadline, abort). The stop token itself is emitted, with kStopToken.
+  std::optional<v1::SampledToken> token;
+  FinishCause finished = FinishCause::kNone;
+};
+
+struct SchedulerStats {
+  int running = 0;
+  int waiting = 0;
+  int blocks_total = 0;
+  int blocks_free = 0;
+  int64_t preemptions = 0;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerLimits& limits);
+
+  // RESOURCE_EXHAUSTED when the queue is full; INVALID_ARGUMENT when the prompt plus one token does
+  // not fit max_model_len or can never fit the KV blocks (names prompt and the limit).
+  absl::Status Add(ScheduledRequest request, absl::Time now);
+
+  // The next step, or nullopt when there is nothing to do or the steps in flight are the most
+  // allowed. Requests past their deadline are finished first; see TakeExpired.
+  std::optional<v1::StepPlan> Schedule(absl::Time now);
+
+  // Requests that a Schedule call dropped because of their deadline (kDeadline). Clears the list.
+  std::vector<Emission> TakeExpired();
+
+  // The result of the oldest or any other step in flight. Tokens of requests cancelled meanwhile
+  // are dropped. INTERNAL when the result does not match its plan (a lying group).
+  absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
+
+  // Forgets the request; its blocks are free at once, or, when a step in flight still writes them,
+  // with that step's Commit. False when it is not live.
+  bool Finish(int64_t request_id);
+
+  // The group is gone: every live request, as kAborted; all steps in flight are forgotten.
+  std::vector<Emission> AbortAll();
+
+  bool idle() const;  // no live request
+  SchedulerStats stats() const;
+
+ private:
+  struct Sequence;
+  // (the implementation chooses its members)
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_

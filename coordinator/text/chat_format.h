@@ -1,0 +1,44 @@
+// Chat messages → prompt text, for the families recognized from a model's template.
+//
+//   TESSERA_ASSIGN_OR_RETURN(ChatFormat format, RecognizeChatFormat(model.chat_template()));
+//   TESSERA_ASSIGN_OR_RETURN(std::string prompt, RenderChat(format, messages));
+//   ids = tokenizer->Encode(prompt, {.add_special = !prompt.starts_with(bos), .parse_special = true});
+#ifndef TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
+#define TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace tessera::coordinator {
+
+enum class ChatFamily { kChatMl, kLlama2, kLlama3, kMistral, kZephyr, kGemma };
+
+struct ChatFormat {
+  ChatFamily family = ChatFamily::kChatMl;
+  // The system message the template puts in front when the conversation has none (SmolLM2, Qwen2.5
+  // do); empty: none.
+  std::string default_system;
+};
+
+struct ChatTurn {
+  std::string role;  // "system", "user", "assistant"
+  std::string content;
+};
+
+absl::string_view ChatFamilyName(ChatFamily family);  // "chatml", ...
+
+// UNIMPLEMENTED for a template of no known family; NOT_FOUND for an empty one.
+absl::StatusOr<ChatFormat> RecognizeChatFormat(absl::string_view jinja_template);
+
+// The prompt that makes the model answer as the assistant, exactly as the family's template with
+// add_generation_prompt = true renders it (without BOS: the tokenizer adds it).
+// INVALID_ARGUMENT naming messages[i].role for a role the family does not know or an order it
+// forbids; messages must not be empty.
+absl::StatusOr<std::string> RenderChat(const ChatFormat& format, const std::vector<ChatTurn>& turns);
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
