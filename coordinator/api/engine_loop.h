@@ -1,0 +1,84 @@
+// The serving core of one group: one thread that owns the Scheduler and turns requests into streams
+// of tokens. API threads only queue work; the transport only queues results.
+//
+//   EngineLoop loop(options);          // an observer of its group; starts its thread
+//   auto id = loop.Submit(request, sink);
+//   loop.Cancel(id);                   // blocks are free within one step
+#ifndef TESSERA_COORDINATOR_API_ENGINE_LOOP_H_
+#define TESSERA_COORDINATOR_API_ENGINE_LOOP_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "coordinator/group/group.h"
+#include "coordinator/plan/shard_planner.h"
+#include "coordinator/schedule/scheduler.h"
+#include "coordinator/text/chat_format.h"
+#include "coordinator/text/tokenizer.h"
+#include "tessera/v1/inference.pb.h"
+
+namespace tessera::coordinator {
+
+// Receives one request's output. Called on the loop's thread; must not block. After Finish or Fail
+// nothing more is called.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  virtual void Push(v1::GenerateResponse chunk) = 0;     // no finish_reason set
+  virtual void Finish(v1::GenerateResponse last) = 0;    // finish_reason and usage set
+  virtual void Fail(absl::Status why) = 0;
+};
+
+struct GenerationRequest {
+  std::vector<int32_t> prompt_ids;
+  v1::SamplingOptions sampling;            // validated: see coordinator/api/validate.h
+  std::string request_id;
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// What the loop knows of the model once a group has joined. Immutable.
+struct ServedModel {
+  std::string name;
+  v1::ModelDescription description;
+  v1::ShardPlan plan;
+  std::unique_ptr<Tokenizer> tokenizer;         // null when the model has none
+  absl::StatusOr<ChatFormat> chat_format = absl::NotFoundError("no chat template");
+};
+
+struct EngineLoopOptions {
+  Layout layout;
+  std::string served_model_name;   // empty: the model's own
+  int max_queue = 1024;
+  int max_steps_in_flight = 1;
+};
+
+class EngineLoop : public GroupObserver {
+ public:
+  static std::unique_ptr<EngineLoop> Create(const EngineLoopOptions& options);
+
+  // The id for Cancel. RESOURCE_EXHAUSTED (queue), INVALID_ARGUMENT (does not fit), UNAVAILABLE (no
+  // serving group or draining).
+  virtual absl::StatusOr<int64_t> Submit(GenerationRequest request,
+                                         std::shared_ptr<TokenSink> sink) = 0;
+  virtual void Cancel(int64_t id) = 0;
+
+  // The model of the group that serves now, or null.
+  virtual std::shared_ptr<const ServedModel> model() const = 0;
+  virtual v1::GetClusterStatusResponse Status() const = 0;
+
+  // Refuses new requests, lets the running ones end within `grace`, aborts the rest with
+  // UNAVAILABLE, and shuts the group down.
+  virtual void Drain(absl::Duration grace) = 0;
+
+  // Blocks until the group serves, has failed, or `timeout` passed.
+  virtual absl::Status WaitServing(absl::Duration timeout) = 0;
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_API_ENGINE_LOOP_H_
