@@ -1,0 +1,166 @@
+"""Starts the real programs and talks to them as strangers do.
+
+A Cluster is one `tessera serve` with its mpirun job. Ports are chosen by the system, and every test
+ends by proving that no process and no shared-memory segment is left.
+"""
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool, message_factory
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("TESSERA_BIN_DIR", ROOT / "build" / "release" / "bin"))
+TINY = ROOT / "tests" / "golden" / "tiny_models" / "llama"
+START_TIMEOUT = 120
+
+
+def default_model():
+    path = os.environ.get("TESSERA_TEST_MODEL", "")
+    if not path or not os.path.exists(path):
+        pytest.skip("SKIPPED LOUDLY: the default model is not in the cache (deploy/fetch-model.sh)")
+    return path
+
+
+class InferenceByReflection:
+    """tessera.v1.Inference, knowing only what server reflection tells."""
+
+    def __init__(self, address):
+        self.channel = grpc.insecure_channel(address)
+        database = ProtoReflectionDescriptorDatabase(self.channel)
+        self.pool = descriptor_pool.DescriptorPool(database)
+        self.service = self.pool.FindServiceByName("tessera.v1.Inference")
+
+    def type(self, name):
+        return message_factory.GetMessageClass(self.pool.FindMessageTypeByName("tessera.v1." + name))
+
+    def call(self, method, timeout=60, **fields):
+        descriptor = self.service.FindMethodByName(method)
+        request = message_factory.GetMessageClass(descriptor.input_type)(**fields)
+        response = message_factory.GetMessageClass(descriptor.output_type)
+        path = f"/tessera.v1.Inference/{method}"
+        make = self.channel.unary_stream if descriptor.server_streaming else self.channel.unary_unary
+        stub = make(path, request_serializer=type(request).SerializeToString,
+                    response_deserializer=response.FromString)
+        return stub(request, timeout=timeout)
+
+    def generate(self, timeout=60, **fields):
+        """All of a Generate call: (ids, text, last message)."""
+        ids, text, last = [], "", None
+        for last in self.call("Generate", timeout=timeout, **fields):
+            ids += last.token_ids
+            text += last.text
+        return ids, text, last
+
+
+class Cluster:
+    def __init__(self, directory, model, tp=1, pp=1, *flags):
+        self.ready_file = directory / "ready"
+        self.log_path = directory / "serve.log"
+        command = [BIN / "tessera", "serve", "--model", model, "--tensor-parallel-size", tp,
+                   "--pipeline-parallel-size", pp, "--grpc-port", 0, "--cluster-port", 0,
+                   "--ready-file", self.ready_file, *flags]
+        with open(self.log_path, "w") as log:
+            self.process = subprocess.Popen([str(part) for part in command], stdout=log,
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.address = None
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def wait_ready(self):
+        wait_for(lambda: self.ready_file.exists() and self.ready_file.read_text().strip()
+                 or self.process.poll() is not None, START_TIMEOUT, self.log)
+        assert self.process.poll() is None, self.log()
+        self.address = self.ready_file.read_text().strip()
+        self.client = InferenceByReflection(self.address)
+        return self
+
+    def group(self):
+        return self.client.call("GetClusterStatus").groups[0]
+
+    def pids(self):
+        """The coordinator's whole family, children of children included."""
+        return family(self.process.pid)
+
+    def stop(self, how=signal.SIGTERM, timeout=20):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(timeout)
+
+
+def family(root_pid):
+    children = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError):
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, frontier = [], [root_pid]
+    while frontier:
+        pid = frontier.pop()
+        found.append(pid)
+        frontier += children.get(pid, [])
+    return found
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def segments():
+    return {entry.name for entry in pathlib.Path("/dev/shm").iterdir()
+            if entry.name.startswith(("vader_segment", "tessera", "pmix", "psm", "ompi"))}
+
+
+def wait_for(condition, timeout, explain=lambda: ""):
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout} s\n{explain()}"
+        time.sleep(0.02)
+
+
+def run(*command, timeout=120, **options):
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True,
+                          timeout=timeout, stdin=subprocess.DEVNULL, **options)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(model, tp, pp, *flags) → a serving Cluster; all of them are stopped afterwards."""
+    before = segments()
+    clusters = []
+
+    def make(*arguments, ready=True):
+        directory = tmp_path / f"cluster{len(clusters)}"
+        directory.mkdir()
+        clusters.append(Cluster(directory, *arguments))
+        return clusters[-1].wait_ready() if ready else clusters[-1]
+
+    yield make
+    pids = [pid for cluster in clusters for pid in cluster.pids()]
+    for cluster in clusters:
+        cluster.stop()
+    wait_for(lambda: not any(map(alive, pids)), 10, lambda: f"left: {[p for p in pids if alive(p)]}")
+    assert segments() <= before, segments() - before
+
+
+@pytest.fixture(scope="module")
+def tiny_cluster(tmp_path_factory):
+    """One 2x2 group of the tiny Llama for the tests that do no harm."""
+    cluster = Cluster(tmp_path_factory.mktemp("tiny"), TINY, 2, 2).wait_ready()
+    yield cluster
+    cluster.stop()
