@@ -9,18 +9,19 @@
 //
 // One step mixes decodes (first) and prompt chunks (what the token budget leaves), in admission
 // order. When KV blocks run out the youngest running request is preempted: its blocks are freed and
-// it is recomputed later; nothing already emitted is lost.
+// it is recomputed later; nothing already emitted is lost. With several steps in flight the decodes
+// are dealt out evenly over them, since a sequence is in one step at a time.
 #ifndef TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
 #define TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
 
 #include <cstdint>
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/schedule/block_pool.h"
 #include "tessera/v1/cluster.pb.h"
@@ -32,10 +33,11 @@ struct SchedulerLimits {
   int num_blocks = 0;
   int max_tokens_per_step = 512;
   int max_sequences_per_step = 64;   // running at once
-  int max_model_len = 0;             // prompt + generated
+  int max_model_len = 0;             // prompt + generated; 0 = what the KV blocks hold
   int max_prefill_chunk = 512;       // tokens of one prompt per step
   int max_queue = 1024;              // waiting requests; one more is refused
   int max_steps_in_flight = 1;       // over disjoint sequences
+  int vocab_size = 0;                // Commit refuses token ids from here on; 0 = unchecked
 };
 
 // What the scheduler needs of a request. Checked by the caller (api) except where Add says so.
@@ -69,10 +71,16 @@ struct SchedulerStats {
 
 class Scheduler {
  public:
+  // Limits below their minimum are the caller's bug and abort.
   explicit Scheduler(const SchedulerLimits& limits);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
 
   // RESOURCE_EXHAUSTED when the queue is full; INVALID_ARGUMENT when the prompt plus one token does
-  // not fit max_model_len or can never fit the KV blocks (names prompt and the limit).
+  // not fit max_model_len or can never fit the KV blocks (names prompt and the limit), for an empty
+  // prompt and for max_tokens below 1; ALREADY_EXISTS for an id that is live. A request that would
+  // outgrow max_model_len or all KV blocks together is accepted and ends there with kLength.
   absl::Status Add(ScheduledRequest request, absl::Time now);
 
   // The next step, or nullopt when there is nothing to do or the steps in flight are the most
@@ -83,7 +91,8 @@ class Scheduler {
   std::vector<Emission> TakeExpired();
 
   // The result of the oldest or any other step in flight. Tokens of requests cancelled meanwhile
-  // are dropped. INTERNAL when the result does not match its plan (a lying group).
+  // are dropped. INTERNAL when the result does not match its plan (a lying group): then nothing has
+  // changed, and the caller ends the group and calls AbortAll.
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
 
   // Forgets the request; its blocks are free at once, or, when a step in flight still writes them,
@@ -98,7 +107,36 @@ class Scheduler {
 
  private:
   struct Sequence;
-  // (the implementation chooses its members)
+  struct Step;
+  using SequencePtr = std::shared_ptr<Sequence>;
+  // By arrival: preempted requests fall back into their old place, which is before every request
+  // that has not run yet.
+  using ByArrival = std::map<int64_t, SequencePtr>;
+
+  int BlocksFor(int tokens) const;
+  bool Reserve(const Sequence& wanting, int tokens, std::vector<int32_t>* table);
+  Sequence* Victim(const Sequence& wanting) const;
+  void Preempt(Sequence* sequence);
+  void Retire(const SequencePtr& sequence);
+  void DropExpired(absl::Time now);
+  void PlanDecodes(Step* step);
+  void PlanPrefills(Step* step);
+  void AdmitAndPlan(Step* step);
+  bool PlanChunk(const SequencePtr& sequence, Step* step);
+  int UnallocatedPromise() const;
+  Emission Append(const SequencePtr& sequence, const v1::SampledToken& token);
+
+  const SchedulerLimits limits_;
+  const int max_len_;  // tokens of one sequence: max_model_len, or what all KV blocks hold
+  BlockPool pool_;
+  std::map<int64_t, SequencePtr> live_;  // by request id
+  ByArrival waiting_;                    // live ones are in exactly one of these two
+  ByArrival running_;
+  std::map<int64_t, std::unique_ptr<Step>> in_flight_;  // by step id
+  std::vector<Emission> expired_;
+  int64_t next_arrival_ = 0;
+  int64_t next_step_id_ = 1;
+  int64_t preemptions_ = 0;
 };
 
 }  // namespace tessera::coordinator
