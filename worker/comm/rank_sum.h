@@ -1,0 +1,15 @@
+// The one place where contributions are added, so that every communicator gives the same bits.
+#ifndef TESSERA_WORKER_COMM_RANK_SUM_H_
+#define TESSERA_WORKER_COMM_RANK_SUM_H_
+
+#include "absl/types/span.h"
+
+namespace tessera::worker {
+
+// sum[i] = ((parts[0][i] + parts[1][i]) + parts[2][i]) + ... for every i < sum.size(). Each part
+// has sum.size() elements; `sum` may be one of the parts. At least one part.
+void SumInRankOrder(absl::Span<const float* const> parts, absl::Span<float> sum);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_COMM_RANK_SUM_H_

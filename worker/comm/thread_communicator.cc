@@ -1,0 +1,342 @@
+// Ranks as threads of one process. A group is an object all its ranks share: mailboxes for
+// messages, and for collectives one slot per rank that its owner fills before it arrives.
+//
+// One arrival per collective is enough because slots come in pairs used in turn: a rank can refill
+// a slot of the collective before last only after everybody has arrived at the last one, and so
+// has finished reading. Contributions are copied into the slot, so a rank that gives up at its
+// deadline takes nothing away that a slower one still reads.
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "proto/wire/status_macros.h"
+#include "worker/comm/call.h"
+#include "worker/comm/communicator.h"
+#include "worker/comm/rank_sum.h"
+
+namespace tessera::worker {
+namespace {
+
+// What all groups of one world share. std::mutex rather than absl::Mutex because Debian's abseil
+// is not annotated for the thread sanitizer.
+struct World {
+  explicit World(const CommunicatorOptions& options_in) : options(options_in) {}
+
+  const CommunicatorOptions options;
+  std::mutex mutex;  // guards everything below and all of every Group but the slots
+  std::condition_variable changed;
+  absl::Status first_cause;
+};
+
+struct Slot {
+  const char* operation = "";
+  Bytes bytes;
+};
+
+struct Group {
+  Group(std::shared_ptr<World> world_in, std::vector<int> world_ranks_in)
+      : world(std::move(world_in)),
+        world_ranks(std::move(world_ranks_in)),
+        arrived(world_ranks.size(), false),
+        left(world_ranks.size(), false) {
+    slots.fill(std::vector<Slot>(world_ranks.size()));
+  }
+
+  int size() const { return static_cast<int>(world_ranks.size()); }
+
+  const std::shared_ptr<World> world;
+  const std::vector<int> world_ranks;
+
+  // slots[n % 2][r]: rank r's part of collective n. Written by r before it arrives, read by all
+  // after everybody has: ordered by the mutex that arriving takes.
+  std::array<std::vector<Slot>, 2> slots;
+
+  // Guarded by world->mutex.
+  std::vector<bool> arrived;  // at the current collective
+  int arrived_count = 0;
+  int64_t finished = 0;  // collectives at which everybody has arrived
+  std::vector<bool> left;  // destroyed its communicator
+  std::map<std::tuple<int, int, int>, std::deque<Bytes>> mail;  // (from, to, tag)
+  struct Child {
+    std::shared_ptr<Group> group;
+    int waiting;  // members that have not taken it yet
+  };
+  std::map<int, Child> children;  // by color, of the Split in progress
+};
+
+class ThreadCommunicator : public Communicator {
+ public:
+  ThreadCommunicator(std::shared_ptr<Group> group, int group_rank)
+      : group_(std::move(group)), world_(group_->world.get()), rank_(group_rank) {}
+
+  ~ThreadCommunicator() override {
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    group_->left[static_cast<size_t>(rank_)] = true;
+    world_->changed.notify_all();
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return group_->size(); }
+
+  absl::Status AllReduceSum(absl::Span<float> data) override {
+    const Call call = MakeCall("AllReduceSum", data.size() * sizeof(float));
+    const auto* bytes = reinterpret_cast<const std::byte*>(data.data());
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, {bytes, call.bytes}, /*equal_lengths=*/true));
+    std::vector<const float*> parts;
+    for (const Slot& slot : *slots) {
+      parts.push_back(reinterpret_cast<const float*>(slot.bytes.data()));
+    }
+    SumInRankOrder(parts, data);
+    return absl::OkStatus();
+  }
+
+  absl::Status AllGather(absl::Span<const std::byte> mine, absl::Span<std::byte> all) override {
+    const Call call = MakeCall("AllGather", mine.size());
+    TESSERA_RETURN_IF_ERROR(Checked(CheckGather(call, mine.size(), all.size(), size())));
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, mine, /*equal_lengths=*/true));
+    auto out = all.begin();
+    for (const Slot& slot : *slots) out = std::copy(slot.bytes.begin(), slot.bytes.end(), out);
+    return absl::OkStatus();
+  }
+
+  absl::Status Broadcast(int root, Bytes& data) override {
+    const Call call = MakeCall("Broadcast", root == rank_ ? data.size() : 0);
+    TESSERA_RETURN_IF_ERROR(Checked(CheckPeer(call, root, size())));
+    absl::Span<const std::byte> mine(data.data(), call.bytes);
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, mine, /*equal_lengths=*/false));
+    if (root != rank_) data = (*slots)[static_cast<size_t>(root)].bytes;
+    return absl::OkStatus();
+  }
+
+  absl::Status Barrier() override {
+    return Exchange(MakeCall("Barrier", 0), {}, /*equal_lengths=*/true).status();
+  }
+
+  absl::Status Send(int peer, int tag, Bytes data) override {
+    TESSERA_RETURN_IF_ERROR(CheckMessage(MakeCall("Send", data.size()), peer, tag));
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    group_->mail[{rank_, peer, tag}].push_back(std::move(data));
+    world_->changed.notify_all();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Bytes> Receive(int peer, int tag) override {
+    const Call call = MakeCall("Receive", 0);
+    TESSERA_RETURN_IF_ERROR(CheckMessage(call, peer, tag));
+    std::unique_lock<std::mutex> lock(world_->mutex);
+    std::optional<Bytes> message;
+    TESSERA_RETURN_IF_ERROR(WaitUntil(
+        call, lock,
+        [&] {
+          message = TakeMail(peer, tag);
+          return message.has_value();
+        },
+        [&] { return peer; }));
+    return *std::move(message);
+  }
+
+  absl::StatusOr<std::optional<Bytes>> TryReceive(int peer, int tag) override {
+    const Call call = MakeCall("TryReceive", 0);
+    TESSERA_RETURN_IF_ERROR(CheckMessage(call, peer, tag));
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    std::optional<Bytes> message = TakeMail(peer, tag);
+    if (!message.has_value() && HasLeft(peer)) return Fail(PeerLeft(call, peer));
+    return message;
+  }
+
+  absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {
+    const Call call = MakeCall("Split", 0);
+    TESSERA_RETURN_IF_ERROR(Checked(CheckColor(call, color)));
+    const std::array<int, 2> wish = {color, key};
+    const auto* bytes = reinterpret_cast<const std::byte*>(wish.data());
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, {bytes, sizeof(wish)}, /*equal_lengths=*/true));
+    const std::vector<int> members = MembersOf(color, *slots);
+    std::shared_ptr<Group> child = TakeChild(color, members);
+    const auto me = std::find(members.begin(), members.end(), rank_);
+    return std::make_unique<ThreadCommunicator>(std::move(child),
+                                                static_cast<int>(me - members.begin()));
+  }
+
+ private:
+  int WorldRank(int peer) const { return group_->world_ranks[static_cast<size_t>(peer)]; }
+
+  Call MakeCall(const char* operation, size_t bytes) const {
+    return Call{operation, bytes, WorldRank(rank_)};
+  }
+
+  // Ends the world, unless it has ended already; what ended it. The mutex is held.
+  absl::Status Fail(absl::Status cause) {
+    if (world_->first_cause.ok()) world_->first_cause = std::move(cause);
+    world_->changed.notify_all();
+    return world_->first_cause;
+  }
+
+  absl::Status Checked(absl::Status status) {
+    if (status.ok()) return status;
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    return Fail(std::move(status));
+  }
+
+  absl::Status CheckMessage(const Call& call, int peer, int tag) {
+    TESSERA_RETURN_IF_ERROR(Checked(CheckPeer(call, peer, size())));
+    return Checked(CheckTag(call, tag));
+  }
+
+  bool HasLeft(int peer) const { return group_->left[static_cast<size_t>(peer)]; }
+
+  absl::Status PeerLeft(const Call& call, int peer) const {
+    return CallError(call, absl::StatusCode::kUnavailable,
+                     absl::StrCat("world rank ", WorldRank(peer), " has left the group"));
+  }
+
+  std::optional<Bytes> TakeMail(int peer, int tag) {
+    const auto queue = group_->mail.find({peer, rank_, tag});
+    if (queue == group_->mail.end()) return std::nullopt;
+    Bytes message = std::move(queue->second.front());
+    queue->second.pop_front();
+    if (queue->second.empty()) group_->mail.erase(queue);
+    return message;
+  }
+
+  // Waits for ready(); awaited() is a rank that it still depends on. The mutex is held through
+  // `lock` on entry and on return.
+  template <typename Ready, typename Awaited>
+  absl::Status WaitUntil(const Call& call, std::unique_lock<std::mutex>& lock, Ready ready,
+                         Awaited awaited) {
+    const auto expiry = std::chrono::steady_clock::now() +
+                        absl::ToChronoNanoseconds(std::min(world_->options.deadline, absl::Hours(24)));
+    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    while (!ready()) {
+      TESSERA_RETURN_IF_ERROR(world_->first_cause);
+      if (HasLeft(awaited())) return Fail(PeerLeft(call, awaited()));
+      if (std::chrono::steady_clock::now() >= expiry) {
+        return Fail(NoAnswer(call, WorldRank(awaited()), world_->options.deadline));
+      }
+      world_->changed.wait_until(lock, expiry);
+    }
+    return absl::OkStatus();
+  }
+
+  // One collective: publishes `mine` and returns what everybody published, once everybody has.
+  // Valid until this rank's next collective.
+  absl::StatusOr<const std::vector<Slot>*> Exchange(const Call& call,
+                                                    absl::Span<const std::byte> mine,
+                                                    bool equal_lengths) {
+    std::vector<Slot>& slots = group_->slots[static_cast<size_t>(collectives_++ % 2)];
+    Slot& own = slots[static_cast<size_t>(rank_)];
+    own.operation = call.operation;
+    own.bytes.assign(mine.begin(), mine.end());
+    TESSERA_RETURN_IF_ERROR(ArriveAndWait(call));
+    for (int peer = 0; peer < size(); ++peer) {
+      const Slot& other = slots[static_cast<size_t>(peer)];
+      if (std::strcmp(other.operation, call.operation) != 0) {
+        return Checked(CallError(call, absl::StatusCode::kFailedPrecondition,
+                                 absl::StrCat("world rank ", WorldRank(peer), " called ",
+                                              other.operation, " instead")));
+      }
+      if (equal_lengths && other.bytes.size() != mine.size()) {
+        return Checked(UnequalLengths(call, WorldRank(peer), other.bytes.size()));
+      }
+    }
+    return &slots;
+  }
+
+  absl::Status ArriveAndWait(const Call& call) {
+    std::unique_lock<std::mutex> lock(world_->mutex);
+    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    const int64_t mine = group_->finished;
+    group_->arrived[static_cast<size_t>(rank_)] = true;
+    if (++group_->arrived_count == size()) {
+      group_->arrived.assign(group_->arrived.size(), false);
+      group_->arrived_count = 0;
+      ++group_->finished;
+      world_->changed.notify_all();
+      return absl::OkStatus();
+    }
+    return WaitUntil(call, lock, [&] { return group_->finished > mine; }, [&] { return Missing(); });
+  }
+
+  // A rank that has not arrived, preferring one that never will.
+  int Missing() const {
+    int missing = rank_;
+    for (int peer = 0; peer < size(); ++peer) {
+      if (group_->arrived[static_cast<size_t>(peer)]) continue;
+      missing = peer;
+      if (HasLeft(peer)) break;
+    }
+    return missing;
+  }
+
+  // This group's ranks that gave `color`, by key and then by rank.
+  static std::vector<int> MembersOf(int color, const std::vector<Slot>& slots) {
+    std::vector<std::pair<int, int>> keyed;
+    for (size_t peer = 0; peer < slots.size(); ++peer) {
+      std::array<int, 2> wish;
+      std::memcpy(wish.data(), slots[peer].bytes.data(), sizeof(wish));
+      if (wish[0] == color) keyed.emplace_back(wish[1], static_cast<int>(peer));
+    }
+    std::sort(keyed.begin(), keyed.end());
+    std::vector<int> members;
+    for (const auto& [key, peer] : keyed) members.push_back(peer);
+    return members;
+  }
+
+  // The group of `color`, made by whichever member comes first. The last one frees the color: the
+  // next Split gets here only after everybody has arrived at it, having taken its group of this.
+  std::shared_ptr<Group> TakeChild(int color, const std::vector<int>& members) {
+    std::vector<int> world_ranks;
+    for (int member : members) world_ranks.push_back(WorldRank(member));
+    std::lock_guard<std::mutex> lock(world_->mutex);
+    auto [child, made] = group_->children.try_emplace(color);
+    if (made) {
+      child->second.group = std::make_shared<Group>(group_->world, std::move(world_ranks));
+      child->second.waiting = static_cast<int>(members.size());
+    }
+    std::shared_ptr<Group> group = child->second.group;
+    if (--child->second.waiting == 0) group_->children.erase(child);
+    return group;
+  }
+
+  const std::shared_ptr<Group> group_;
+  World* const world_;  // group_ keeps it alive
+  const int rank_;
+  int64_t collectives_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<Communicator>> MakeThreadCommunicators(
+    int size, const CommunicatorOptions& options) {
+  std::vector<int> world_ranks;
+  for (int world_rank = 0; world_rank < size; ++world_rank) world_ranks.push_back(world_rank);
+  auto group = std::make_shared<Group>(std::make_shared<World>(options), world_ranks);
+  std::vector<std::unique_ptr<Communicator>> communicators;
+  for (int world_rank : world_ranks) {
+    communicators.push_back(std::make_unique<ThreadCommunicator>(group, world_rank));
+  }
+  return communicators;
+}
+
+}  // namespace tessera::worker
