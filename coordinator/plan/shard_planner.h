@@ -21,10 +21,14 @@ struct Layout {
   int pipeline_parallel = 1;
   std::vector<double> tensor_split;  // weights per tp_rank; empty = even
   std::vector<int> layer_split;      // layers per stage, must sum to num_layers; empty = by cost
-  int max_model_len = 0;             // 0 = the model's own
+  // Tokens of one sequence, at most the model's max_positions. 0 = the model's own, or as many as
+  // the KV budget (without one: 4 GiB on a rank) holds if those are fewer.
+  int max_model_len = 0;
   int kv_block_tokens = 16;
-  // Bytes for KV on each rank; the smallest number of blocks over the ranks serves all.
-  // 0 = as many blocks as `default_sequences` sequences of max_model_len need.
+  // Bytes for KV on each rank; the smallest number of blocks over the ranks serves all, and may
+  // hold less than one sequence of max_model_len (the scheduler ends sequences that outgrow it).
+  // 0 = what max_sequences_per_step sequences of max_model_len need, but at most 1 GiB; yet always
+  // one whole sequence, which may take up to 4 GiB.
   int64_t kv_bytes_per_rank = 0;
   int max_tokens_per_step = 512;
   int max_sequences_per_step = 64;
@@ -33,13 +37,15 @@ struct Layout {
 // INVALID_ARGUMENT naming the flag and the allowed range: -tp above the number of heads (or below
 // 1), -pp above the number of layers, a tensor split of the wrong length or with a weight that is
 // not positive and finite, a layer split that does not sum or has an empty stage, an FFN with fewer
-// granules than ranks, a KV budget below one block per rank. Every rank gets at least one query
-// head, one FFN granule and one vocabulary row.
+// granules than ranks, a KV budget below one block per rank, a max_model_len above what the model
+// or the memory can hold. Every rank gets at least one query head, one FFN granule and one
+// vocabulary row.
 absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, const Layout& layout);
 
 // Checks a description that came over the wire before anything is computed from it: positive,
 // bounded numbers, every tensor the architecture needs exactly once with its shape and axis, no
-// others. INVALID_ARGUMENT naming the field or tensor.
+// others. INVALID_ARGUMENT naming the field or tensor. PlanShards calls it; the tokenizer is
+// checked where it is built (coordinator/text).
 absl::Status ValidateDescription(const v1::ModelDescription& model);
 
 // The cluster map for people: one line per rank with stage, layers, query heads, KV heads, FFN

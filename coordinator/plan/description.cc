@@ -1,0 +1,175 @@
+// ValidateDescription: what a group says of its model is a peer's word.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "coordinator/plan/shard_planner.h"
+#include "coordinator/plan/tensor_table.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+// Far above any model, and low enough that no product of them computed here leaves int64.
+constexpr int64_t kMaxLayers = 10'000;
+constexpr int64_t kMaxHidden = 1'000'000;
+constexpr int64_t kMaxHeads = 65'536;
+constexpr int64_t kMaxHeadDim = 65'536;
+constexpr int64_t kMaxProjection = 10'000'000;  // heads * head_dim
+constexpr int64_t kMaxFfn = 10'000'000;
+constexpr int64_t kMaxVocab = 10'000'000;
+constexpr int64_t kMaxPositions = 100'000'000;
+
+absl::Status InRange(const char* field, int64_t value, int64_t lowest, int64_t highest) {
+  if (value >= lowest && value <= highest) return absl::OkStatus();
+  return wire::FieldError(absl::StrCat("architecture.", field),
+                          absl::StrCat("is ", value, "; expected ", lowest, " .. ", highest));
+}
+
+// Not NaN, not infinite.
+absl::Status InRange(const char* field, float value, float lowest, float highest) {
+  if (std::isfinite(value) && value >= lowest && value <= highest) return absl::OkStatus();
+  return wire::FieldError(absl::StrCat("architecture.", field),
+                          absl::StrCat("is ", value, "; expected ", lowest, " .. ", highest));
+}
+
+absl::Status CheckSizes(const v1::Architecture& arch) {
+  TESSERA_RETURN_IF_ERROR(InRange("num_layers", int64_t{arch.num_layers()}, 1, kMaxLayers));
+  TESSERA_RETURN_IF_ERROR(InRange("hidden_size", int64_t{arch.hidden_size()}, 1, kMaxHidden));
+  TESSERA_RETURN_IF_ERROR(InRange("num_heads", int64_t{arch.num_heads()}, 1, kMaxHeads));
+  TESSERA_RETURN_IF_ERROR(
+      InRange("num_kv_heads", int64_t{arch.num_kv_heads()}, 1, arch.num_heads()));
+  TESSERA_RETURN_IF_ERROR(InRange("head_dim", int64_t{arch.head_dim()}, 2, kMaxHeadDim));
+  TESSERA_RETURN_IF_ERROR(InRange("ffn_size", int64_t{arch.ffn_size()}, 1, kMaxFfn));
+  TESSERA_RETURN_IF_ERROR(InRange("vocab_size", int64_t{arch.vocab_size()}, 1, kMaxVocab));
+  TESSERA_RETURN_IF_ERROR(
+      InRange("max_positions", int64_t{arch.max_positions()}, 1, kMaxPositions));
+  TESSERA_RETURN_IF_ERROR(InRange("sliding_window", int64_t{arch.sliding_window()}, 0, INT32_MAX));
+  TESSERA_RETURN_IF_ERROR(
+      InRange("ffn_granularity", int64_t{arch.ffn_granularity()}, 1, arch.ffn_size()));
+  if (arch.num_heads() % arch.num_kv_heads() != 0) {
+    return wire::FieldError("architecture.num_kv_heads",
+                            absl::StrCat("is ", arch.num_kv_heads(), "; expected a divisor of the ",
+                                         arch.num_heads(), " query heads"));
+  }
+  if (arch.head_dim() % 2 != 0) {
+    return wire::FieldError("architecture.head_dim",
+                            absl::StrCat("is ", arch.head_dim(), "; expected an even number"));
+  }
+  const int64_t projection = int64_t{arch.num_heads()} * arch.head_dim();
+  return InRange("num_heads * head_dim", projection, 2, kMaxProjection);
+}
+
+absl::Status CheckRope(const v1::Architecture& arch) {
+  if (arch.rope_pairing() != v1::INTERLEAVED && arch.rope_pairing() != v1::HALF_SPLIT) {
+    return wire::FieldError("architecture.rope_pairing",
+                            absl::StrCat("is ", static_cast<int>(arch.rope_pairing()),
+                                         "; expected INTERLEAVED or HALF_SPLIT"));
+  }
+  TESSERA_RETURN_IF_ERROR(InRange("rope_theta", arch.rope_theta(), 1e-6f, 1e30f));
+  const v1::RopeScaling& scaling = arch.rope_scaling();
+  switch (scaling.kind()) {
+    case v1::RopeScaling::NONE:
+      return absl::OkStatus();
+    case v1::RopeScaling::LINEAR:
+      return InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f);
+    case v1::RopeScaling::LLAMA3:
+    case v1::RopeScaling::YARN:
+      break;
+    case v1::RopeScaling::FREQUENCY_FACTORS: {
+      TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.frequency_factors (their number)",
+                                      int64_t{scaling.frequency_factors_size()},
+                                      arch.head_dim() / 2, arch.head_dim() / 2));
+      for (const float factor : scaling.frequency_factors()) {
+        TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.frequency_factors", factor, 1e-6f, 1e6f));
+      }
+      return absl::OkStatus();
+    }
+    default:
+      return wire::FieldError(
+          "architecture.rope_scaling.kind",
+          absl::StrCat("is ", static_cast<int>(scaling.kind()), ", which is unknown"));
+  }
+  TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f));
+  TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.original_max_positions",
+                                  int64_t{scaling.original_max_positions()}, 1, kMaxPositions));
+  if (scaling.kind() == v1::RopeScaling::YARN) {
+    TESSERA_RETURN_IF_ERROR(
+        InRange("rope_scaling.attention_factor", scaling.attention_factor(), 0.0f, 1e6f));
+    TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.beta_fast", scaling.beta_fast(), 0.0f, 1e6f));
+    return InRange("rope_scaling.beta_slow", scaling.beta_slow(), 0.0f, 1e6f);
+  }
+  TESSERA_RETURN_IF_ERROR(
+      InRange("rope_scaling.low_freq_factor", scaling.low_freq_factor(), 1e-6f, 1e6f));
+  // Their difference is divided by.
+  return InRange("rope_scaling.high_freq_factor", scaling.high_freq_factor(),
+                 std::nextafter(scaling.low_freq_factor(), 2e6f), 1e6f);
+}
+
+absl::Status CheckTensor(const v1::TensorDescription& tensor, const ExpectedTensor& expected) {
+  const auto error = [&](const std::string& what) { return wire::FieldError(tensor.name(), what); };
+  if (!std::equal(tensor.shape().begin(), tensor.shape().end(), expected.shape.begin(),
+                  expected.shape.end())) {
+    return error(absl::StrCat("has shape (", absl::StrJoin(tensor.shape(), ", "), "); expected (",
+                              absl::StrJoin(expected.shape, ", "), ")"));
+  }
+  if (tensor.axis() != expected.axis) {
+    return error(absl::StrCat("has shard axis ", static_cast<int>(tensor.axis()), "; expected ",
+                              v1::ShardAxis_Name(expected.axis)));
+  }
+  if (tensor.layer() != expected.layer) {
+    return error(absl::StrCat("is of layer ", tensor.layer(), "; expected ", expected.layer));
+  }
+  if (!v1::DataType_IsValid(tensor.type()) || tensor.type() == v1::DATA_TYPE_UNSPECIFIED) {
+    return error(absl::StrCat("has unknown type ", static_cast<int>(tensor.type())));
+  }
+  int64_t elements = 1;
+  for (const int64_t dimension : expected.shape) elements *= dimension;
+  // Between half a byte and a float for each element.
+  const int64_t least = (elements + 1) / 2;
+  if (tensor.resident_bytes() < least || tensor.resident_bytes() > 4 * elements) {
+    return error(absl::StrCat("occupies ", tensor.resident_bytes(), " bytes; expected ", least,
+                              " .. ", 4 * elements));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTensors(const v1::ModelDescription& model) {
+  std::map<std::string, const v1::TensorDescription*> by_name;
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (!by_name.emplace(tensor.name(), &tensor).second) {
+      return wire::FieldError(tensor.name(), "is in the description twice");
+    }
+  }
+  for (const ExpectedTensor& expected : ExpectedTensors(model.architecture())) {
+    const auto found = by_name.find(expected.name);
+    if (found == by_name.end()) {
+      return wire::FieldError(
+          expected.name,
+          absl::StrCat("is missing; expected shape (", absl::StrJoin(expected.shape, ", "), ")"));
+    }
+    TESSERA_RETURN_IF_ERROR(CheckTensor(*found->second, expected));
+    by_name.erase(found);
+  }
+  if (by_name.empty()) return absl::OkStatus();
+  return wire::FieldError(by_name.begin()->first, "is no tensor of this architecture");
+}
+
+}  // namespace
+
+absl::Status ValidateDescription(const v1::ModelDescription& model) {
+  const v1::Architecture& arch = model.architecture();
+  TESSERA_RETURN_IF_ERROR(CheckSizes(arch));
+  TESSERA_RETURN_IF_ERROR(InRange("rms_norm_eps", arch.rms_norm_eps(), 0.0f, 1.0f));
+  TESSERA_RETURN_IF_ERROR(CheckRope(arch));
+  // As many as there should be, before a table is built for all of them.
+  return CheckTensors(model);
+}
+
+}  // namespace tessera::coordinator

@@ -1,0 +1,71 @@
+#include "coordinator/plan/kv_budget.h"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_builders.h"
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr int kShortestModelLen = 2;  // one token of prompt, one generated
+constexpr int64_t kMaxBlocks = INT32_MAX;
+
+int64_t LargestBlockBytes(const v1::ShardPlan& plan, int block_tokens) {
+  int64_t largest = 0;
+  for (const v1::RankShard& shard : plan.ranks()) {
+    largest = std::max(largest, shard.kv_bytes_per_token() * block_tokens);
+  }
+  return largest;
+}
+
+// Tokens that `bytes` on each rank hold.
+int64_t TokensHeld(int64_t bytes, int64_t block_bytes, int block_tokens) {
+  return std::min(bytes / block_bytes, kMaxBlocks) * block_tokens;
+}
+
+absl::Status ModelLenError(int asked, int64_t longest, const std::string& why) {
+  return wire::FieldError("--max-model-len",
+                          absl::StrCat("is ", asked, "; expected ", kShortestModelLen, " .. ",
+                                       longest, " (", why, "), or 0 for the model's own"));
+}
+
+}  // namespace
+
+absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1::ShardPlan* plan) {
+  const int block_tokens = layout.kv_block_tokens;
+  const int64_t block_bytes = LargestBlockBytes(*plan, block_tokens);
+  const int64_t budget = layout.kv_bytes_per_rank;
+  if (budget < 0 || (budget > 0 && budget < block_bytes)) {
+    return wire::FieldError(
+        "--kv-cache-memory-bytes",
+        absl::StrCat("is ", budget, "; expected at least ", block_bytes, " (one block of ",
+                     block_tokens, " tokens on the rank that needs most), or 0 for a default"));
+  }
+  const int asked = layout.max_model_len;
+  if (asked != 0 && (asked < kShortestModelLen || asked > arch.max_positions())) {
+    return ModelLenError(asked, arch.max_positions(), "the positions the model was made for");
+  }
+  const int64_t held =
+      TokensHeld(budget > 0 ? budget : kMaxDefaultKvBytes, block_bytes, block_tokens);
+  if (budget == 0 && std::max(asked, kShortestModelLen) > held) {
+    return ModelLenError(asked, held,
+                         absl::StrCat(kMaxDefaultKvBytes / 1'000'000,
+                                      " MB of KV cache on a rank; "
+                                      "--kv-cache-memory-bytes allows more"));
+  }
+  const int64_t model_len = asked > 0 ? asked : std::min<int64_t>(arch.max_positions(), held);
+
+  const int64_t sequence_blocks = (model_len + block_tokens - 1) / block_tokens;
+  const int64_t useful_blocks = sequence_blocks * layout.max_sequences_per_step;
+  const int64_t default_blocks =
+      std::max(sequence_blocks, std::min(useful_blocks, kDefaultKvBytes / block_bytes));
+  const int64_t blocks = budget > 0 ? budget / block_bytes : default_blocks;
+  plan->set_kv_block_tokens(block_tokens);
+  plan->set_max_model_len(static_cast<int32_t>(model_len));
+  plan->set_num_kv_blocks(static_cast<int32_t>(std::min(blocks, kMaxBlocks)));
+  return absl::OkStatus();
+}
+
+}  // namespace tessera::coordinator

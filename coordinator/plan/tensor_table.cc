@@ -1,0 +1,101 @@
+#include "coordinator/plan/tensor_table.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tessera::coordinator {
+namespace {
+
+// part of whole of the bytes, without the product that could overflow.
+int64_t Fraction(int64_t bytes, int64_t part, int64_t whole) {
+  return bytes / whole * part + bytes % whole * part / whole;
+}
+
+int64_t Fraction(int64_t bytes, const v1::Range& range, int64_t whole) {
+  return Fraction(bytes, range.end() - range.begin(), whole);
+}
+
+}  // namespace
+
+std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
+  const int64_t hidden = arch.hidden_size();
+  const int64_t ffn = arch.ffn_size();
+  const int64_t vocab = arch.vocab_size();
+  const int64_t head = arch.head_dim();
+  const int64_t q_rows = arch.num_heads() * head;
+  const int64_t kv_rows = arch.num_kv_heads() * head;
+  struct Row {
+    const char* role;
+    std::vector<int64_t> shape;
+    v1::ShardAxis axis;
+    bool present;
+  };
+  const Row outside[] = {
+      {"token_embedding", {vocab, hidden}, v1::VOCAB_ROWS, true},
+      {"output_norm", {hidden}, v1::REPLICATED, true},
+      {"output", {vocab, hidden}, v1::VOCAB_ROWS, !arch.tied_embeddings()},
+  };
+  const Row per_layer[] = {
+      {"attn_norm", {hidden}, v1::REPLICATED, true},
+      {"wq", {q_rows, hidden}, v1::Q_HEAD_ROWS, true},
+      {"wk", {kv_rows, hidden}, v1::KV_HEAD_ROWS, true},
+      {"wv", {kv_rows, hidden}, v1::KV_HEAD_ROWS, true},
+      {"bq", {q_rows}, v1::Q_HEAD_ROWS, arch.qkv_bias()},
+      {"bk", {kv_rows}, v1::KV_HEAD_ROWS, arch.qkv_bias()},
+      {"bv", {kv_rows}, v1::KV_HEAD_ROWS, arch.qkv_bias()},
+      {"q_norm", {head}, v1::REPLICATED, arch.qk_norm()},
+      {"k_norm", {head}, v1::REPLICATED, arch.qk_norm()},
+      {"wo", {hidden, q_rows}, v1::Q_HEAD_COLS, true},
+      {"ffn_norm", {hidden}, v1::REPLICATED, true},
+      {"w_gate", {ffn, hidden}, v1::FFN_ROWS, true},
+      {"w_up", {ffn, hidden}, v1::FFN_ROWS, true},
+      {"w_down", {hidden, ffn}, v1::FFN_COLS, true},
+  };
+  std::vector<ExpectedTensor> tensors;
+  for (const Row& row : outside) {
+    if (row.present) tensors.push_back({row.role, row.shape, row.axis, -1});
+  }
+  for (int layer = 0; layer < arch.num_layers(); ++layer) {
+    for (const Row& row : per_layer) {
+      if (!row.present) continue;
+      tensors.push_back(
+          {absl::StrCat("layers.", layer, ".", row.role), row.shape, row.axis, layer});
+    }
+  }
+  return tensors;
+}
+
+int64_t SliceBytes(const v1::TensorDescription& tensor, const v1::Architecture& arch,
+                   const v1::RankShard& shard) {
+  const int64_t bytes = tensor.resident_bytes();
+  switch (tensor.axis()) {
+    case v1::Q_HEAD_ROWS:
+    case v1::Q_HEAD_COLS:
+      return Fraction(bytes, shard.q_heads(), arch.num_heads());
+    case v1::KV_HEAD_ROWS:
+      return Fraction(bytes, shard.kv_heads(), arch.num_kv_heads());
+    case v1::FFN_ROWS:
+    case v1::FFN_COLS:
+      return Fraction(bytes, shard.ffn(), arch.ffn_size());
+    case v1::VOCAB_ROWS:
+      return Fraction(bytes, shard.vocab(), arch.vocab_size());
+    default:
+      return bytes;
+  }
+}
+
+bool StageHolds(const v1::TensorDescription& tensor, const v1::Architecture& arch,
+                const v1::RankShard& shard) {
+  if (tensor.layer() >= 0) {
+    return tensor.layer() >= shard.layers().begin() && tensor.layer() < shard.layers().end();
+  }
+  if (tensor.name() == "token_embedding") {
+    // Tied: the last stage reads the same rows as its output head; one stage that is both holds
+    // them once.
+    return shard.has_embedding() || (arch.tied_embeddings() && shard.has_output_head());
+  }
+  return shard.has_output_head();  // output_norm, output
+}
+
+}  // namespace tessera::coordinator
