@@ -1,0 +1,244 @@
+#include "coordinator/group/group_stream.h"
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "proto/wire/grpc_status.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr int kProtocolVersion = 1;
+constexpr int kMaxWorldSize = 4096;
+constexpr size_t kMaxGroupIdBytes = 128;
+constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text
+
+absl::Status CheckHello(const v1::Hello& hello) {
+  if (hello.protocol_version() != kProtocolVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the worker group speaks cluster protocol ", hello.protocol_version(),
+                     ", this coordinator speaks ", kProtocolVersion));
+  }
+  if (hello.group_id().empty() || hello.group_id().size() > kMaxGroupIdBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("hello.group_id has ", hello.group_id().size(),
+                                                   " bytes; expected 1 .. ", kMaxGroupIdBytes));
+  }
+  if (hello.world_size() < 1 || hello.world_size() > kMaxWorldSize) {
+    return absl::InvalidArgumentError(absl::StrCat("hello.world_size is ", hello.world_size(),
+                                                   "; expected 1 .. ", kMaxWorldSize));
+  }
+  if (!hello.has_model()) return absl::InvalidArgumentError("hello.model is missing");
+  return absl::OkStatus();
+}
+
+// A peer's error text as one bounded line.
+std::string OneLine(std::string text) {
+  if (text.size() > kMaxReasonBytes) text.resize(kMaxReasonBytes);
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  return text;
+}
+
+}  // namespace
+
+GroupStream* GroupStream::Begin(const ClusterServiceOptions& options, GroupRegistry* registry,
+                                std::string peer) {
+  std::shared_ptr<GroupStream> stream(new GroupStream(options, registry, std::move(peer)));
+  stream->self_ = stream;
+  {
+    absl::MutexLock lock(&stream->mu_);
+    stream->SetAlarm(options.hello_timeout, "no hello from the group's leader in time");
+  }
+  stream->StartRead(&stream->incoming_);
+  return stream.get();
+}
+
+absl::Status GroupStream::SendPlan(const v1::StepPlan& plan) {
+  v1::CoordinatorMessage message;
+  *message.mutable_step_plan() = plan;
+  return Queue(std::move(message));
+}
+
+void GroupStream::Shutdown(const std::string& reason) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (finished_ || shutdown_) return;
+    shutdown_ = true;
+    SetAlarm(options_.leave_timeout, "the group did not leave in time");
+  }
+  v1::CoordinatorMessage message;
+  message.mutable_shutdown()->set_reason(reason);
+  // A queue that is full or closed does not matter: the alarm ends the stream.
+  Queue(std::move(message)).IgnoreError();
+}
+
+absl::Status GroupStream::Report(const v1::RankReport& report) {
+  if (report.world_rank() < 0 || report.world_rank() >= world_size_) {
+    return absl::InvalidArgumentError(absl::StrCat("report.world_rank is ", report.world_rank(),
+                                                   "; expected 0 .. ", world_size_ - 1));
+  }
+  std::string failure;
+  {
+    absl::MutexLock lock(&observer_mu_);
+    if (!observer_) return absl::NotFoundError("the group has ended");
+    observer_->OnRankReport(report);
+    if (report.phase() == v1::RankReport::FAILED) {
+      failure = absl::StrCat("rank ", report.world_rank(), " on ", report.host(), ": ",
+                             OneLine(report.error()));
+      if (rank_failure_.empty()) rank_failure_ = failure;
+    }
+  }
+  if (!failure.empty()) End(absl::UnavailableError(failure));
+  return absl::OkStatus();
+}
+
+void GroupStream::OnReadDone(bool ok) {
+  if (!ok) {
+    End(WhyLost());
+    return;
+  }
+  if (absl::Status status = Handle(); !status.ok()) {
+    End(status);
+    return;
+  }
+  StartRead(&incoming_);
+}
+
+void GroupStream::OnCancel() { End(WhyLost()); }
+
+absl::Status GroupStream::WhyLost() {
+  return absl::UnavailableError(
+      absl::StrCat("the connection of the group's leader (", peer_,
+                   ") ended: one of the group's processes died or was ended from outside"));
+}
+
+absl::Status GroupStream::Handle() {
+  switch (incoming_.body_case()) {
+    case v1::GroupMessage::kHello: return HandleHello(incoming_.hello());
+    case v1::GroupMessage::kReady: return HandleReady();
+    case v1::GroupMessage::kFailure: return HandleFailure(incoming_.failure());
+    case v1::GroupMessage::kStepResult: {
+      if (phase_ != Phase::kServing) {
+        return absl::FailedPreconditionError("the group's leader sent a step result before ready");
+      }
+      absl::MutexLock lock(&observer_mu_);
+      observer_->OnStepResult(std::move(*incoming_.mutable_step_result()));
+      return absl::OkStatus();
+    }
+    case v1::GroupMessage::BODY_NOT_SET: break;
+  }
+  return absl::InvalidArgumentError("the group's leader sent a message without a known body");
+}
+
+absl::Status GroupStream::HandleHello(const v1::Hello& hello) {
+  if (phase_ != Phase::kAwaitingHello) {
+    return absl::FailedPreconditionError("the group's leader said hello twice");
+  }
+  TESSERA_RETURN_IF_ERROR(CheckHello(hello));
+  group_id_ = hello.group_id();
+  world_size_ = hello.world_size();
+  TESSERA_ASSIGN_OR_RETURN(auto observer, registry_->Claim(hello, shared_from_this()));
+  phase_ = Phase::kLoading;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!shutdown_) alarm_.reset();
+  }
+  v1::CoordinatorMessage answer;
+  {
+    absl::MutexLock lock(&observer_mu_);
+    auto plan = observer->OnJoin(hello, shared_from_this());
+    if (!plan.ok()) return plan.status();
+    observer_ = std::move(observer);
+    *answer.mutable_shard_plan() = *std::move(plan);
+  }
+  if (answer.shard_plan().ranks_size() != world_size_) {
+    return absl::InvalidArgumentError(absl::StrCat("the worker group has ", world_size_,
+                                                   " ranks; the layout needs ",
+                                                   answer.shard_plan().ranks_size()));
+  }
+  incoming_.Clear();  // a description is large
+  return Queue(std::move(answer));
+}
+
+absl::Status GroupStream::HandleReady() {
+  if (phase_ != Phase::kLoading) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the group's leader said ready ",
+                     phase_ == Phase::kServing ? "twice" : "before hello"));
+  }
+  phase_ = Phase::kServing;
+  absl::MutexLock lock(&observer_mu_);
+  observer_->OnReady();
+  return absl::OkStatus();
+}
+
+absl::Status GroupStream::HandleFailure(const v1::GroupFailure& failure) {
+  return absl::UnavailableError(
+      absl::StrCat("rank ", failure.world_rank(), ": ", OneLine(failure.message())));
+}
+
+absl::Status GroupStream::Queue(v1::CoordinatorMessage message) {
+  absl::MutexLock lock(&mu_);
+  if (finished_) return absl::UnavailableError("the worker group is gone");
+  if (outgoing_.size() >= static_cast<size_t>(options_.max_queued_messages)) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the worker group has not taken ", outgoing_.size(), " messages"));
+  }
+  outgoing_.push_back(std::move(message));
+  if (!writing_) StartNextWrite();
+  return absl::OkStatus();
+}
+
+void GroupStream::StartNextWrite() {
+  writing_ = true;
+  StartWrite(&outgoing_.front());
+}
+
+void GroupStream::OnWriteDone(bool ok) {
+  absl::MutexLock lock(&mu_);
+  writing_ = false;
+  outgoing_.pop_front();
+  // A failed write is followed by a failed read, which ends the stream.
+  if (ok && !finished_ && !outgoing_.empty()) StartNextWrite();
+}
+
+void GroupStream::End(const absl::Status& why) {
+  absl::MutexLock lock(&mu_);
+  if (finished_) return;
+  finished_ = true;
+  why_ = shutdown_ ? absl::OkStatus() : why;
+  Finish(wire::ToGrpc(why_));
+}
+
+void GroupStream::SetAlarm(absl::Duration after, const std::string& why) {
+  alarm_ = std::make_unique<grpc::Alarm>();
+  const auto deadline = std::chrono::system_clock::now() + absl::ToChronoMilliseconds(after);
+  // Weak: an alarm that is still set must not keep the stream.
+  alarm_->Set(deadline, [weak = weak_from_this(), why](bool fired) {
+    if (!fired) return;
+    if (auto stream = weak.lock()) stream->End(absl::DeadlineExceededError(why));
+  });
+}
+
+void GroupStream::OnDone() {
+  const std::shared_ptr<GroupStream> self = std::move(self_);
+  absl::Status why;
+  {
+    absl::MutexLock lock(&mu_);
+    why = why_;
+    alarm_.reset();
+  }
+  {
+    absl::MutexLock lock(&observer_mu_);
+    if (!why.ok() && !rank_failure_.empty()) why = absl::UnavailableError(rank_failure_);
+    if (observer_) observer_->OnLost(why);
+    observer_.reset();
+  }
+  registry_->Release(this);
+}
+
+}  // namespace tessera::coordinator

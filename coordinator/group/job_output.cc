@@ -1,0 +1,64 @@
+#include "coordinator/group/job_output.h"
+
+#include <string.h>
+#include <sys/wait.h>
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr size_t kMaxLineBytes = 16 << 10;
+constexpr absl::string_view kWorkerPrefix = "tessera-worker: ";
+constexpr absl::string_view kNoticePrefix = "mpirun noticed";
+
+}  // namespace
+
+void JobOutput::Append(absl::string_view bytes, const LineCallback& on_line) {
+  for (const char c : bytes) {
+    if (c == '\n') {
+      Take(std::exchange(partial_, ""), on_line);
+      continue;
+    }
+    if (partial_.size() >= kMaxLineBytes) Take(std::exchange(partial_, ""), on_line);
+    if (c != '\r') partial_.push_back(c);
+  }
+}
+
+void JobOutput::Flush(const LineCallback& on_line) {
+  if (!partial_.empty()) Take(std::exchange(partial_, ""), on_line);
+}
+
+void JobOutput::Take(std::string line, const LineCallback& on_line) {
+  if (worker_error_.empty() && absl::StartsWith(line, kWorkerPrefix)) {
+    worker_error_ = line.substr(kWorkerPrefix.size());
+  }
+  if (mpirun_notice_.empty() && absl::StartsWith(line, kNoticePrefix)) mpirun_notice_ = line;
+  if (line.find_first_not_of("- \t") != std::string::npos) last_line_ = line;
+  if (on_line) on_line(line);
+}
+
+std::string JobOutput::Explanation() const {
+  if (!worker_error_.empty()) return worker_error_;
+  if (!mpirun_notice_.empty()) return mpirun_notice_;
+  return last_line_;
+}
+
+absl::Status JobOutput::Explain(absl::string_view program, int wait_status) const {
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return absl::OkStatus();
+  std::string how = absl::StrCat(program, ": ");
+  if (WIFSIGNALED(wait_status)) {
+    absl::StrAppend(&how, "killed by signal ", WTERMSIG(wait_status), " (",
+                    strsignal(WTERMSIG(wait_status)), ")");
+  } else {
+    absl::StrAppend(&how, "exit status ", WEXITSTATUS(wait_status));
+  }
+  const std::string explanation = Explanation();
+  if (!explanation.empty()) absl::StrAppend(&how, ": ", explanation);
+  return absl::AbortedError(how);
+}
+
+}  // namespace tessera::coordinator
