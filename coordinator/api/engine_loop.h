@@ -8,6 +8,7 @@
 #define TESSERA_COORDINATOR_API_ENGINE_LOOP_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -77,6 +78,10 @@ class EngineLoop : public GroupObserver {
 
   // Blocks until the group serves, has failed, or `timeout` passed.
   virtual absl::Status WaitServing(absl::Duration timeout) = 0;
+
+  // `listener` is told at once and after every change whether a group serves (and the loop does not
+  // drain). Called under the loop's lock: must not block or call back. Null: nobody listens.
+  virtual void SetServingListener(std::function<void(bool serving)> listener) = 0;
 };
 
 }  // namespace tessera::coordinator

@@ -1,0 +1,389 @@
+#include "coordinator/api/engine_loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "coordinator/api/request_output.h"
+#include "coordinator/api/step_driver.h"
+#include "coordinator/api/validate.h"
+#include "coordinator/group/group_state.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using Command = absl::AnyInvocable<void()>;
+
+absl::Status DrainingError() {
+  return absl::UnavailableError("the server is shutting down and takes no new requests");
+}
+
+// As wait_until, which overflows for times that never come.
+void WaitUntil(std::condition_variable& condition, std::unique_lock<std::mutex>& lock,
+               absl::Time deadline) {
+  if (deadline - absl::Now() > absl::Hours(24)) {
+    condition.wait_for(lock, std::chrono::hours(24));
+  } else {
+    condition.wait_until(lock, absl::ToChronoTime(deadline));
+  }
+}
+
+std::mt19937_64 SeededGenerator() {
+  std::random_device device;
+  std::seed_seq seed{device(), device(), device(), device()};
+  return std::mt19937_64(seed);
+}
+
+absl::Status CheckWorldSize(const v1::Hello& hello, const Layout& layout) {
+  const int expected = layout.tensor_parallel * layout.pipeline_parallel;
+  if (hello.world_size() == expected) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the group has ", hello.world_size(), " ranks; expected ", expected, " (",
+      layout.tensor_parallel, " tensor-parallel x ", layout.pipeline_parallel,
+      " pipeline stages)"));
+}
+
+// What a hello says, checked and planned.
+absl::StatusOr<std::shared_ptr<const ServedModel>> Describe(const v1::Hello& hello,
+                                                            const EngineLoopOptions& options) {
+  TESSERA_RETURN_IF_ERROR(ValidateDescription(hello.model()));
+  auto served = std::make_shared<ServedModel>();
+  served->description = hello.model();
+  served->name =
+      options.served_model_name.empty() ? hello.model().name() : options.served_model_name;
+  TESSERA_ASSIGN_OR_RETURN(served->plan, PlanShards(served->description, options.layout));
+  TESSERA_RETURN_IF_ERROR(CheckWorldSize(hello, options.layout));
+  if (hello.model().tokenizer().kind() != v1::TOKENIZER_KIND_UNSPECIFIED) {
+    TESSERA_ASSIGN_OR_RETURN(served->tokenizer, Tokenizer::Create(hello.model().tokenizer()));
+  }
+  served->chat_format = RecognizeChatFormat(hello.model().chat_template());
+  return served;
+}
+
+class EngineLoopImpl final : public EngineLoop {
+ public:
+  explicit EngineLoopImpl(const EngineLoopOptions& options)
+      : options_(options),
+        seeds_(SeededGenerator()),
+        driver_(options.max_queue, options.max_steps_in_flight) {
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~EngineLoopImpl() override {
+    {
+      std::lock_guard<std::mutex> lock(mu_);
+      stop_ = true;
+    }
+    work_.notify_one();
+    thread_.join();
+  }
+
+  absl::StatusOr<int64_t> Submit(GenerationRequest request,
+                                 std::shared_ptr<TokenSink> sink) override;
+  void Cancel(int64_t id) override;
+  std::shared_ptr<const ServedModel> model() const override;
+  v1::GetClusterStatusResponse Status() const override;
+  void Drain(absl::Duration grace) override;
+  absl::Status WaitServing(absl::Duration timeout) override;
+  void SetServingListener(std::function<void(bool serving)> listener) override;
+
+  absl::StatusOr<v1::ShardPlan> OnJoin(const v1::Hello& hello,
+                                       std::shared_ptr<GroupTransport> transport) override;
+  void OnRankReport(const v1::RankReport& report) override;
+  void OnReady() override;
+  void OnStepResult(v1::StepResult result) override;
+  void OnLost(absl::Status why) override;
+
+ private:
+  enum class Phase { kNoGroup, kLoading, kServing, kFailed };
+
+  // Any thread, mu_ held.
+  absl::Status CheckJoinLocked() const;
+  absl::Status CheckAdmissionLocked() const;
+  void EnterLocked(Phase phase);
+  void EndGroupLocked(const absl::Status& why);
+  void PostLocked(Command command);
+
+  // The loop's thread only.
+  void Run();
+  bool TakeCommands(std::deque<Command>& commands);
+  void CommitResult(const v1::StepResult& result);
+  void PublishStats();
+
+  const EngineLoopOptions options_;
+
+  mutable std::mutex mu_;
+  std::condition_variable work_;                   // the loop waits here
+  std::condition_variable changed_;                // Drain and WaitServing wait here
+  std::deque<Command> commands_;
+  Phase phase_ = Phase::kNoGroup;
+  GroupState group_;                               // guards itself
+  std::shared_ptr<const ServedModel> joined_;      // from OnJoin to OnLost
+  std::shared_ptr<GroupTransport> transport_;      // likewise
+  SchedulerStats stats_;                           // after the loop's last turn
+  int64_t next_id_ = 1;
+  int live_count_ = 0;                             // queued, waiting and running
+  bool draining_ = false;
+  absl::Time drain_deadline_ = absl::InfiniteFuture();
+  bool stop_ = false;
+  std::function<void(bool)> serving_listener_;
+  std::mt19937_64 seeds_;
+
+  StepDriver driver_;                              // the loop's thread only
+  std::thread thread_;
+};
+
+// ---- requests: API threads ----------------------------------------------------------------------
+
+absl::Status EngineLoopImpl::CheckAdmissionLocked() const {
+  if (draining_) return DrainingError();
+  if (phase_ != Phase::kServing) {
+    return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
+  }
+  const int limit = options_.max_queue + joined_->plan.max_sequences_per_step();
+  if (live_count_ < limit) return absl::OkStatus();
+  return wire::OverloadedError(
+      absl::StrCat("the queue is full: ", live_count_, " requests run or wait, at most ", limit),
+      absl::Seconds(1));
+}
+
+absl::StatusOr<int64_t> EngineLoopImpl::Submit(GenerationRequest request,
+                                               std::shared_ptr<TokenSink> sink) {
+  std::lock_guard<std::mutex> lock(mu_);
+  TESSERA_RETURN_IF_ERROR(CheckAdmissionLocked());
+  const PromptLimits limits = LimitsOf(joined_->description, joined_->plan);
+  TESSERA_RETURN_IF_ERROR(CheckPrompt(request.prompt_ids, "prompt", limits));
+  const int prompt_tokens = static_cast<int>(request.prompt_ids.size());
+  TESSERA_ASSIGN_OR_RETURN(
+      CheckedSampling sampling,
+      CheckSampling(request.sampling, {.seed = seeds_(),
+                                       .prompt_tokens = prompt_tokens,
+                                       .context_tokens = limits.context_tokens,
+                                       .has_tokenizer = joined_->tokenizer != nullptr}));
+
+  ScheduledRequest scheduled;
+  scheduled.id = next_id_++;
+  scheduled.prompt_ids = std::move(request.prompt_ids);
+  scheduled.max_tokens = sampling.max_tokens;
+  scheduled.sampling = sampling.params;
+  scheduled.deadline = request.deadline;
+  if (!sampling.ignore_eos) {
+    const auto& stop_ids = joined_->description.tokenizer().stop_ids();
+    scheduled.stop_ids.assign(stop_ids.begin(), stop_ids.end());
+  }
+  RequestOutput output({.tokenizer = joined_->tokenizer.get(),
+                        .stop = std::move(sampling.stop),
+                        .num_logprobs = sampling.params.num_logprobs(),
+                        .prompt_tokens = prompt_tokens,
+                        .request_id = std::move(request.request_id)});
+  const int64_t id = scheduled.id;
+  ++live_count_;
+  PostLocked([this, admitted = AdmittedRequest{std::move(scheduled), joined_, std::move(sink),
+                                               std::move(output)}]() mutable {
+    driver_.Add(std::move(admitted));
+  });
+  return id;
+}
+
+void EngineLoopImpl::Cancel(int64_t id) {
+  std::lock_guard<std::mutex> lock(mu_);
+  PostLocked([this, id] { driver_.Cancel(id); });
+}
+
+std::shared_ptr<const ServedModel> EngineLoopImpl::model() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return phase_ == Phase::kServing ? joined_ : nullptr;
+}
+
+v1::GetClusterStatusResponse EngineLoopImpl::Status() const {
+  v1::GetClusterStatusResponse status;
+  status.set_version(TESSERA_VERSION);
+  std::lock_guard<std::mutex> lock(mu_);
+  status.set_requests_running(stats_.running);
+  status.set_requests_waiting(std::max(0, live_count_ - stats_.running));
+  if (phase_ == Phase::kNoGroup) return status;
+  v1::GroupStatus* group = status.add_groups();
+  *group = group_.Snapshot();
+  if (phase_ == Phase::kServing) group->set_kv_blocks_free(stats_.blocks_free);
+  return status;
+}
+
+// ---- going up and down --------------------------------------------------------------------------
+
+absl::Status EngineLoopImpl::WaitServing(absl::Duration timeout) {
+  std::unique_lock<std::mutex> lock(mu_);
+  const absl::Time deadline = absl::Now() + timeout;
+  while (phase_ != Phase::kServing && phase_ != Phase::kFailed) {
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("no worker group serves after ", absl::FormatDuration(timeout)));
+    }
+    WaitUntil(changed_, lock, deadline);
+  }
+  if (phase_ == Phase::kFailed) return absl::UnavailableError(group_.Snapshot().error());
+  return absl::OkStatus();
+}
+
+void EngineLoopImpl::Drain(absl::Duration grace) {
+  std::unique_lock<std::mutex> lock(mu_);
+  draining_ = true;
+  // A second, shorter Drain (a second Ctrl-C) cuts the first one short.
+  drain_deadline_ = std::min(drain_deadline_, absl::Now() + grace);
+  EnterLocked(phase_);
+  while (live_count_ > 0 && absl::Now() < drain_deadline_) {
+    WaitUntil(changed_, lock, drain_deadline_);
+  }
+  PostLocked([this] { driver_.FailAll(absl::UnavailableError("the server is shutting down")); });
+  changed_.wait(lock, [this] { return live_count_ == 0; });
+  const std::shared_ptr<GroupTransport> transport = transport_;
+  lock.unlock();
+  if (transport != nullptr) transport->Shutdown("the server is shutting down");
+}
+
+void EngineLoopImpl::SetServingListener(std::function<void(bool serving)> listener) {
+  std::lock_guard<std::mutex> lock(mu_);
+  serving_listener_ = std::move(listener);
+  EnterLocked(phase_);
+}
+
+// Tells everybody who waits for the phase, or for draining.
+void EngineLoopImpl::EnterLocked(Phase phase) {
+  phase_ = phase;
+  if (serving_listener_) serving_listener_(phase == Phase::kServing && !draining_);
+  changed_.notify_all();
+}
+
+// ---- the group: transport threads ---------------------------------------------------------------
+
+absl::Status EngineLoopImpl::CheckJoinLocked() const {
+  if (draining_) return DrainingError();
+  if (joined_ == nullptr) return absl::OkStatus();
+  return absl::AlreadyExistsError("a worker group has already joined");
+}
+
+absl::StatusOr<v1::ShardPlan> EngineLoopImpl::OnJoin(const v1::Hello& hello,
+                                                     std::shared_ptr<GroupTransport> transport) {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
+  }
+  // The tokenizer takes a while to make; nobody else waits for it.
+  absl::StatusOr<std::shared_ptr<const ServedModel>> served = Describe(hello, options_);
+  std::lock_guard<std::mutex> lock(mu_);
+  TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
+  if (!served.ok()) {
+    group_.SetLost(served.status());
+    EnterLocked(Phase::kFailed);
+    return served.status();
+  }
+  joined_ = *std::move(served);
+  transport_ = std::move(transport);
+  group_.SetPlan(joined_->name, joined_->plan);
+  EnterLocked(Phase::kLoading);
+  return joined_->plan;
+}
+
+// A report for a rank outside the plan is a stray; it changes nothing.
+void EngineLoopImpl::OnRankReport(const v1::RankReport& report) {
+  group_.AddReport(report).IgnoreError();
+}
+
+void EngineLoopImpl::OnReady() {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (phase_ != Phase::kLoading) return;
+  PostLocked([this, served = joined_, transport = transport_] {
+    driver_.Start(*served, transport);
+  });
+  stats_ = SchedulerStats{};
+  stats_.blocks_free = joined_->plan.num_kv_blocks();
+  group_.SetReady();
+  EnterLocked(Phase::kServing);
+}
+
+void EngineLoopImpl::OnStepResult(v1::StepResult result) {
+  std::lock_guard<std::mutex> lock(mu_);
+  PostLocked([this, moved = std::move(result)] { CommitResult(moved); });
+}
+
+void EngineLoopImpl::OnLost(absl::Status why) {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (joined_ == nullptr) return;
+  // Failed already: a group that was shut down for a wrong result. The first reason counts.
+  if (phase_ != Phase::kFailed) EndGroupLocked(why);
+  joined_ = nullptr;
+  transport_ = nullptr;
+}
+
+// Admits nobody from here on; those admitted before stand in the queue before this command.
+void EngineLoopImpl::EndGroupLocked(const absl::Status& why) {
+  group_.SetLost(why);
+  PostLocked([this] { driver_.Stop(GroupLostError()); });
+  EnterLocked(why.ok() ? Phase::kNoGroup : Phase::kFailed);
+}
+
+void EngineLoopImpl::PostLocked(Command command) {
+  commands_.push_back(std::move(command));
+  work_.notify_one();
+}
+
+// ---- the loop -----------------------------------------------------------------------------------
+
+void EngineLoopImpl::Run() {
+  std::deque<Command> commands;
+  while (TakeCommands(commands)) {
+    for (Command& command : commands) command();
+    commands.clear();
+    driver_.SendPlans(absl::Now());
+    PublishStats();
+  }
+  for (Command& command : commands) command();
+  driver_.FailAll(absl::UnavailableError("the server has stopped"));
+}
+
+// Waits for commands or for the next deadline. False when the loop is to end.
+bool EngineLoopImpl::TakeCommands(std::deque<Command>& commands) {
+  std::unique_lock<std::mutex> lock(mu_);
+  const auto woken = [this] { return stop_ || !commands_.empty(); };
+  const absl::Time deadline = driver_.next_deadline();
+  while (!woken() && absl::Now() < deadline) WaitUntil(work_, lock, deadline);
+  commands.swap(commands_);
+  return !stop_;
+}
+
+void EngineLoopImpl::CommitResult(const v1::StepResult& result) {
+  const absl::Status committed = driver_.Commit(result);
+  if (committed.ok()) return;
+  const std::shared_ptr<GroupTransport> liar = driver_.transport();
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    if (transport_ == liar && phase_ == Phase::kServing) EndGroupLocked(committed);
+  }
+  liar->Shutdown(std::string(committed.message()));
+}
+
+void EngineLoopImpl::PublishStats() {
+  std::lock_guard<std::mutex> lock(mu_);
+  // Before the first turn after OnReady the driver has no scheduler yet and would report no blocks.
+  if (driver_.transport() != nullptr) stats_ = driver_.stats();
+  if (driver_.transport() == nullptr && phase_ != Phase::kServing) stats_ = SchedulerStats{};
+  live_count_ -= driver_.TakeEnded();
+  changed_.notify_all();
+}
+
+}  // namespace
+
+std::unique_ptr<EngineLoop> EngineLoop::Create(const EngineLoopOptions& options) {
+  return std::make_unique<EngineLoopImpl>(options);
+}
+
+}  // namespace tessera::coordinator

@@ -1,0 +1,140 @@
+#include "coordinator/api/prompt.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/api/validate.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+absl::Status NeedTokenizer(const ServedModel& model) {
+  if (model.tokenizer != nullptr) return absl::OkStatus();
+  return absl::FailedPreconditionError("this model has no tokenizer; send token_ids");
+}
+
+// The ids of a whole prompt's text, BOS in front where the model wants it. Never EOS behind: the
+// prompt is to be continued.
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const std::string& text, bool add_bos,
+                                                  const ServedModel& model) {
+  const v1::TokenizerDescription& description = model.description.tokenizer();
+  std::vector<int32_t> ids;
+  if (add_bos && description.add_bos() && description.has_bos_id()) {
+    ids.push_back(description.bos_id());
+  }
+  TESSERA_ASSIGN_OR_RETURN(
+      std::vector<int32_t> body,
+      model.tokenizer->Encode(text, {.add_special = false, .parse_special = true}));
+  ids.insert(ids.end(), body.begin(), body.end());
+  return ids;
+}
+
+absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::string_view field,
+                                             const ServedModel& model) {
+  TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, field, LimitsOf(model.description, model.plan)));
+  return ids;
+}
+
+}  // namespace
+
+absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
+  if (requested.empty() || requested == model.name) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("model '", requested, "' is not served; '", model.name, "' is"));
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
+                                               const ServedModel& model) {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kTokenIds: {
+      const auto& ids = request.token_ids().ids();
+      return Checked(std::vector<int32_t>(ids.begin(), ids.end()), "prompt", model);
+    }
+    case v1::GenerateRequest::kText: {
+      TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
+      if (request.text().empty()) {
+        return wire::FieldError("prompt", "is empty; expected some text");
+      }
+      const bool add_bos = !request.has_add_special_tokens() || request.add_special_tokens();
+      TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids,
+                               EncodePrompt(request.text(), add_bos, model));
+      return Checked(std::move(ids), "prompt", model);
+    }
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      break;
+  }
+  return wire::FieldError("prompt", "is missing; expected text or token_ids");
+}
+
+absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
+                                               const ServedModel& model) {
+  TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
+  if (request.messages().empty()) {
+    return wire::FieldError("messages", "is empty; expected at least one message");
+  }
+  if (!model.chat_format.ok()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this model cannot chat (", model.chat_format.status().message(),
+                     "); use Generate"));
+  }
+  std::vector<ChatTurn> turns;
+  for (const v1::ChatMessage& message : request.messages()) {
+    turns.push_back({message.role(), message.content()});
+  }
+  TESSERA_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*model.chat_format, turns));
+  // Some templates write BOS themselves; the model must see it once.
+  const v1::TokenizerDescription& tokenizer = model.description.tokenizer();
+  const bool has_bos = tokenizer.has_bos_id() &&
+                       prompt.starts_with(model.tokenizer->TokenBytes(tokenizer.bos_id()));
+  TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodePrompt(prompt, !has_bos, model));
+  return Checked(std::move(ids), "messages", model);
+}
+
+absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& model,
+                      v1::TokenizeResponse* response) {
+  TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
+  const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
+  TESSERA_ASSIGN_OR_RETURN(
+      const std::vector<int32_t> ids,
+      model.tokenizer->Encode(request.text(), {.add_special = add_special,
+                                               .parse_special = request.parse_special()}));
+  for (int32_t id : ids) {
+    response->add_ids(id);
+    response->add_tokens(model.tokenizer->TokenBytes(id));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel& model,
+                        v1::DetokenizeResponse* response) {
+  TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
+  const absl::Span<const int32_t> ids(request.ids().data(),
+                                      static_cast<size_t>(request.ids_size()));
+  TESSERA_RETURN_IF_ERROR(
+      CheckTokenIds(ids, "ids", model.description.architecture().vocab_size()));
+  const bool skip = !request.has_skip_special_tokens() || request.skip_special_tokens();
+  response->set_text(model.tokenizer->Decode(ids, skip));
+  return absl::OkStatus();
+}
+
+v1::ModelInfo InfoOf(const ServedModel& model) {
+  v1::ModelInfo info;
+  info.set_name(model.name);
+  info.set_family(model.description.architecture().family());
+  info.set_quantization(model.description.quantization());
+  info.set_max_model_len(model.plan.max_model_len());
+  int64_t bytes = 0;
+  for (const v1::TensorDescription& tensor : model.description.tensors()) {
+    bytes += tensor.resident_bytes();
+  }
+  info.set_weight_bytes(bytes);
+  info.set_vocab_size(model.description.architecture().vocab_size());
+  if (model.chat_format.ok()) {
+    info.set_chat_format(std::string(ChatFamilyName(model.chat_format->family)));
+  }
+  return info;
+}
+
+}  // namespace tessera::coordinator

@@ -1,0 +1,37 @@
+// Requests → prompt ids, by the served model's tokenizer and chat format. Pure.
+//
+// Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION for text when the model has no
+// tokenizer, and for Chat when its template is of no known family.
+//
+//   TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids, PromptIds(request, model));
+#ifndef TESSERA_COORDINATOR_API_PROMPT_H_
+#define TESSERA_COORDINATOR_API_PROMPT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "coordinator/api/engine_loop.h"
+#include "tessera/v1/inference.pb.h"
+
+namespace tessera::coordinator {
+
+// NOT_FOUND unless `requested` is empty or the served model's name.
+absl::Status CheckModelName(const std::string& requested, const ServedModel& model);
+
+absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
+                                               const ServedModel& model);
+absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
+                                               const ServedModel& model);
+
+absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& model,
+                      v1::TokenizeResponse* response);
+absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel& model,
+                        v1::DetokenizeResponse* response);
+
+v1::ModelInfo InfoOf(const ServedModel& model);
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_API_PROMPT_H_

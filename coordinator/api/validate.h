@@ -1,0 +1,68 @@
+// What a client sent → checked values. Pure: no clock, no randomness, no I/O.
+//
+// Every refusal is INVALID_ARGUMENT that names the field, what was sent and the allowed range, with
+// a google.rpc.BadRequest detail.
+//
+//   TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, "prompt", limits));
+//   TESSERA_ASSIGN_OR_RETURN(CheckedSampling sampling, CheckSampling(request.sampling(), defaults));
+#ifndef TESSERA_COORDINATOR_API_VALIDATE_H_
+#define TESSERA_COORDINATOR_API_VALIDATE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "tessera/v1/cluster.pb.h"
+#include "tessera/v1/inference.pb.h"
+#include "tessera/v1/model.pb.h"
+
+namespace tessera::coordinator {
+
+inline constexpr int kMaxStopStrings = 16;
+inline constexpr int kMaxStopStringBytes = 1024;
+inline constexpr int kMaxLogprobs = 20;
+inline constexpr int kMaxRequestIdBytes = 128;
+
+// What the served model and its KV cache allow.
+struct PromptLimits {
+  int vocab_size = 0;
+  int context_tokens = 0;  // prompt + generated: max_model_len, or what all KV blocks hold if less
+};
+
+PromptLimits LimitsOf(const v1::ModelDescription& model, const v1::ShardPlan& plan);
+
+struct CheckedSampling {
+  v1::SamplingParams params;
+  int max_tokens = 0;              // already cut to what the context leaves
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+};
+
+struct SamplingDefaults {
+  uint64_t seed = 0;               // used when the client sent none
+  int prompt_tokens = 0;
+  int context_tokens = 0;
+  bool has_tokenizer = true;       // without one there is no text to stop at
+};
+
+// The prompt's ids: at least one, room for one more in the context, each within the vocabulary.
+// `field` is what the client's request calls the whole ("prompt", "messages").
+absl::Status CheckPrompt(absl::Span<const int32_t> ids, absl::string_view field,
+                         const PromptLimits& limits);
+
+// Ids within the vocabulary; an empty list is fine.
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, absl::string_view field, int vocab_size);
+
+absl::StatusOr<CheckedSampling> CheckSampling(const v1::SamplingOptions& options,
+                                              const SamplingDefaults& defaults);
+
+// At most kMaxRequestIdBytes printable ASCII characters.
+absl::Status CheckRequestId(absl::string_view request_id);
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_API_VALIDATE_H_
