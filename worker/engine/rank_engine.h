@@ -51,6 +51,10 @@ struct RankEngineOptions {
   // The leader sends a heartbeat down the pipeline this often when idle, so that every rank's wait
   // for the next header has a deadline (the communicator's).
   absl::Duration heartbeat = absl::Seconds(5);
+  // Leader: how long a step may take after it was handed to the next stage.
+  absl::Duration result_deadline = absl::Seconds(60);
+  // How long one rank may load longer than another.
+  absl::Duration load_deadline = absl::Minutes(30);
 };
 
 class RankEngine {
@@ -59,7 +63,8 @@ class RankEngine {
 
   // Checks `plan` against the file and the world (sizes, ranges; INVALID_ARGUMENT naming both
   // sides), loads this rank's ranges and allocates its KV cache. `world` must outlive the engine.
-  // Collective: every rank calls it with the same plan.
+  // Collective: every rank calls it with the same plan. When it fails on one rank it fails on all,
+  // with that rank's error; when it succeeds, every rank has loaded.
   static absl::StatusOr<std::unique_ptr<RankEngine>> Create(const ModelFile& file,
                                                             const v1::ShardPlan& plan,
                                                             Communicator* world,

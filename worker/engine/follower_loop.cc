@@ -1,0 +1,42 @@
+// The loop of every rank but the leader (serve_loops.h).
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_macros.h"
+#include "worker/engine/serve_loops.h"
+
+namespace tessera::worker {
+namespace {
+
+absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage& message) {
+  const absl::string_view header = message.header();
+  v1::StepPlan step;
+  if (!step.ParseFromArray(header.data(), static_cast<int>(header.size()))) {
+    return absl::InternalError(
+        absl::StrCat("a step header of ", header.size(), " bytes does not parse"));
+  }
+  TESSERA_RETURN_IF_ERROR(runner.Check(step));
+  TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations()));
+  if (!links.on_last_stage()) {
+    return links.SendToNextStage(StepMessageKind::kStep, header, runner.activations());
+  }
+  TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step));
+  return links.reports_results() ? links.SendResult(result) : absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links) {
+  while (true) {
+    TESSERA_ASSIGN_OR_RETURN(const StepMessage message, links.ReceiveStep());
+    if (message.kind() == StepMessageKind::kStep) {
+      TESSERA_RETURN_IF_ERROR(RunStep(runner, links, message));
+      continue;
+    }
+    TESSERA_RETURN_IF_ERROR(links.SendToNextStage(message.kind(), message.header()));
+    if (message.kind() == StepMessageKind::kEnd) return absl::OkStatus();
+    if (message.kind() == StepMessageKind::kAbort) {
+      return absl::AbortedError(absl::StrCat("the leader gave up: ", message.header()));
+    }
+  }
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,91 @@
+#include "worker/engine/logit_row.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace tessera::worker {
+namespace {
+
+struct Extremes {
+  float max;
+  bool finite;
+};
+
+// Independent lanes, so that the compiler may use vector registers; max and the sum of zeros are
+// the same whatever the order.
+Extremes Scan(absl::Span<const float> logits) {
+  constexpr size_t kLanes = 16;
+  float max[kLanes], zeros[kLanes];
+  std::fill_n(max, kLanes, -std::numeric_limits<float>::infinity());
+  std::fill_n(zeros, kLanes, 0.0f);
+  const size_t whole = logits.size() / kLanes * kLanes;
+  const float* data = logits.data();
+  for (size_t i = 0; i < whole; i += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float x = data[i + lane];
+      max[lane] = x > max[lane] ? x : max[lane];
+      zeros[lane] += x * 0.0f;  // NaN once x was NaN or infinite
+    }
+  }
+  for (size_t i = whole; i < logits.size(); ++i) {
+    max[0] = data[i] > max[0] ? data[i] : max[0];
+    zeros[0] += data[i] * 0.0f;
+  }
+  bool finite = true;
+  for (float zero : zeros) finite = finite && zero == 0.0f;
+  return {*std::max_element(max, max + kLanes), finite};
+}
+
+}  // namespace
+
+Draw LogitRow::Greedy() const {
+  const Extremes extremes = Scan(logits);
+  if (!extremes.finite) return Draw{};
+  const auto at = std::find(logits.begin(), logits.end(), extremes.max);
+  return {extremes.max, first_id + static_cast<int32_t>(at - logits.begin()), extremes.max};
+}
+
+Draw LogitRow::Sampled(double temperature, const NoiseRow& noise) const {
+  Draw best = Greedy();  // a good contender first: most others then fail the bound
+  if (best.id < 0) return best;
+  best.score = best.logit / temperature + noise.Gumbel(best.id);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const int32_t id = first_id + static_cast<int32_t>(i);
+    const double scaled = logits[i] / temperature;
+    if (scaled + noise.GumbelBound(id) < best.score) continue;
+    const Draw draw{scaled + noise.Gumbel(id), id, logits[i]};
+    if (Better(draw, best)) best = draw;
+  }
+  return best;
+}
+
+double LogitRow::LogMass(double temperature, float largest) const {
+  double mass = 0;
+  for (float logit : logits) mass += std::exp((double{logit} - largest) / temperature);
+  return largest / temperature + std::log(mass);
+}
+
+void LogitRow::Best(int64_t count, std::vector<Candidate>& best) const {
+  best.clear();
+  const size_t wanted = std::min<size_t>(count, logits.size());
+  if (wanted == 0) return;
+  // A heap of the best so far, the worst of them on top. Ids ascend, so of equals the earlier
+  // stays.
+  for (size_t i = 0; i < logits.size(); ++i) {
+    const Candidate candidate{logits[i], first_id + static_cast<int32_t>(i)};
+    const auto better = [](const Candidate& a, const Candidate& b) { return Better(a, b); };
+    if (best.size() < wanted) {
+      best.push_back(candidate);
+      std::push_heap(best.begin(), best.end(), better);
+    } else if (candidate.logit > best.front().logit) {
+      std::pop_heap(best.begin(), best.end(), better);
+      best.back() = candidate;
+      std::push_heap(best.begin(), best.end(), better);
+    }
+  }
+  std::sort(best.begin(), best.end(),
+            [](const Candidate& a, const Candidate& b) { return Better(a, b); });
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,81 @@
+// Draws tokens from logits whose vocabulary is split over the tensor-parallel ranks.
+//
+// Each rank looks at its own rows of the vocabulary and the ranks exchange a short record per drawn
+// token: one (score, token) pair for greedy and plain sampling (the Gumbel-max trick, gumbel.h),
+// and the best few candidates with the row's mass where a cut or logprobs ask for them. Only when
+// those do not settle a cut is the row itself gathered. Every rank computes the same decision from
+// the same records.
+//
+// Noise is keyed by (seed, position, token id), so the same seed draws the same token whatever the
+// layout, the batch or the rank. Threads: the engine thread. Collective: every rank of the
+// communicator calls Sample with the same requests.
+//
+//   Sampler sampler(tp, vocab_ranges, Sampler::kDefaultCandidates);
+//   TESSERA_ASSIGN_OR_RETURN(auto tokens, sampler.Sample(requests, logits));
+#ifndef TESSERA_WORKER_ENGINE_SAMPLER_H_
+#define TESSERA_WORKER_ENGINE_SAMPLER_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "tessera/v1/cluster.pb.h"
+#include "tessera/v1/model.pb.h"
+#include "worker/comm/communicator.h"
+#include "worker/engine/logit_row.h"
+
+namespace tessera::worker {
+
+struct SampleRequest {
+  const v1::SamplingParams* params = nullptr;
+  int64_t sequence_id = 0;
+  int64_t position = 0;  // of the token to be drawn
+};
+
+class Sampler {
+ public:
+  static constexpr int64_t kDefaultCandidates = 256;
+
+  // tp: borrowed. vocab: each tp_rank's vocabulary rows. max_candidates: the most that a rank sends
+  // for a cut before the whole row is gathered.
+  Sampler(Communicator* tp, std::vector<v1::Range> vocab, int64_t max_candidates);
+
+  // logits: (requests.size(), own vocabulary rows). One token per request, in order. INTERNAL when
+  // a row holds a NaN or an infinity.
+  absl::StatusOr<std::vector<v1::SampledToken>> Sample(absl::Span<const SampleRequest> requests,
+                                                       absl::Span<const float> logits);
+
+  // Rows that had to be gathered whole so far (for tests and benchmarks).
+  int64_t rows_gathered() const { return rows_gathered_; }
+
+ private:
+  struct RecordShape;
+  struct Merged;
+
+  RecordShape ShapeOf(const v1::SamplingParams& params) const;
+  LogitRow OwnRow(absl::Span<const float> logits, size_t row) const;
+  void WriteRecord(const SampleRequest& request, const LogitRow& row, std::byte* out);
+  Merged MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
+                      size_t bytes_per_rank, size_t offset) const;
+  absl::StatusOr<std::vector<Candidate>> GatherRow(const LogitRow& row);
+  absl::StatusOr<v1::SampledToken> Decide(const SampleRequest& request, const LogitRow& row,
+                                          const Merged& merged);
+
+  absl::StatusOr<Draw> DrawWithCuts(const SampleRequest& request, const LogitRow& row,
+                                    const Merged& merged);
+
+  int64_t vocab_size() const { return vocab_.back().end(); }
+
+  Communicator* const tp_;
+  const std::vector<v1::Range> vocab_;
+  const int64_t max_candidates_;
+  int64_t rows_gathered_ = 0;
+  // Kept between calls so that a step allocates nothing new.
+  std::vector<std::byte> mine_, all_;
+  std::vector<Candidate> best_;
+};
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_ENGINE_SAMPLER_H_

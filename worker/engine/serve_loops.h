@@ -1,0 +1,25 @@
+// What a rank does between loading and the end: the leader's loop and everyone else's.
+//
+// Both return OK after an orderly end; any other status means that the group is dead. Threads: the
+// engine thread. All arguments are borrowed for the call.
+#ifndef TESSERA_WORKER_ENGINE_SERVE_LOOPS_H_
+#define TESSERA_WORKER_ENGINE_SERVE_LOOPS_H_
+
+#include "absl/status/status.h"
+#include "worker/engine/pipeline_links.h"
+#include "worker/engine/rank_engine.h"
+#include "worker/engine/step_runner.h"
+
+namespace tessera::worker {
+
+// World rank 0: takes plans from the channel, keeps up to links.stages() of them in flight, and
+// hands results back in the order of the plans.
+absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
+                           const RankEngineOptions& options);
+
+// All others: run what comes from the stage before and pass it on, until told to end.
+absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_ENGINE_SERVE_LOOPS_H_

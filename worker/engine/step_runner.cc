@@ -1,0 +1,161 @@
+#include "worker/engine/step_runner.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::worker {
+namespace {
+
+constexpr int kLogitsTag = 1;  // on the tensor-parallel communicator
+
+std::vector<v1::Range> VocabOfStage(const v1::ShardPlan& plan, int world_rank) {
+  const int tp = plan.tensor_parallel_size();
+  const int first = world_rank / tp * tp;
+  std::vector<v1::Range> vocab;
+  for (int i = first; i < first + tp; ++i) vocab.push_back(plan.ranks(i).vocab());
+  return vocab;
+}
+
+}  // namespace
+
+StepRunner::StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device)
+    : tp_(setup.tp),
+      is_first_stage_(setup.plan->ranks(setup.world_rank).pp_stage() == 0),
+      vocab_(VocabOfStage(*setup.plan, setup.world_rank)),
+      checker_(*setup.plan, setup.file->description().architecture().vocab_size()),
+      sampler_(setup.tp, vocab_, Sampler::kDefaultCandidates),
+      device_(std::move(device)) {}
+
+absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
+    const Setup& setup, std::unique_ptr<kernels::Device> device) {
+  std::unique_ptr<StepRunner> runner(new StepRunner(setup, std::move(device)));
+  TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
+                                                              .plan = setup.plan,
+                                                              .world_rank = setup.world_rank,
+                                                              .device = runner->device_.get(),
+                                                              .tp = setup.tp,
+                                                              .progress = setup.progress}));
+  return runner;
+}
+
+void StepRunner::Flatten(const v1::StepPlan& step) {
+  batch_.token_ids.clear();
+  batch_.positions.clear();
+  batch_.block_tables.clear();
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
+    for (int i = 0; i < chunk.token_ids_size(); ++i) {
+      batch_.token_ids.push_back(chunk.token_ids(i));
+      batch_.positions.push_back(chunk.start_position() + i);
+      batch_.block_tables.push_back(chunk.block_table().data());
+    }
+  }
+}
+
+absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming) {
+  Flatten(step);
+  if (is_first_stage_) {
+    TESSERA_RETURN_IF_ERROR(decoder_->Embed(batch_));
+  } else {
+    const size_t expected = batch_.size() * decoder_->hidden_size() * sizeof(float);
+    if (incoming.size() != expected) {
+      return absl::InternalError(absl::StrCat("step ", step.step_id(), ": expected ", expected,
+                                              " bytes of activations for ", batch_.size(),
+                                              " tokens, got ", incoming.size()));
+    }
+    std::memcpy(decoder_->hidden(), incoming.data(), expected);
+  }
+  return decoder_->RunLayers(batch_);
+}
+
+absl::Span<const float> StepRunner::activations() {
+  return absl::MakeConstSpan(decoder_->hidden(), batch_.size() * decoder_->hidden_size());
+}
+
+absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step) {
+  v1::StepResult result;
+  result.set_step_id(step.step_id());
+  absl::Status status = DrawTokens(step, result);
+  if (status.ok()) status = CollectLogits(step, result);
+  if (!status.ok()) return wire::Annotate(status, absl::StrCat("step ", step.step_id()));
+  return result;
+}
+
+absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, v1::StepResult& result) {
+  std::vector<SampleRequest> requests;
+  std::vector<int64_t> rows;
+  int64_t end = 0;  // of the chunk, in the flattened batch
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
+    end += chunk.token_ids_size();
+    if (!chunk.has_sampling()) continue;
+    requests.push_back({&chunk.sampling(), chunk.sequence_id(),
+                        int64_t{chunk.start_position()} + chunk.token_ids_size()});
+    rows.push_back(end - 1);
+  }
+  for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
+    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
+    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits,
+                             decoder_->Logits(absl::MakeConstSpan(rows).subspan(begin, count)));
+    TESSERA_ASSIGN_OR_RETURN(
+        std::vector<v1::SampledToken> tokens,
+        sampler_.Sample(absl::MakeConstSpan(requests).subspan(begin, count), logits));
+    for (v1::SampledToken& token : tokens) *result.add_tokens() = std::move(token);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, v1::StepResult& result) {
+  int64_t chunk_begin = 0;
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
+    const int64_t chunk_end = chunk_begin + chunk.token_ids_size();
+    if (chunk.return_logits()) {
+      v1::ChunkLogits& out = *result.add_logits();
+      out.set_sequence_id(chunk.sequence_id());
+      out.set_num_tokens(chunk.token_ids_size());
+      for (int64_t row = chunk_begin; row < chunk_end; row += Decoder::kMaxLogitRows) {
+        std::vector<int64_t> rows(std::min(Decoder::kMaxLogitRows, chunk_end - row));
+        std::iota(rows.begin(), rows.end(), row);
+        TESSERA_RETURN_IF_ERROR(AppendLogits(rows, out));
+      }
+    }
+    chunk_begin = chunk_end;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::AppendLogits(absl::Span<const int64_t> rows, v1::ChunkLogits& out) {
+  TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> own, decoder_->Logits(rows));
+  if (tp_->rank() != 0) {
+    const auto* bytes = reinterpret_cast<const std::byte*>(own.data());
+    return tp_->Send(0, kLogitsTag, Bytes(bytes, bytes + own.size() * sizeof(float)));
+  }
+  const size_t row_bytes = vocab_.back().end() * sizeof(float);
+  const size_t before = out.values().size();
+  std::string& values = *out.mutable_values();
+  values.resize(before + rows.size() * row_bytes);
+  for (int tp_rank = 0; tp_rank < tp_->size(); ++tp_rank) {
+    const size_t width = (vocab_[tp_rank].end() - vocab_[tp_rank].begin()) * sizeof(float);
+    Bytes received;
+    const char* in = reinterpret_cast<const char*>(own.data());
+    if (tp_rank != 0) {
+      TESSERA_ASSIGN_OR_RETURN(received, tp_->Receive(tp_rank, kLogitsTag));
+      if (received.size() != rows.size() * width) {
+        return absl::InternalError(absl::StrCat("logits of tp_rank ", tp_rank, ": expected ",
+                                                rows.size() * width, " bytes, got ",
+                                                received.size()));
+      }
+      in = reinterpret_cast<const char*>(received.data());
+    }
+    char* column = values.data() + before + vocab_[tp_rank].begin() * sizeof(float);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      std::memcpy(column + i * row_bytes, in + i * width, width);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,77 @@
+// One rank's part of one step: its stage of the forward pass and, on the last stage, the tokens.
+//
+// Ownership: owns the decoder and its device; borrows the communicators. Threads: the engine
+// thread. Collective over the stage's tensor-parallel ranks: each runs the same steps in the same
+// order.
+//
+//   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations));   // of the stage before, or empty
+//   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan));
+//   else      Send(next, runner.activations());
+#ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
+#define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "kernels/device.h"
+#include "tessera/v1/cluster.pb.h"
+#include "worker/comm/communicator.h"
+#include "worker/engine/sampler.h"
+#include "worker/engine/step_check.h"
+#include "worker/model/decoder.h"
+
+namespace tessera::worker {
+
+class StepRunner {
+ public:
+  struct Setup {
+    const ModelFile* file = nullptr;
+    const v1::ShardPlan* plan = nullptr;
+    int world_rank = 0;
+    Communicator* tp = nullptr;
+    LoadProgress progress;
+  };
+  static absl::StatusOr<std::unique_ptr<StepRunner>> Create(
+      const Setup& setup, std::unique_ptr<kernels::Device> device);
+
+  // INVALID_ARGUMENT when the step may not be run (step_check.h).
+  absl::Status Check(const v1::StepPlan& step) { return checker_.Check(step); }
+
+  // Runs this stage's layers over the step's tokens. incoming: (n, hidden) float32 of the stage
+  // before; ignored on the first.
+  absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming);
+
+  // (n, hidden) after Forward; what the next stage needs.
+  absl::Span<const float> activations();
+
+  // Last stage, after Forward: draws tokens and collects logits. Complete on tp_rank 0; the others
+  // take part and return the tokens without the logits.
+  absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step);
+
+  std::string DeviceName() const { return device_->Name(); }
+
+ private:
+  StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
+
+  void Flatten(const v1::StepPlan& step);
+  absl::Status DrawTokens(const v1::StepPlan& step, v1::StepResult& result);
+  absl::Status CollectLogits(const v1::StepPlan& step, v1::StepResult& result);
+  absl::Status AppendLogits(absl::Span<const int64_t> rows, v1::ChunkLogits& out);
+
+  Communicator* const tp_;
+  const bool is_first_stage_;
+  const std::vector<v1::Range> vocab_;  // of the stage's tp ranks
+  StepChecker checker_;
+  Sampler sampler_;
+  std::unique_ptr<kernels::Device> device_;
+  std::unique_ptr<Decoder> decoder_;
+  TokenBatch batch_;
+};
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_ENGINE_STEP_RUNNER_H_

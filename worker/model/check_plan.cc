@@ -1,0 +1,149 @@
+// CheckPlan of shard_slices.h: a rank believes no plan it has not counted through.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_macros.h"
+#include "worker/model/shard_slices.h"
+
+namespace tessera::worker {
+namespace {
+
+// Far above any real value, low enough that products of two of them fit int64.
+constexpr int32_t kMaxModelLen = 1 << 24;
+constexpr int32_t kMaxTokensPerStep = 1 << 20;
+constexpr int32_t kMaxBlockTokens = 1024;
+
+std::string Text(const v1::Range& range) {
+  return absl::StrCat("[", range.begin(), ", ", range.end(), ")");
+}
+
+absl::Status Expect(bool holds, absl::string_view field, absl::string_view expected,
+                    absl::string_view actual) {
+  if (holds) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("shard plan: ", field, ": expected ", expected, ", got ", actual));
+}
+
+absl::Status ExpectEqual(int64_t expected, int64_t actual, absl::string_view field) {
+  return Expect(expected == actual, field, absl::StrCat(expected), absl::StrCat(actual));
+}
+
+absl::Status ExpectWithin(int64_t low, int64_t high, int64_t actual, absl::string_view field) {
+  return Expect(low <= actual && actual <= high, field, absl::StrCat(low, " .. ", high),
+                absl::StrCat(actual));
+}
+
+// `range` continues a partition of [0, size) where the last one ended, and is not empty.
+absl::Status ExpectNext(const v1::Range& range, int32_t begin, int32_t size,
+                        absl::string_view field) {
+  return Expect(range.begin() == begin && range.begin() < range.end() && range.end() <= size, field,
+                absl::StrCat("a range from ", begin, ", not empty, within ", size), Text(range));
+}
+
+absl::Status CheckArchitecture(const v1::Architecture& arch) {
+  const bool whole_groups = arch.num_kv_heads() > 0 && arch.num_heads() > 0 &&
+                            arch.num_heads() % arch.num_kv_heads() == 0;
+  TESSERA_RETURN_IF_ERROR(Expect(whole_groups, "architecture heads over kv heads",
+                                 "a whole number of query heads per KV head",
+                                 absl::StrCat(arch.num_heads(), "/", arch.num_kv_heads())));
+  TESSERA_RETURN_IF_ERROR(Expect(arch.head_dim() > 0 && arch.head_dim() % 2 == 0,
+                                 "architecture head_dim", "an even number",
+                                 absl::StrCat(arch.head_dim())));
+  return ExpectWithin(1, INT32_MAX, arch.ffn_granularity(), "architecture ffn_granularity");
+}
+
+absl::Status CheckSizes(const v1::ShardPlan& plan, int world_rank, int world_size) {
+  const int64_t tp = plan.tensor_parallel_size();
+  const int64_t pp = plan.pipeline_parallel_size();
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, world_size, tp, "tensor_parallel_size"));
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, world_size, pp, "pipeline_parallel_size"));
+  TESSERA_RETURN_IF_ERROR(
+      ExpectEqual(world_size, tp * pp, "ranks in the world against tensor × pipeline parallel"));
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(world_size, plan.ranks_size(), "number of rank shards"));
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(0, world_size - 1, world_rank, "own world rank"));
+  TESSERA_RETURN_IF_ERROR(
+      ExpectWithin(1, kMaxBlockTokens, plan.kv_block_tokens(), "kv_block_tokens"));
+  TESSERA_RETURN_IF_ERROR(
+      ExpectWithin(1, INT32_MAX / plan.kv_block_tokens(), plan.num_kv_blocks(), "num_kv_blocks"));
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, kMaxModelLen, plan.max_model_len(), "max_model_len"));
+  TESSERA_RETURN_IF_ERROR(
+      ExpectWithin(1, kMaxTokensPerStep, plan.max_tokens_per_step(), "max_tokens_per_step"));
+  return ExpectWithin(1, kMaxTokensPerStep, plan.max_sequences_per_step(),
+                      "max_sequences_per_step");
+}
+
+absl::Status CheckPlace(const v1::RankShard& shard, int world_rank, const v1::ShardPlan& plan,
+                        const std::string& who) {
+  const int tp = plan.tensor_parallel_size();
+  const int stage = world_rank / tp;
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(world_rank, shard.world_rank(), who + "world_rank"));
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(world_rank % tp, shard.tp_rank(), who + "tp_rank"));
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(stage, shard.pp_stage(), who + "pp_stage"));
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(stage == 0, shard.has_embedding(), who + "has_embedding"));
+  return ExpectEqual(stage == plan.pipeline_parallel_size() - 1, shard.has_output_head(),
+                     who + "has_output_head");
+}
+
+absl::Status CheckKvHeads(const v1::RankShard& shard, const v1::Architecture& arch,
+                          const std::string& who) {
+  const int32_t group = arch.num_heads() / arch.num_kv_heads();
+  v1::Range needed;
+  needed.set_begin(shard.q_heads().begin() / group);
+  needed.set_end((shard.q_heads().end() - 1) / group + 1);
+  return Expect(
+      shard.kv_heads().begin() == needed.begin() && shard.kv_heads().end() == needed.end(),
+      who + "kv_heads", absl::StrCat(Text(needed), ", those its query heads read"),
+      Text(shard.kv_heads()));
+}
+
+absl::Status CheckFfnCut(const v1::RankShard& shard, const v1::Architecture& arch,
+                         const std::string& who) {
+  const int32_t end = shard.ffn().end();
+  return Expect(end % arch.ffn_granularity() == 0 || end == arch.ffn_size(), who + "ffn",
+                absl::StrCat("cuts at multiples of ", arch.ffn_granularity()), Text(shard.ffn()));
+}
+
+// One stage's tensor-parallel ranks: what they hold must add up to the whole.
+absl::Status CheckStage(const v1::Architecture& arch, const v1::ShardPlan& plan, int stage,
+                        int32_t first_layer) {
+  const int tp = plan.tensor_parallel_size();
+  int32_t head = 0, ffn = 0, vocab = 0;
+  for (int world_rank = stage * tp; world_rank < (stage + 1) * tp; ++world_rank) {
+    const v1::RankShard& shard = plan.ranks(world_rank);
+    const std::string who = absl::StrCat("rank ", world_rank, ": ");
+    TESSERA_RETURN_IF_ERROR(CheckPlace(shard, world_rank, plan, who));
+    TESSERA_RETURN_IF_ERROR(
+        ExpectNext(shard.layers(), first_layer, arch.num_layers(), who + "layers"));
+    TESSERA_RETURN_IF_ERROR(ExpectEqual(plan.ranks(stage * tp).layers().end(), shard.layers().end(),
+                                        who + "end of its stage's layers"));
+    TESSERA_RETURN_IF_ERROR(ExpectNext(shard.q_heads(), head, arch.num_heads(), who + "q_heads"));
+    TESSERA_RETURN_IF_ERROR(CheckKvHeads(shard, arch, who));
+    TESSERA_RETURN_IF_ERROR(ExpectNext(shard.ffn(), ffn, arch.ffn_size(), who + "ffn"));
+    TESSERA_RETURN_IF_ERROR(CheckFfnCut(shard, arch, who));
+    TESSERA_RETURN_IF_ERROR(ExpectNext(shard.vocab(), vocab, arch.vocab_size(), who + "vocab"));
+    head = shard.q_heads().end();
+    ffn = shard.ffn().end();
+    vocab = shard.vocab().end();
+  }
+  const std::string where = absl::StrCat("stage ", stage, ": sum over its ranks of ");
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(arch.num_heads(), head, where + "q_heads"));
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(arch.ffn_size(), ffn, where + "ffn"));
+  return ExpectEqual(arch.vocab_size(), vocab, where + "vocab");
+}
+
+}  // namespace
+
+absl::Status CheckPlan(const v1::ModelDescription& model, const v1::ShardPlan& plan, int world_rank,
+                       int world_size) {
+  const v1::Architecture& arch = model.architecture();
+  TESSERA_RETURN_IF_ERROR(CheckArchitecture(arch));
+  TESSERA_RETURN_IF_ERROR(CheckSizes(plan, world_rank, world_size));
+  int32_t layer = 0;
+  for (int stage = 0; stage < plan.pipeline_parallel_size(); ++stage) {
+    TESSERA_RETURN_IF_ERROR(CheckStage(arch, plan, stage, layer));
+    layer = plan.ranks(stage * plan.tensor_parallel_size()).layers().end();
+  }
+  return ExpectEqual(arch.num_layers(), layer, "sum over the stages of layers");
+}
+
+}  // namespace tessera::worker

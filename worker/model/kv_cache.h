@@ -1,0 +1,43 @@
+// The keys and values of this rank's layers and KV heads, in blocks of kv_block_tokens positions.
+//
+// One allocation for all layers, never written at start: the system maps its pages as positions are
+// stored, so an idle cache costs address space only. Which sequence owns which block is the
+// coordinator's business; here are only numbered blocks.
+//
+//   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(device, shape));
+//   device.StoreKv(k, v, where, n, cache.layer(0));
+#ifndef TESSERA_WORKER_MODEL_KV_CACHE_H_
+#define TESSERA_WORKER_MODEL_KV_CACHE_H_
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+
+namespace tessera::worker {
+
+struct KvCacheShape {
+  int num_layers = 0;
+  int num_blocks = 0;
+  int num_kv_heads = 0;
+  int block_tokens = 0;
+  int head_dim = 0;
+};
+
+class KvCache {
+ public:
+  // RESOURCE_EXHAUSTED saying how many bytes were asked for.
+  static absl::StatusOr<KvCache> Create(kernels::Device& device, const KvCacheShape& shape);
+
+  // Local layer: 0 is the stage's first.
+  kernels::KvCacheView layer(int local_layer) const;
+
+ private:
+  KvCache(const KvCacheShape& shape, kernels::Device::Buffer memory)
+      : shape_(shape), memory_(std::move(memory)) {}
+
+  KvCacheShape shape_;
+  kernels::Device::Buffer memory_;  // per layer: all keys, then all values
+};
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_MODEL_KV_CACHE_H_

@@ -1,0 +1,135 @@
+#include "worker/model/rope_table.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::worker {
+namespace {
+
+constexpr double kTwoPi = 2 * std::numbers::pi;
+
+absl::Status Positive(double value, absl::string_view field) {
+  if (std::isfinite(value) && value > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("rope ", field, ": expected a positive number, got ", value));
+}
+
+double OrElse(double value, double fallback) { return value != 0 ? value : fallback; }
+
+double OriginalPositions(const v1::Architecture& arch) {
+  return OrElse(arch.rope_scaling().original_max_positions(), arch.max_positions());
+}
+
+// Long wavelengths are stretched by `factor`, short ones kept, those between blended.
+absl::Status ApplyLlama3(const v1::Architecture& arch, std::vector<double>& per_position) {
+  const v1::RopeScaling& scaling = arch.rope_scaling();
+  const double low = scaling.low_freq_factor(), high = scaling.high_freq_factor();
+  const double factor = scaling.factor(), original = OriginalPositions(arch);
+  TESSERA_RETURN_IF_ERROR(Positive(factor, "factor"));
+  TESSERA_RETURN_IF_ERROR(Positive(low, "low_freq_factor"));
+  TESSERA_RETURN_IF_ERROR(Positive(high - low, "high_freq_factor - low_freq_factor"));
+  TESSERA_RETURN_IF_ERROR(Positive(original, "original_max_positions"));
+  for (double& angle : per_position) {
+    const double wavelength = kTwoPi / angle;
+    if (wavelength < original / high) continue;
+    if (wavelength > original / low) {
+      angle /= factor;
+      continue;
+    }
+    const double smooth = (original / wavelength - low) / (high - low);
+    angle = (1 - smooth) * angle / factor + smooth * angle;
+  }
+  return absl::OkStatus();
+}
+
+// YaRN (https://arxiv.org/abs/2309.00071): pairs that turn often within the original context keep
+// their angle, pairs that turn rarely are stretched, a linear ramp between.
+absl::Status ApplyYarn(const v1::Architecture& arch, RopeAngles& angles) {
+  const v1::RopeScaling& scaling = arch.rope_scaling();
+  const double dim = arch.head_dim(), factor = scaling.factor();
+  const double original = OriginalPositions(arch);
+  TESSERA_RETURN_IF_ERROR(Positive(factor, "factor"));
+  TESSERA_RETURN_IF_ERROR(Positive(original, "original_max_positions"));
+  TESSERA_RETURN_IF_ERROR(Positive(std::log(arch.rope_theta()), "log(rope_theta)"));
+
+  // The (fractional) pair that makes `turns` turns over the original context.
+  auto pair_of_turns = [&](double turns) {
+    return dim * std::log(original / (turns * kTwoPi)) / (2 * std::log(arch.rope_theta()));
+  };
+  const double low = std::max(std::floor(pair_of_turns(OrElse(scaling.beta_fast(), 32))), 0.0);
+  double high = std::min(std::ceil(pair_of_turns(OrElse(scaling.beta_slow(), 1))), dim - 1);
+  if (low == high) high += 0.001;
+  for (size_t pair = 0; pair < angles.per_position.size(); ++pair) {
+    const double ramp = std::clamp((static_cast<double>(pair) - low) / (high - low), 0.0, 1.0);
+    double& angle = angles.per_position[pair];
+    angle = angle / factor * ramp + angle * (1 - ramp);
+  }
+  const double by_factor = factor > 1 ? 0.1 * std::log(factor) + 1 : 1;
+  angles.magnitude = OrElse(scaling.attention_factor(), by_factor);
+  return absl::OkStatus();
+}
+
+absl::Status ApplyFrequencyFactors(const v1::RopeScaling& scaling,
+                                   std::vector<double>& per_position) {
+  if (static_cast<size_t>(scaling.frequency_factors_size()) != per_position.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("rope frequency_factors: expected ",
+                                                   per_position.size(), " values, got ",
+                                                   scaling.frequency_factors_size()));
+  }
+  for (size_t pair = 0; pair < per_position.size(); ++pair) {
+    TESSERA_RETURN_IF_ERROR(Positive(scaling.frequency_factors(pair), "frequency_factors"));
+    per_position[pair] /= scaling.frequency_factors(pair);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch) {
+  TESSERA_RETURN_IF_ERROR(Positive(arch.rope_theta(), "theta"));
+  RopeAngles angles;
+  const int pairs = arch.head_dim() / 2;
+  for (int pair = 0; pair < pairs; ++pair) {
+    angles.per_position.push_back(
+        std::pow(static_cast<double>(arch.rope_theta()), -2.0 * pair / arch.head_dim()));
+  }
+  const v1::RopeScaling& scaling = arch.rope_scaling();
+  switch (scaling.kind()) {
+    case v1::RopeScaling::NONE:
+      break;
+    case v1::RopeScaling::LINEAR:
+      TESSERA_RETURN_IF_ERROR(Positive(scaling.factor(), "factor"));
+      for (double& angle : angles.per_position) angle /= scaling.factor();
+      break;
+    case v1::RopeScaling::LLAMA3:
+      TESSERA_RETURN_IF_ERROR(ApplyLlama3(arch, angles.per_position));
+      break;
+    case v1::RopeScaling::YARN:
+      TESSERA_RETURN_IF_ERROR(ApplyYarn(arch, angles));
+      break;
+    case v1::RopeScaling::FREQUENCY_FACTORS:
+      TESSERA_RETURN_IF_ERROR(ApplyFrequencyFactors(scaling, angles.per_position));
+      break;
+    default:
+      return absl::UnimplementedError(
+          absl::StrCat("rope scaling kind ", static_cast<int>(scaling.kind())));
+  }
+  return angles;
+}
+
+void FillRopeTable(const RopeAngles& angles, int64_t num_positions, float* cos, float* sin) {
+  const size_t pairs = angles.per_position.size();
+  for (int64_t position = 0; position < num_positions; ++position) {
+    for (size_t pair = 0; pair < pairs; ++pair) {
+      const double angle = static_cast<double>(position) * angles.per_position[pair];
+      cos[position * pairs + pair] = static_cast<float>(std::cos(angle) * angles.magnitude);
+      sin[position * pairs + pair] = static_cast<float>(std::sin(angle) * angles.magnitude);
+    }
+  }
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,32 @@
+// Cosines and sines of rotary position embedding, for every position and pair of a model.
+//
+// Computed in double after transformers' modeling_rope_utils.py (linear, llama3, yarn) and GGUF's
+// per-pair frequency factors, then rounded once to float32. Pure; owns nothing but its result.
+//
+//   TESSERA_ASSIGN_OR_RETURN(RopeAngles angles, ComputeRopeAngles(arch));
+//   FillRopeTable(angles, max_model_len, cos, sin);
+#ifndef TESSERA_WORKER_MODEL_ROPE_TABLE_H_
+#define TESSERA_WORKER_MODEL_ROPE_TABLE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "tessera/v1/model.pb.h"
+
+namespace tessera::worker {
+
+struct RopeAngles {
+  std::vector<double> per_position;  // radians that pair i turns per position; head_dim / 2 of them
+  double magnitude = 1.0;            // multiplies cos and sin (YaRN's attention factor)
+};
+
+// INVALID_ARGUMENT naming the field when the scaling's numbers make no angles.
+absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch);
+
+// cos, sin: (num_positions, head_dim / 2).
+void FillRopeTable(const RopeAngles& angles, int64_t num_positions, float* cos, float* sin);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_MODEL_ROPE_TABLE_H_

@@ -1,0 +1,175 @@
+#include "worker/model/shard_loader.h"
+
+#include <algorithm>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+#include "worker/model/shard_slices.h"
+
+namespace tessera::worker {
+namespace {
+
+// Bytes read per call, so that progress moves within large tensors too.
+constexpr int64_t kReadBytes = 8 << 20;
+
+// Where a layer's tensor goes, by role: rows of data, so that a further tensor is a further row.
+struct MatrixRole {
+  absl::string_view role;
+  kernels::MatrixView LayerWeights::*place;
+};
+constexpr MatrixRole kMatrixRoles[] = {
+    {"wq", &LayerWeights::wq},         {"wk", &LayerWeights::wk},
+    {"wv", &LayerWeights::wv},         {"wo", &LayerWeights::wo},
+    {"w_gate", &LayerWeights::w_gate}, {"w_up", &LayerWeights::w_up},
+    {"w_down", &LayerWeights::w_down},
+};
+
+enum class Needed { kAlways, kWithQkvBias, kWithQkNorm };
+struct VectorRole {
+  absl::string_view role;
+  const float* LayerWeights::*place;
+  Needed needed;
+};
+constexpr VectorRole kVectorRoles[] = {
+    {"attn_norm", &LayerWeights::attn_norm, Needed::kAlways},
+    {"ffn_norm", &LayerWeights::ffn_norm, Needed::kAlways},
+    {"bq", &LayerWeights::bq, Needed::kWithQkvBias},
+    {"bk", &LayerWeights::bk, Needed::kWithQkvBias},
+    {"bv", &LayerWeights::bv, Needed::kWithQkvBias},
+    {"q_norm", &LayerWeights::q_norm, Needed::kWithQkNorm},
+    {"k_norm", &LayerWeights::k_norm, Needed::kWithQkNorm},
+};
+
+bool IsNeeded(Needed needed, const v1::Architecture& arch) {
+  switch (needed) {
+    case Needed::kWithQkvBias:
+      return arch.qkv_bias();
+    case Needed::kWithQkNorm:
+      return arch.qk_norm();
+    default:
+      return true;
+  }
+}
+
+// "layers.12.wq" → "wq".
+absl::string_view RoleOf(absl::string_view name) {
+  const size_t dot = name.rfind('.');
+  return dot == absl::string_view::npos ? name : name.substr(dot + 1);
+}
+
+class Loader {
+ public:
+  Loader(const ModelFile& file, const v1::RankShard& shard, kernels::Device& device,
+         const LoadProgress& progress)
+      : file_(file),
+        shard_(shard),
+        device_(device),
+        progress_(progress),
+        bytes_total_(ShardBytes(shard, file.description())) {}
+
+  absl::StatusOr<ModelShard> Run() {
+    result_.layers.resize(shard_.layers().end() - shard_.layers().begin());
+    for (const v1::TensorDescription& tensor : file_.description().tensors()) {
+      const auto slice = SliceOf(shard_, tensor, arch());
+      if (!slice) continue;
+      auto view = Read(tensor, *slice);
+      if (!view.ok()) return wire::Annotate(view.status(), absl::StrCat("loading ", tensor.name()));
+      Place(tensor, *view);
+    }
+    if (arch().tied_embeddings() && shard_.has_output_head()) {
+      result_.output = result_.token_embedding;
+    }
+    TESSERA_RETURN_IF_ERROR(CheckComplete());
+    if (progress_) progress_(bytes_loaded_, bytes_total_);
+    return std::move(result_);
+  }
+
+ private:
+  const v1::Architecture& arch() const { return file_.description().architecture(); }
+
+  absl::StatusOr<kernels::MatrixView> Read(const v1::TensorDescription& tensor,
+                                           const TensorSlice& slice) {
+    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(slice.bytes));
+    const int64_t row_bytes = kernels::RowBytes(slice.dtype, slice.cols());
+    const int64_t rows_per_read =
+        std::max<int64_t>(1, kReadBytes / std::max<int64_t>(1, row_bytes));
+    for (int64_t row = slice.row_begin; row < slice.row_end; row += rows_per_read) {
+      const int64_t end = std::min(row + rows_per_read, slice.row_end);
+      std::byte* out = buffer.get() + (row - slice.row_begin) * row_bytes;
+      TESSERA_RETURN_IF_ERROR(
+          file_.ReadSlice(tensor.name(), row, end, slice.col_begin, slice.col_end, out));
+      bytes_loaded_ += (end - row) * row_bytes;
+      Report();
+    }
+    const kernels::MatrixView view{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
+    result_.memory.push_back(std::move(buffer));
+    return view;
+  }
+
+  void Report() {
+    if (!progress_ || bytes_loaded_ - bytes_reported_ < kReadBytes) return;
+    bytes_reported_ = bytes_loaded_;
+    progress_(bytes_loaded_, bytes_total_);
+  }
+
+  void Place(const v1::TensorDescription& tensor, const kernels::MatrixView& view) {
+    const absl::string_view role = RoleOf(tensor.name());
+    if (tensor.layer() < 0) {
+      if (role == "token_embedding") result_.token_embedding = view;
+      if (role == "output_norm") result_.output_norm = static_cast<const float*>(view.data);
+      if (role == "output") result_.output = view;
+      return;
+    }
+    LayerWeights& layer = result_.layers[tensor.layer() - shard_.layers().begin()];
+    for (const MatrixRole& row : kMatrixRoles) {
+      if (row.role == role) layer.*row.place = view;
+    }
+    for (const VectorRole& row : kVectorRoles) {
+      if (row.role == role) layer.*row.place = static_cast<const float*>(view.data);
+    }
+  }
+
+  absl::Status Missing(absl::string_view name) const {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the model file has no tensor ", name, " for rank ", shard_.world_rank()));
+  }
+
+  absl::Status CheckComplete() const {
+    if (shard_.has_embedding() && !result_.token_embedding.data) return Missing("token_embedding");
+    if (shard_.has_output_head() && !result_.output.data) return Missing("output");
+    if (shard_.has_output_head() && !result_.output_norm) return Missing("output_norm");
+    for (size_t i = 0; i < result_.layers.size(); ++i) {
+      const std::string prefix = absl::StrCat("layers.", shard_.layers().begin() + i, ".");
+      for (const MatrixRole& row : kMatrixRoles) {
+        if (!(result_.layers[i].*row.place).data) return Missing(absl::StrCat(prefix, row.role));
+      }
+      for (const VectorRole& row : kVectorRoles) {
+        if (IsNeeded(row.needed, arch()) && !(result_.layers[i].*row.place)) {
+          return Missing(absl::StrCat(prefix, row.role));
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const ModelFile& file_;
+  const v1::RankShard& shard_;
+  kernels::Device& device_;
+  const LoadProgress& progress_;
+  const int64_t bytes_total_;
+  int64_t bytes_loaded_ = 0;
+  int64_t bytes_reported_ = 0;
+  ModelShard result_;
+};
+
+}  // namespace
+
+absl::StatusOr<ModelShard> LoadShard(const ModelFile& file, const v1::RankShard& shard,
+                                     kernels::Device& device, const LoadProgress& progress) {
+  return Loader(file, shard, device, progress).Run();
+}
+
+}  // namespace tessera::worker

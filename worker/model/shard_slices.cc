@@ -1,0 +1,83 @@
+#include "worker/model/shard_slices.h"
+
+#include "worker/files/model_file.h"
+
+namespace tessera::worker {
+namespace {
+
+// Whether this rank's stage holds the tensor at all, whatever the axis.
+bool OnThisStage(const v1::RankShard& shard, const v1::TensorDescription& tensor,
+                 const v1::Architecture& arch) {
+  if (tensor.layer() >= 0) {
+    return shard.layers().begin() <= tensor.layer() && tensor.layer() < shard.layers().end();
+  }
+  if (tensor.name() == "token_embedding") {
+    return shard.has_embedding() || (shard.has_output_head() && arch.tied_embeddings());
+  }
+  return shard.has_output_head();  // output_norm and output
+}
+
+struct Cut {
+  bool columns = false;
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// The half-open range along the tensor's cut dimension; nullopt for replicated tensors.
+std::optional<Cut> CutOf(const v1::RankShard& shard, v1::ShardAxis axis, int64_t head_dim) {
+  switch (axis) {
+    case v1::Q_HEAD_ROWS:
+      return Cut{false, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
+    case v1::KV_HEAD_ROWS:
+      return Cut{false, shard.kv_heads().begin() * head_dim, shard.kv_heads().end() * head_dim};
+    case v1::Q_HEAD_COLS:
+      return Cut{true, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
+    case v1::FFN_ROWS:
+      return Cut{false, shard.ffn().begin(), shard.ffn().end()};
+    case v1::FFN_COLS:
+      return Cut{true, shard.ffn().begin(), shard.ffn().end()};
+    case v1::VOCAB_ROWS:
+      return Cut{false, shard.vocab().begin(), shard.vocab().end()};
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+std::optional<TensorSlice> SliceOf(const v1::RankShard& shard, const v1::TensorDescription& tensor,
+                                   const v1::Architecture& arch) {
+  if (!OnThisStage(shard, tensor, arch)) return std::nullopt;
+  const bool is_vector = tensor.shape_size() == 1;
+  TensorSlice slice;
+  slice.row_end = is_vector ? 1 : tensor.shape(0);
+  slice.col_end = tensor.shape(tensor.shape_size() - 1);
+  if (auto cut = CutOf(shard, tensor.axis(), arch.head_dim())) {
+    // A vector's only dimension counts as its columns, also where a matrix's rows are cut.
+    const bool columns = cut->columns || is_vector;
+    (columns ? slice.col_begin : slice.row_begin) = cut->begin;
+    (columns ? slice.col_end : slice.row_end) = cut->end;
+  }
+  slice.dtype = ResidentType(tensor, arch);
+  slice.bytes = kernels::RowBytes(slice.dtype, slice.cols()) * slice.rows();
+  return slice;
+}
+
+int64_t ShardBytes(const v1::RankShard& shard, const v1::ModelDescription& model) {
+  int64_t total = 0;
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (auto slice = SliceOf(shard, tensor, model.architecture())) total += slice->bytes;
+  }
+  return total;
+}
+
+std::vector<int32_t> KvHeadOf(const v1::RankShard& shard, const v1::Architecture& arch) {
+  const int32_t queries_per_kv_head = arch.num_heads() / arch.num_kv_heads();
+  std::vector<int32_t> kv_head_of;
+  for (int32_t head = shard.q_heads().begin(); head < shard.q_heads().end(); ++head) {
+    kv_head_of.push_back(head / queries_per_kv_head - shard.kv_heads().begin());
+  }
+  return kv_head_of;
+}
+
+}  // namespace tessera::worker
