@@ -51,7 +51,7 @@ Row TotalRow(const v1::Architecture& arch, const v1::ShardPlan& plan) {
     kv_bytes += shard.kv_bytes_per_token();
   }
   return {"total",
-          absl::StrCat(plan.pipeline_parallel_size()),
+          "",
           absl::StrCat(arch.num_layers()),
           absl::StrCat(arch.num_heads()),
           absl::StrCat(arch.num_kv_heads()),

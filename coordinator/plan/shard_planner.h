@@ -19,8 +19,8 @@ namespace tessera::coordinator {
 struct Layout {
   int tensor_parallel = 1;
   int pipeline_parallel = 1;
-  std::vector<double> tensor_split;  // weights per tp_rank; empty = even
-  std::vector<int> layer_split;      // layers per stage, must sum to num_layers; empty = by cost
+  std::vector<double> tensor_split = {};  // weights per tp_rank; empty = even
+  std::vector<int> layer_split = {};  // layers per stage, must sum to num_layers; empty = by cost
   // Tokens of one sequence, at most the model's max_positions. 0 = the model's own, or as many as
   // the KV budget (without one: 4 GiB on a rank) holds if those are fewer.
   int max_model_len = 0;

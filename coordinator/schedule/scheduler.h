@@ -32,21 +32,21 @@ struct SchedulerLimits {
   int block_tokens = 16;
   int num_blocks = 0;
   int max_tokens_per_step = 512;
-  int max_sequences_per_step = 64;   // running at once
-  int max_model_len = 0;             // prompt + generated; 0 = what the KV blocks hold
-  int max_prefill_chunk = 512;       // tokens of one prompt per step
-  int max_queue = 1024;              // waiting requests; one more is refused
-  int max_steps_in_flight = 1;       // over disjoint sequences
-  int vocab_size = 0;                // Commit refuses token ids from here on; 0 = unchecked
+  int max_sequences_per_step = 64;  // running at once
+  int max_model_len = 0;            // prompt + generated; 0 = what the KV blocks hold
+  int max_prefill_chunk = 512;      // tokens of one prompt per step
+  int max_queue = 1024;             // waiting requests; one more is refused
+  int max_steps_in_flight = 1;      // over disjoint sequences
+  int vocab_size = 0;               // Commit refuses token ids from here on; 0 = unchecked
 };
 
 // What the scheduler needs of a request. Checked by the caller (api) except where Add says so.
 struct ScheduledRequest {
   int64_t id = 0;                        // unique among the live ones
-  std::vector<int32_t> prompt_ids;       // at least one
+  std::vector<int32_t> prompt_ids = {};  // at least one
   int max_tokens = 1;                    // at least 1
-  v1::SamplingParams sampling;
-  std::vector<int32_t> stop_ids;         // sampling one of these finishes the request
+  v1::SamplingParams sampling = {};
+  std::vector<int32_t> stop_ids = {};  // sampling one of these finishes the request
   absl::Time deadline = absl::InfiniteFuture();
   bool return_logits = false;
 };

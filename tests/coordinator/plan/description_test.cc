@@ -1,0 +1,198 @@
+// ValidateDescription: a valid description with one thing wrong is refused by name.
+#include <functional>
+#include <limits>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "coordinator/plan/shard_planner.h"
+#include "tests/coordinator/plan/example_models.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using tessera::testing::AddTensor;
+using tessera::testing::MakeModel;
+using tessera::testing::SmolLm2;
+using ::testing::HasSubstr;
+
+v1::ModelDescription Full() {
+  return MakeModel({.tied_embeddings = false, .qkv_bias = true, .qk_norm = true});
+}
+
+v1::TensorDescription* Find(v1::ModelDescription* model, const std::string& name) {
+  for (auto& tensor : *model->mutable_tensors()) {
+    if (tensor.name() == name) return &tensor;
+  }
+  ADD_FAILURE() << "no tensor " << name;
+  return model->mutable_tensors(0);
+}
+
+TEST(ValidateDescriptionTest, AcceptsValidOnes) {
+  EXPECT_EQ(ValidateDescription(SmolLm2()), absl::OkStatus());
+  EXPECT_EQ(ValidateDescription(Full()), absl::OkStatus());
+  EXPECT_EQ(ValidateDescription(MakeModel({.ffn_size = 100, .quantized = false})),
+            absl::OkStatus());
+}
+
+struct Mutation {
+  const char* what;  // in the message
+  std::function<void(v1::ModelDescription*)> apply;
+};
+
+void ExpectRefused(const v1::ModelDescription& valid, const std::vector<Mutation>& mutations) {
+  for (const Mutation& mutation : mutations) {
+    v1::ModelDescription model = valid;
+    mutation.apply(&model);
+    const absl::Status status = ValidateDescription(model);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << mutation.what;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(mutation.what));
+  }
+}
+
+#define SET_ARCH(field, value)                                                                 \
+  {                                                                                            \
+    "architecture." #field " is " #value,                                                      \
+        [](v1::ModelDescription* model) { model->mutable_architecture()->set_##field(value); } \
+  }
+
+TEST(ValidateDescriptionTest, RefusesArchitectureNumbersOutOfBounds) {
+  ExpectRefused(Full(), {
+                            SET_ARCH(num_layers, 0),        SET_ARCH(num_layers, -1),
+                            SET_ARCH(num_layers, 10001),    SET_ARCH(hidden_size, 0),
+                            SET_ARCH(hidden_size, -64),     SET_ARCH(hidden_size, 1000001),
+                            SET_ARCH(num_heads, 0),         SET_ARCH(num_heads, 65537),
+                            SET_ARCH(num_kv_heads, 0),      SET_ARCH(num_kv_heads, 9),
+                            SET_ARCH(num_kv_heads, 3),      SET_ARCH(head_dim, 0),
+                            SET_ARCH(head_dim, 33),         SET_ARCH(head_dim, 2147483647),
+                            SET_ARCH(ffn_size, 0),          SET_ARCH(ffn_size, 2147483647),
+                            SET_ARCH(vocab_size, 0),        SET_ARCH(vocab_size, 10000001),
+                            SET_ARCH(max_positions, 0),     SET_ARCH(max_positions, 2147483647),
+                            SET_ARCH(sliding_window, -1),   SET_ARCH(ffn_granularity, 0),
+                            SET_ARCH(ffn_granularity, 257),
+                        });
+  ExpectRefused(Full(), {{"num_heads * head_dim is", [](v1::ModelDescription* model) {
+                            model->mutable_architecture()->set_num_heads(65536);
+                            model->mutable_architecture()->set_head_dim(65536);
+                          }}});
+}
+
+TEST(ValidateDescriptionTest, RefusesFloatsThatAreNotNumbers) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -1.0f}) {
+    ExpectRefused(
+        Full(),
+        {
+            {"rms_norm_eps", [&](auto* m) { m->mutable_architecture()->set_rms_norm_eps(bad); }},
+            {"rope_theta", [&](auto* m) { m->mutable_architecture()->set_rope_theta(bad); }},
+        });
+  }
+  ExpectRefused(
+      Full(), {{"rope_theta is 0", [](auto* m) { m->mutable_architecture()->set_rope_theta(0); }}});
+}
+
+v1::RopeScaling* Scaling(v1::ModelDescription* model, v1::RopeScaling::Kind kind) {
+  v1::RopeScaling* scaling = model->mutable_architecture()->mutable_rope_scaling();
+  scaling->set_kind(kind);
+  scaling->set_factor(8);
+  scaling->set_original_max_positions(2048);
+  scaling->set_low_freq_factor(1);
+  scaling->set_high_freq_factor(4);
+  scaling->set_beta_fast(32);
+  scaling->set_beta_slow(1);
+  return scaling;
+}
+
+TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
+  for (const auto kind :
+       {v1::RopeScaling::LINEAR, v1::RopeScaling::LLAMA3, v1::RopeScaling::YARN}) {
+    auto model = Full();
+    v1::RopeScaling* scaling = Scaling(&model, kind);
+    EXPECT_EQ(ValidateDescription(model), absl::OkStatus());
+    scaling->set_factor(0);
+    EXPECT_THAT(std::string(ValidateDescription(model).message()),
+                HasSubstr("rope_scaling.factor is 0"));
+  }
+  ExpectRefused(
+      Full(),
+      {
+          {"rope_pairing",
+           [](auto* m) {
+             m->mutable_architecture()->set_rope_pairing(v1::ROPE_PAIRING_UNSPECIFIED);
+           }},
+          {"rope_scaling.kind is 17",
+           [](auto* m) {
+             m->mutable_architecture()->mutable_rope_scaling()->set_kind(
+                 static_cast<v1::RopeScaling::Kind>(17));
+           }},
+          {"original_max_positions",
+           [](auto* m) { Scaling(m, v1::RopeScaling::YARN)->set_original_max_positions(0); }},
+          {"high_freq_factor",
+           [](auto* m) { Scaling(m, v1::RopeScaling::LLAMA3)->set_high_freq_factor(1); }},
+          {"low_freq_factor",
+           [](auto* m) { Scaling(m, v1::RopeScaling::LLAMA3)->set_low_freq_factor(-1); }},
+          {"beta_fast",
+           [](auto* m) {
+             Scaling(m, v1::RopeScaling::YARN)
+                 ->set_beta_fast(std::numeric_limits<float>::quiet_NaN());
+           }},
+          {"frequency_factors (their number) is 0; expected 16",
+           [](auto* m) { Scaling(m, v1::RopeScaling::FREQUENCY_FACTORS); }},
+          {"frequency_factors is 0",
+           [](auto* m) {
+             v1::RopeScaling* scaling = Scaling(m, v1::RopeScaling::FREQUENCY_FACTORS);
+             for (int i = 0; i < 16; ++i) scaling->add_frequency_factors(i == 3 ? 0.0f : 1.0f);
+           }},
+      });
+}
+
+// Each tensor, in each way.
+TEST(ValidateDescriptionTest, RefusesEveryTensorThatIsWrong) {
+  const auto valid = Full();
+  for (int i = 0; i < valid.tensors_size(); ++i) {
+    const std::string name = valid.tensors(i).name();
+    SCOPED_TRACE(name);
+    ExpectRefused(
+        valid,
+        {
+            {"has shape", [&](auto* m) { m->mutable_tensors(i)->set_shape(0, 3); }},
+            {"has shape", [&](auto* m) { m->mutable_tensors(i)->add_shape(1); }},
+            {"has shape ()", [&](auto* m) { m->mutable_tensors(i)->clear_shape(); }},
+            {"has shard axis",
+             [&](auto* m) { m->mutable_tensors(i)->set_axis(v1::SHARD_AXIS_UNSPECIFIED); }},
+            {"is of layer 77", [&](auto* m) { m->mutable_tensors(i)->set_layer(77); }},
+            {"has unknown type",
+             [&](auto* m) { m->mutable_tensors(i)->set_type(static_cast<v1::DataType>(99)); }},
+            {"occupies 0 bytes", [&](auto* m) { m->mutable_tensors(i)->set_resident_bytes(0); }},
+            {"occupies -1 bytes", [&](auto* m) { m->mutable_tensors(i)->set_resident_bytes(-1); }},
+            {"occupies", [&](auto* m) { m->mutable_tensors(i)->set_resident_bytes(INT64_MAX); }},
+            {"is missing", [&](auto* m) { m->mutable_tensors()->DeleteSubrange(i, 1); }},
+            {"twice", [&](auto* m) { *m->add_tensors() = m->tensors(i); }},
+            {"is missing", [&](auto* m) { m->mutable_tensors(i)->set_name("layers.0.wx"); }},
+        });
+    v1::ModelDescription lacking = valid;
+    lacking.mutable_tensors()->DeleteSubrange(i, 1);
+    EXPECT_THAT(std::string(ValidateDescription(lacking).message()), HasSubstr(name));
+  }
+}
+
+TEST(ValidateDescriptionTest, RefusesTensorsThatTheArchitectureDoesNotCallFor) {
+  auto model = SmolLm2();
+  AddTensor("layers.0.bq", {576}, v1::Q_HEAD_ROWS, 0, true, &model);
+  EXPECT_THAT(std::string(ValidateDescription(model).message()),
+              HasSubstr("layers.0.bq is no tensor of this architecture"));
+  auto tied = SmolLm2();
+  AddTensor("output", {49152, 576}, v1::VOCAB_ROWS, -1, true, &tied);
+  EXPECT_THAT(std::string(ValidateDescription(tied).message()), HasSubstr("output is no tensor"));
+}
+
+TEST(ValidateDescriptionTest, NamesExpectedAndActualShape) {
+  auto model = SmolLm2();
+  Find(&model, "layers.3.wk")->set_shape(0, 576);
+  EXPECT_EQ(ValidateDescription(model).message(),
+            "layers.3.wk has shape (576, 576); expected (192, 576)");
+}
+
+}  // namespace
+}  // namespace tessera::coordinator

@@ -1,0 +1,266 @@
+#include "coordinator/plan/shard_planner.h"
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <set>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/coordinator/plan/example_models.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using tessera::testing::ExampleModel;
+using tessera::testing::MakeModel;
+using tessera::testing::SmolLm2;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+int Size(const v1::Range& range) { return range.end() - range.begin(); }
+
+v1::ShardPlan MustPlan(const v1::ModelDescription& model, const Layout& layout) {
+  auto plan = PlanShards(model, layout);
+  if (!plan.ok()) ADD_FAILURE() << plan.status();
+  return plan.ok() ? *plan : v1::ShardPlan();
+}
+
+std::string ErrorOf(const v1::ModelDescription& model, const Layout& layout) {
+  auto plan = PlanShards(model, layout);
+  EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(plan.status().message());
+}
+
+// The ranges of one dimension over the tp_ranks of a stage follow each other and cover all of it.
+template <typename GetRange>
+void ExpectPartition(const v1::ShardPlan& plan, int pp_stage, int whole, GetRange range_of) {
+  int next = 0;
+  for (int tp_rank = 0; tp_rank < plan.tensor_parallel_size(); ++tp_rank) {
+    const v1::Range& range = range_of(plan.ranks(pp_stage * plan.tensor_parallel_size() + tp_rank));
+    ASSERT_EQ(range.begin(), next);
+    ASSERT_GT(range.end(), range.begin());
+    next = range.end();
+  }
+  ASSERT_EQ(next, whole);
+}
+
+// Exactly the KV heads that some query head of the rank reads.
+void ExpectKvHeadsFollow(const v1::Architecture& arch, const v1::RankShard& shard) {
+  const int group = arch.num_heads() / arch.num_kv_heads();
+  std::set<int> needed;
+  for (int q = shard.q_heads().begin(); q < shard.q_heads().end(); ++q) needed.insert(q / group);
+  std::set<int> held;
+  for (int kv = shard.kv_heads().begin(); kv < shard.kv_heads().end(); ++kv) held.insert(kv);
+  ASSERT_EQ(held, needed);
+}
+
+void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
+  const v1::Architecture& arch = model.architecture();
+  const int tp = plan.tensor_parallel_size();
+  const int pp = plan.pipeline_parallel_size();
+  ASSERT_EQ(plan.ranks_size(), tp * pp);
+  int next_layer = 0;
+  for (int stage = 0; stage < pp; ++stage) {
+    ExpectPartition(
+        plan, stage, arch.num_heads(), [](auto& s) -> auto& { return s.q_heads(); });
+    ExpectPartition(
+        plan, stage, arch.ffn_size(), [](auto& s) -> auto& { return s.ffn(); });
+    ExpectPartition(
+        plan, stage, arch.vocab_size(), [](auto& s) -> auto& { return s.vocab(); });
+    for (int tp_rank = 0; tp_rank < tp; ++tp_rank) {
+      const int world_rank = stage * tp + tp_rank;
+      const v1::RankShard& shard = plan.ranks(world_rank);
+      ASSERT_EQ(shard.world_rank(), world_rank);
+      ASSERT_EQ(shard.tp_rank(), tp_rank);
+      ASSERT_EQ(shard.pp_stage(), stage);
+      ASSERT_EQ(shard.layers().begin(), next_layer);
+      ASSERT_GT(Size(shard.layers()), 0);
+      ASSERT_EQ(shard.has_embedding(), stage == 0);
+      ASSERT_EQ(shard.has_output_head(), stage == pp - 1);
+      ASSERT_EQ(shard.ffn().begin() % arch.ffn_granularity(), 0);
+      ASSERT_EQ(shard.kv_bytes_per_token(),
+                int64_t{8} * Size(shard.layers()) * Size(shard.kv_heads()) * arch.head_dim());
+      ExpectKvHeadsFollow(arch, shard);
+    }
+    next_layer = plan.ranks(stage * tp).layers().end();
+  }
+  ASSERT_EQ(next_layer, arch.num_layers());
+}
+
+TEST(ShardPlannerTest, NineHeadsOverOneToNineRanks) {
+  const auto model = SmolLm2();
+  for (int tp = 1; tp <= 9; ++tp) {
+    SCOPED_TRACE(tp);
+    ExpectSound(model, MustPlan(model, {.tensor_parallel = tp, .pipeline_parallel = 2}));
+  }
+}
+
+TEST(ShardPlannerTest, KvHeadsAreRepeatedOnlyWhereAGroupStraddles) {
+  const auto plan = MustPlan(SmolLm2(), {.tensor_parallel = 2});
+  EXPECT_EQ(plan.ranks(0).q_heads().end(), 5);
+  EXPECT_EQ(plan.ranks(0).kv_heads().end(), 2);
+  EXPECT_EQ(plan.ranks(1).kv_heads().begin(), 1);
+  EXPECT_EQ(plan.ranks(1).kv_heads().end(), 3);
+  const auto aligned = MustPlan(SmolLm2(), {.tensor_parallel = 3});
+  for (const auto& shard : aligned.ranks()) EXPECT_EQ(Size(shard.kv_heads()), 1);
+}
+
+TEST(ShardPlannerTest, TensorSplitByWeight) {
+  const auto model = SmolLm2();
+  const auto plan = MustPlan(model, {.tensor_parallel = 2, .tensor_split = {3, 1}});
+  ExpectSound(model, plan);
+  EXPECT_EQ(Size(plan.ranks(0).q_heads()), 7);
+  EXPECT_EQ(Size(plan.ranks(0).ffn()), 1152);
+  EXPECT_EQ(Size(plan.ranks(0).vocab()), 36864);
+}
+
+TEST(ShardPlannerTest, FfnIsCutAtGranules) {
+  // 48 granules of 32 over 5 ranks.
+  const auto plan = MustPlan(SmolLm2(), {.tensor_parallel = 5});
+  std::vector<int> sizes;
+  for (const auto& shard : plan.ranks()) sizes.push_back(Size(shard.ffn()));
+  EXPECT_EQ(sizes, (std::vector<int>{320, 320, 320, 288, 288}));
+  const auto odd = MakeModel({.ffn_size = 100, .quantized = false});
+  const auto odd_plan = MustPlan(odd, {.tensor_parallel = 3});
+  ExpectSound(odd, odd_plan);
+  EXPECT_EQ(Size(odd_plan.ranks(0).ffn()), 34);
+  EXPECT_EQ(Size(odd_plan.ranks(2).ffn()), 33);
+}
+
+TEST(ShardPlannerTest, BytesAddUpWhenNothingIsRepeated) {
+  for (const bool tied : {true, false}) {
+    const auto model =
+        MakeModel({.tied_embeddings = tied, .qkv_bias = true, .qk_norm = true, .quantized = true});
+    int64_t total = 0;
+    int64_t replicated = 0;
+    for (const auto& tensor : model.tensors()) {
+      total += tensor.resident_bytes();
+      if (tensor.axis() == v1::REPLICATED) replicated += tensor.resident_bytes();
+    }
+    EXPECT_EQ(MustPlan(model, {}).ranks(0).weight_bytes(), total);
+    for (const int tp : {2, 4}) {
+      const auto plan = MustPlan(model, {.tensor_parallel = tp});
+      int64_t sum = 0;
+      for (const auto& shard : plan.ranks()) sum += shard.weight_bytes();
+      EXPECT_EQ(sum, total + (tp - 1) * replicated);
+    }
+  }
+}
+
+TEST(ShardPlannerTest, TiedEmbeddingIsHeldByFirstAndLastStage) {
+  const auto tied = MakeModel({.tied_embeddings = true});
+  const auto untied = MakeModel({.tied_embeddings = false});
+  const int64_t embedding = tied.tensors(0).resident_bytes();
+  const auto sum = [](const v1::ShardPlan& plan) {
+    int64_t bytes = 0;
+    for (const auto& shard : plan.ranks()) bytes += shard.weight_bytes();
+    return bytes;
+  };
+  EXPECT_EQ(sum(MustPlan(tied, {.pipeline_parallel = 3})), sum(MustPlan(tied, {})) + embedding);
+  EXPECT_EQ(sum(MustPlan(untied, {.pipeline_parallel = 3})), sum(MustPlan(untied, {})));
+  EXPECT_EQ(sum(MustPlan(untied, {})), sum(MustPlan(tied, {})) + embedding);
+}
+
+TEST(ShardPlannerTest, OutputHeadCountsAgainstTheLastStage) {
+  // In Q4_1 the head of SmolLM2 weighs as much as eight layers.
+  const auto plan = MustPlan(SmolLm2(), {.pipeline_parallel = 2});
+  EXPECT_EQ(Size(plan.ranks(0).layers()), 19);
+  EXPECT_EQ(Size(plan.ranks(1).layers()), 11);
+}
+
+TEST(ShardPlannerTest, LayerSplitIsObeyed) {
+  const auto plan = MustPlan(SmolLm2(), {.pipeline_parallel = 3, .layer_split = {16, 1, 13}});
+  ExpectSound(SmolLm2(), plan);
+  EXPECT_EQ(Size(plan.ranks(0).layers()), 16);
+  EXPECT_EQ(Size(plan.ranks(1).layers()), 1);
+  EXPECT_EQ(Size(plan.ranks(2).layers()), 13);
+}
+
+TEST(ShardPlannerTest, RandomArchitectures) {
+  std::mt19937 random(3);
+  const auto draw = [&](int lowest, int highest) {
+    return lowest + static_cast<int>(random() % static_cast<unsigned>(highest - lowest + 1));
+  };
+  for (int round = 0; round < 500; ++round) {
+    ExampleModel example;
+    example.num_layers = draw(1, 12);
+    example.num_kv_heads = draw(1, 6);
+    example.num_heads = example.num_kv_heads * draw(1, 7);
+    example.head_dim = 2 * draw(1, 40);
+    example.hidden_size = draw(1, 200);
+    example.quantized = draw(0, 1) == 1;
+    example.ffn_size = draw(1, 20) * 32 + (example.quantized ? 0 : draw(0, 31));
+    example.vocab_size = draw(50, 3000);
+    example.tied_embeddings = draw(0, 1) == 1;
+    example.qkv_bias = draw(0, 1) == 1;
+    example.qk_norm = draw(0, 1) == 1;
+    const auto model = MakeModel(example);
+    const int granules = example.ffn_size / model.architecture().ffn_granularity();
+    Layout layout;
+    layout.tensor_parallel = draw(1, std::min(example.num_heads, granules));
+    layout.pipeline_parallel = draw(1, example.num_layers);
+    if (draw(0, 1) == 1) {
+      for (int i = 0; i < layout.tensor_parallel; ++i) layout.tensor_split.push_back(draw(1, 50));
+    }
+    SCOPED_TRACE(model.architecture().ShortDebugString());
+    ExpectSound(model, MustPlan(model, layout));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(ShardPlannerTest, RefusesTensorParallelOutOfRange) {
+  const auto model = SmolLm2();
+  EXPECT_EQ(ErrorOf(model, {.tensor_parallel = 10}),
+            "--tensor-parallel-size is 10; expected 1 .. 9 (the model has 9 query heads)");
+  EXPECT_THAT(ErrorOf(model, {.tensor_parallel = 0}), HasSubstr("is 0; expected 1 .. 9"));
+  EXPECT_THAT(ErrorOf(model, {.tensor_parallel = -1}), HasSubstr("is -1; expected 1 .. 9"));
+  EXPECT_EQ(ErrorOf(MakeModel({.num_heads = 8, .ffn_size = 96}), {.tensor_parallel = 4}),
+            "--tensor-parallel-size is 4; expected 1 .. 3 (the FFN has 3 granules of 32 columns)");
+  EXPECT_EQ(ErrorOf(MakeModel({.num_heads = 8, .vocab_size = 5}), {.tensor_parallel = 6}),
+            "--tensor-parallel-size is 6; expected 1 .. 5 (the vocabulary has 5 rows)");
+}
+
+TEST(ShardPlannerTest, RefusesPipelineParallelOutOfRange) {
+  EXPECT_EQ(ErrorOf(SmolLm2(), {.pipeline_parallel = 31}),
+            "--pipeline-parallel-size is 31; expected 1 .. 30 (the model has 30 layers)");
+  EXPECT_THAT(ErrorOf(SmolLm2(), {.pipeline_parallel = 0}), HasSubstr("expected 1 .. 30"));
+}
+
+TEST(ShardPlannerTest, RefusesBadSplits) {
+  const auto model = SmolLm2();
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_THAT(ErrorOf(model, {.tensor_parallel = 2, .tensor_split = {1, 1, 1}}),
+              AllOf(HasSubstr("--tensor-split has 3 weights"), HasSubstr("expected 2")));
+  for (const double weight : {0.0, -1.0, nan, infinity}) {
+    EXPECT_THAT(ErrorOf(model, {.tensor_parallel = 2, .tensor_split = {1, weight}}),
+                HasSubstr("--tensor-split has the weight"));
+  }
+  EXPECT_EQ(ErrorOf(model, {.pipeline_parallel = 2, .layer_split = {16, 15}}),
+            "--layer-split is 16,15, which sums to 31; expected the model's 30 layers");
+  EXPECT_THAT(ErrorOf(model, {.pipeline_parallel = 2, .layer_split = {30, 0}}),
+              HasSubstr("--layer-split gives a stage 0 layers"));
+  EXPECT_THAT(ErrorOf(model, {.pipeline_parallel = 2, .layer_split = {31, -1}}),
+              HasSubstr("--layer-split gives a stage -1 layers"));
+  EXPECT_THAT(ErrorOf(model, {.pipeline_parallel = 2, .layer_split = {10, 10, 10}}),
+              HasSubstr("--layer-split has 3 stages; expected 2"));
+}
+
+TEST(ShardPlannerTest, RefusesBadStepLimits) {
+  const auto model = SmolLm2();
+  EXPECT_THAT(ErrorOf(model, {.kv_block_tokens = 0}), HasSubstr("--block-size is 0"));
+  EXPECT_THAT(ErrorOf(model, {.max_tokens_per_step = 0}), HasSubstr("--max-num-batched-tokens"));
+  EXPECT_THAT(ErrorOf(model, {.max_sequences_per_step = 0}), HasSubstr("--max-num-seqs is 0"));
+}
+
+TEST(ShardPlannerTest, PlansOnlyFromAValidDescription) {
+  auto model = SmolLm2();
+  model.mutable_architecture()->set_num_kv_heads(4);
+  EXPECT_THAT(ErrorOf(model, {}), HasSubstr("architecture.num_kv_heads is 4"));
+}
+
+}  // namespace
+}  // namespace tessera::coordinator
