@@ -16,11 +16,33 @@ namespace tessera::coordinator {
 
 enum class ChatFamily { kChatMl, kLlama2, kLlama3, kMistral, kZephyr, kGemma };
 
+// Where a family without system turns puts a system message that opens the conversation.
+enum class SystemPlacement { kOwnTurn, kFirstUserTurn, kLastUserTurn, kRefused };
+
+// The family, and what templates of one family differ in. RecognizeChatFormat fills it.
 struct ChatFormat {
   ChatFamily family = ChatFamily::kChatMl;
   // The system message the template puts in front when the conversation has none (SmolLM2, Qwen2.5
   // do); empty: none.
-  std::string default_system;
+  std::string default_system = {};
+  SystemPlacement system_placement = SystemPlacement::kOwnTurn;
+
+  // The template's bos_token and eos_token where it writes them itself (Llama-2, Mistral, Zephyr).
+  // A caller that knows the tokenizer's own sets them after recognition.
+  std::string bos_text = "<s>";
+  std::string eos_text = "</s>";
+
+  // Mistral: its versions differ in their spaces.
+  std::string user_open = "[INST] ", user_close = " [/INST]";
+  std::string assistant_open = {}, assistant_close = {};  // the latter after EOS
+  bool trims_assistant = false;
+
+  // Llama-3.1 and later open every system turn with it ("Cutting Knowledge Date: ..."), and then
+  // there always is one. Its date is the template's own constant.
+  std::string system_preamble = {};
+
+  // Qwen3: what an earlier answer thought is left out of the prompt.
+  bool drops_thinking = false;
 };
 
 struct ChatTurn {

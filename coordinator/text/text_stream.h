@@ -1,7 +1,8 @@
 // One request's output, token by token: bytes to whole UTF-8 characters, and stop strings.
 //
 // Holds back what might still become part of a character or of a stop string; never emits half of
-// either. Not thread-safe; one per request.
+// either. Of several stop strings the one that is complete first counts, and of those the longest:
+// how the text was cut into tokens does not matter. Not thread-safe; one per request.
 //
 //   TextStream stream(tokenizer, {"\n\n"}, /*skip_special=*/true);
 //   std::string text = stream.Push(id);       // what can be shown now
@@ -10,11 +11,13 @@
 #ifndef TESSERA_COORDINATOR_TEXT_TEXT_STREAM_H_
 #define TESSERA_COORDINATOR_TEXT_TEXT_STREAM_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "coordinator/text/tokenizer.h"
+#include "coordinator/text/utf8.h"
 
 namespace tessera::coordinator {
 
@@ -30,23 +33,28 @@ class TextStream {
   bool stopped() const { return stopped_; }
 
  private:
-  std::string Release(bool final);
+  // Where one stop string stands in the text so far (Knuth, Morris, Pratt): each byte costs a
+  // constant, and what is held back is exactly what may still become a stop string.
+  struct StopString {
+    std::string text;
+    std::vector<size_t> fallback;  // by prefix length: its longest proper border
+    size_t matched = 0;            // bytes of `text` that the output so far ends with
+
+    void Advance(char c);
+    bool complete() const { return matched == text.size(); }
+  };
+
+  // Takes whole characters and gives what no stop string can take back.
+  std::string Accept(absl::string_view characters);
 
   const Tokenizer* tokenizer_;
-  std::vector<std::string> stop_;
+  std::vector<StopString> stops_;
   bool skip_special_;
   bool at_start_ = true;
   bool stopped_ = false;
-  std::string bytes_;   // not yet whole characters
-  std::string held_;    // whole characters that may begin a stop string
+  std::string bytes_;  // not yet whole characters
+  std::string held_;   // whole characters that may begin a stop string
 };
-
-// Length of the longest prefix of `bytes` that is whole UTF-8; what follows it may still become a
-// character. Invalid bytes count as whole (they are replaced on output).
-size_t WholeUtf8Prefix(absl::string_view bytes);
-
-// `bytes` with every invalid sequence replaced by U+FFFD, as Python's errors="replace".
-std::string SanitizeUtf8(absl::string_view bytes);
 
 }  // namespace tessera::coordinator
 

@@ -1,0 +1,49 @@
+// What the kinds of tokenizer have in common: the vocabulary, the tokens found verbatim, BOS and
+// EOS around the text. A kind says how plain text becomes ids.
+#ifndef TESSERA_COORDINATOR_TEXT_BASE_TOKENIZER_H_
+#define TESSERA_COORDINATOR_TEXT_BASE_TOKENIZER_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/verbatim_tokens.h"
+#include "coordinator/text/vocabulary.h"
+
+namespace tessera::coordinator {
+
+class BaseTokenizer : public Tokenizer {
+ public:
+  explicit BaseTokenizer(Vocabulary vocabulary);
+
+  absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
+                                              const EncodeOptions& options) const final;
+  const std::string& TokenBytes(int32_t id) const final;
+  bool IsControl(int32_t id) const final { return vocabulary_.IsControl(id); }
+  bool IsStop(int32_t id) const final { return vocabulary_.IsStop(id); }
+  int vocab_size() const final { return vocabulary_.size(); }
+
+ protected:
+  // The ids of `text`, valid UTF-8 and not empty, appended to `ids`. `after_token`: it begins the
+  // sequence or follows a token that was found verbatim.
+  virtual absl::Status EncodeText(absl::string_view text, bool after_token,
+                                  std::vector<int32_t>& ids) const = 0;
+
+  const Vocabulary& vocabulary() const { return vocabulary_; }
+  // For the factories of the kinds: the bytes that each id stands for, then the verbatim search,
+  // which looks for those bytes.
+  absl::Status SetTokenBytes(std::vector<std::string> bytes);
+
+ private:
+  Vocabulary vocabulary_;
+  std::vector<std::string> token_bytes_;  // by id
+  VerbatimTokens verbatim_;
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_TEXT_BASE_TOKENIZER_H_

@@ -1,0 +1,206 @@
+#include "coordinator/text/byte_level_bpe.h"
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "coordinator/text/base_tokenizer.h"
+#include "coordinator/text/pre_tokenizer.h"
+#include "coordinator/text/symbol_merger.h"
+#include "coordinator/text/utf8.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using Merger = SymbolMerger<int32_t>;  // by rank
+
+bool IsPrintableLatin1(int byte) {
+  return (byte >= '!' && byte <= '~') || (byte >= 0xA1 && byte <= 0xAC) ||
+         (byte >= 0xAE && byte <= 0xFF);
+}
+
+class ByteLevelBpe final : public BaseTokenizer {
+ public:
+  ByteLevelBpe(Vocabulary words, PreTokenizer pre_tokenizer)
+      : BaseTokenizer(std::move(words)), pre_tokenizer_(std::move(pre_tokenizer)) {}
+
+  absl::Status Init(const v1::TokenizerDescription& description) {
+    normalize_nfc_ = description.normalize_nfc();
+    TESSERA_RETURN_IF_ERROR(ReadTokens());
+    if (description.ignore_merges()) IndexWholeWords();
+    return ReadMerges(description);
+  }
+
+  bool strips_leading_space() const override { return false; }
+
+ private:
+  absl::Status EncodeText(absl::string_view text, bool after_token,
+                          std::vector<int32_t>& ids) const override;
+  void EncodePiece(absl::string_view piece, Merger& merger, std::vector<int32_t>& ids) const;
+
+  absl::Status ReadTokens();
+  void IndexWholeWords();
+  absl::Status ReadMerges(const v1::TokenizerDescription& description);
+  absl::StatusOr<int32_t> MergePart(absl::string_view part, int index) const;
+
+  static uint64_t PairKey(int32_t left, int32_t right) {
+    return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
+  }
+
+  PreTokenizer pre_tokenizer_;
+  bool normalize_nfc_ = false;
+  std::array<int32_t, 256> byte_ids_{};  // -1: the vocabulary has no token for that byte
+  absl::flat_hash_map<uint64_t, Merger::Candidate> merges_;  // (left id, right id) → rank, product
+  absl::flat_hash_map<std::string, int32_t> whole_words_;    // bytes → id, with ignore_merges only
+};
+
+absl::Status ByteLevelBpe::ReadTokens() {
+  std::vector<std::string> bytes(vocab_size());
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    const std::string& token = vocabulary().token(id);
+    std::optional<std::string> decoded = token;  // control and user-defined: verbatim
+    if (vocabulary().type(id) == v1::NORMAL) decoded = BytesOfAlphabet(token);
+    if (!decoded) {
+      return wire::FieldError(absl::StrCat("tokenizer.tokens[", id, "]"),
+                              absl::StrCat("'", absl::Utf8SafeCHexEscape(token),
+                                           "' has a character outside the byte-level alphabet"));
+    }
+    bytes[id] = *std::move(decoded);
+  }
+  for (int byte = 0; byte < 256; ++byte) {
+    const int32_t id = vocabulary().Find(ByteAlphabet()[byte]).value_or(-1);
+    byte_ids_[byte] = IsControl(id) ? -1 : id;
+  }
+  return SetTokenBytes(std::move(bytes));
+}
+
+void ByteLevelBpe::IndexWholeWords() {
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    if (vocabulary().type(id) == v1::NORMAL) whole_words_.emplace(TokenBytes(id), id);
+  }
+}
+
+absl::StatusOr<int32_t> ByteLevelBpe::MergePart(absl::string_view part, int index) const {
+  const std::optional<int32_t> id = vocabulary().Find(part);
+  if (id) return *id;
+  return wire::FieldError(absl::StrCat("tokenizer.merges[", index, "]"),
+                          absl::StrCat("has '", absl::Utf8SafeCHexEscape(part),
+                                       "', which is not in the vocabulary"));
+}
+
+absl::Status ByteLevelBpe::ReadMerges(const v1::TokenizerDescription& description) {
+  merges_.reserve(description.merges_size());
+  for (int rank = 0; rank < description.merges_size(); ++rank) {
+    const absl::string_view merge = description.merges(rank);
+    const std::string field = absl::StrCat("tokenizer.merges[", rank, "]");
+    const size_t space = merge.find(' ');
+    if (space == 0 || space + 1 >= merge.size() || merge.find(' ', space + 1) != merge.npos) {
+      return wire::FieldError(field, absl::StrCat("is '", absl::Utf8SafeCHexEscape(merge),
+                                                  "'; expected two tokens and one space"));
+    }
+    const absl::string_view left_part = merge.substr(0, space), right_part = merge.substr(space + 1);
+    TESSERA_ASSIGN_OR_RETURN(const int32_t left, MergePart(left_part, rank));
+    TESSERA_ASSIGN_OR_RETURN(const int32_t right, MergePart(right_part, rank));
+    TESSERA_ASSIGN_OR_RETURN(const int32_t product,
+                             MergePart(absl::StrCat(left_part, right_part), rank));
+    // Text never becomes a control token, whatever the merges say.
+    if (IsControl(left) || IsControl(right) || IsControl(product)) continue;
+    if (!merges_.try_emplace(PairKey(left, right), Merger::Candidate{rank, product}).second) {
+      return wire::FieldError(field, "merges the same two tokens as an earlier entry");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ByteLevelBpe::EncodeText(absl::string_view text, bool /*after_token*/,
+                                      std::vector<int32_t>& ids) const {
+  std::string normalized;
+  if (normalize_nfc_) {
+    normalized = NormalizeNfc(text);
+    text = normalized;
+  }
+  TESSERA_ASSIGN_OR_RETURN(const auto pieces, pre_tokenizer_.Split(text));
+  Merger merger;
+  for (const absl::string_view piece : pieces) EncodePiece(piece, merger, ids);
+  return absl::OkStatus();
+}
+
+void ByteLevelBpe::EncodePiece(absl::string_view piece, Merger& merger,
+                               std::vector<int32_t>& ids) const {
+  if (!whole_words_.empty()) {
+    const auto word = whole_words_.find(piece);
+    if (word != whole_words_.end()) {
+      ids.push_back(word->second);
+      return;
+    }
+  }
+  merger.Clear();
+  for (const char c : piece) {
+    // A byte without a token vanishes before merging, as it does in the reference: SmolLM2 has none
+    // for bytes that its training text never held.
+    const int32_t id = byte_ids_[static_cast<uint8_t>(c)];
+    if (id >= 0) merger.Append(id, 1);
+  }
+  merger.Merge([&](const Symbol& left, const Symbol& right) -> std::optional<Merger::Candidate> {
+    const auto merge = merges_.find(PairKey(left.id, right.id));
+    if (merge == merges_.end()) return std::nullopt;
+    return merge->second;
+  });
+  merger.ForEach([&](const Symbol& symbol) { ids.push_back(symbol.id); });
+}
+
+}  // namespace
+
+const std::array<std::string, 256>& ByteAlphabet() {
+  static const auto& alphabet = *new std::array<std::string, 256>([] {
+    std::array<std::string, 256> characters;
+    int next = 0x100;
+    for (int byte = 0; byte < 256; ++byte) {
+      const int codepoint = IsPrintableLatin1(byte) ? byte : next++;
+      if (codepoint < 0x80) {
+        characters[byte] = std::string(1, static_cast<char>(codepoint));
+      } else {  // at most U+0143: two bytes
+        characters[byte] = {static_cast<char>(0xC0 | codepoint >> 6),
+                            static_cast<char>(0x80 | (codepoint & 0x3F))};
+      }
+    }
+    return characters;
+  }());
+  return alphabet;
+}
+
+std::optional<std::string> BytesOfAlphabet(absl::string_view token) {
+  static const auto& bytes = *new absl::flat_hash_map<std::string, char>([] {
+    absl::flat_hash_map<std::string, char> map;
+    for (int byte = 0; byte < 256; ++byte) map[ByteAlphabet()[byte]] = static_cast<char>(byte);
+    return map;
+  }());
+  std::string out;
+  for (size_t pos = 0; pos < token.size();) {
+    const absl::string_view character = token.substr(pos, Utf8CharLength(token[pos]));
+    const auto byte = bytes.find(character);
+    if (byte == bytes.end()) return std::nullopt;
+    out += byte->second;
+    pos += character.size();
+  }
+  return out;
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> CreateByteLevelBpe(
+    const v1::TokenizerDescription& description) {
+  TESSERA_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(description));
+  TESSERA_ASSIGN_OR_RETURN(
+      PreTokenizer pre_tokenizer,
+      PreTokenizer::Create({description.pre_tokenizer_patterns().begin(),
+                            description.pre_tokenizer_patterns().end()}));
+  auto tokenizer = std::make_unique<ByteLevelBpe>(std::move(vocabulary), std::move(pre_tokenizer));
+  TESSERA_RETURN_IF_ERROR(tokenizer->Init(description));
+  return tokenizer;
+}
+
+}  // namespace tessera::coordinator
