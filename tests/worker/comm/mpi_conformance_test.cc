@@ -1,0 +1,66 @@
+// The conformance suite over real MPI: mpirun runs this program on every rank, and every rank runs
+// the same cases in the same order on the one world that main owns.
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "tests/worker/comm/conformance.h"
+#include "worker/comm/communicator.h"
+
+namespace tessera::worker {
+namespace {
+
+Communicator* mpi_world = nullptr;  // main's; GoogleTest has no other way in
+
+struct MpiConformanceTest : testing::TestWithParam<ConformanceCase> {};
+
+TEST_P(MpiConformanceTest, Holds) { GetParam().run(*mpi_world); }
+
+INSTANTIATE_TEST_SUITE_P(Mpi, MpiConformanceTest, testing::ValuesIn(ConformanceCases()),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST(MpiCommunicatorTest, IsOncePerProcess) {
+  const auto second = MakeMpiCommunicator({});
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+// For every rank but the first: only what went wrong, and where.
+class FailurePrinter : public testing::EmptyTestEventListener {
+ public:
+  explicit FailurePrinter(int world_rank) : world_rank_(world_rank) {}
+
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (!result.failed()) return;
+    std::fprintf(stderr, "world rank %d: %s:%d: %s\n", world_rank_, result.file_name(),
+                 result.line_number(), result.message());
+  }
+
+ private:
+  const int world_rank_;
+};
+
+int RunOnThisRank() {
+  auto world = MakeMpiCommunicator({});
+  if (!world.ok()) {
+    std::fprintf(stderr, "%s\n", world.status().ToString().c_str());
+    return 1;
+  }
+  mpi_world = world->get();
+  if (mpi_world->rank() != 0) {
+    auto& listeners = testing::UnitTest::GetInstance()->listeners();
+    delete listeners.Release(listeners.default_result_printer());
+    listeners.Append(new FailurePrinter(mpi_world->rank()));
+  }
+  return RUN_ALL_TESTS();
+}
+
+}  // namespace
+}  // namespace tessera::worker
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  return tessera::worker::RunOnThisRank();
+}

@@ -1,0 +1,92 @@
+// This process's part in an MPI job: starting and ending MPI, the cause of its end, and messages
+// on their way out. Shared by all communicators of the process; the last one to go ends MPI.
+//
+// Threads: the one engine thread, which is the thread that started MPI (MPI_THREAD_FUNNELED).
+// Failure: Fail() keeps the first cause. From then on no MPI function is called but MPI_Abort, so
+// that nothing moves in or out of buffers that their owners may have freed.
+#ifndef TESSERA_WORKER_COMM_MPI_JOB_H_
+#define TESSERA_WORKER_COMM_MPI_JOB_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "worker/comm/call.h"
+#include "worker/comm/communicator.h"
+#include "worker/comm/mpi_headers.h"
+
+namespace tessera::worker {
+
+class MpiJob {
+ public:
+  struct Route {
+    int peer;
+    int tag;
+    MPI_Comm communicator;
+  };
+
+  // Initializes MPI. FAILED_PRECONDITION if this process has had it before.
+  static absl::StatusOr<std::shared_ptr<MpiJob>> Start(const CommunicatorOptions& options);
+
+  // A healthy job: completes the pending sends, waits for the other ranks to come here too, and
+  // finalizes MPI; all within the deadline, or the job is aborted. After a failure: prints the
+  // first cause and aborts the job, which ends this process.
+  ~MpiJob();
+
+  MpiJob(const MpiJob&) = delete;
+  MpiJob& operator=(const MpiJob&) = delete;
+
+  int world_rank() const { return world_rank_; }
+  absl::Duration deadline() const { return options_.deadline; }
+
+  // OK, or what ended the job.
+  const absl::Status& first_cause() const { return first_cause_; }
+
+  // Ends the job unless `status` is OK or it has ended before; returns what ended it.
+  absl::Status Fail(absl::Status status);
+
+  // `code` is what MPI function `function` returned; not MPI_SUCCESS ends the job.
+  absl::Status Check(const Call& call, const char* function, int code);
+
+  // Makes `communicator` return errors, and frees it when the job ends.
+  absl::Status Adopt(const Call& call, MPI_Comm communicator);
+
+  // The rank in MPI_COMM_WORLD of every rank of `communicator`.
+  absl::StatusOr<std::vector<int>> WorldRanksOf(const Call& call, MPI_Comm communicator);
+
+  // Starts a send and owns `data` until it is complete.
+  absl::Status StartSend(const Call& call, Bytes data, const Route& route);
+
+  // Lets go of what has been sent. Every communicator call begins with it.
+  absl::Status ReapSends(const Call& call);
+
+ private:
+  explicit MpiJob(const CommunicatorOptions& options) : options_(options) {}
+
+  absl::Status Initialize(int provided_thread_level);
+  absl::Status UnlinkSegment(const Call& call);
+  absl::Status DrainSends();
+  absl::Status Finalize();
+  [[noreturn]] void Abort();
+
+  const CommunicatorOptions options_;
+  int world_rank_ = 0;
+  absl::Status first_cause_;
+  std::vector<MPI_Comm> adopted_;
+  std::string segment_;  // the removed name of our shared segment; may be empty
+
+  // Parallel: request i sends bytes i.
+  std::vector<MPI_Request> send_requests_;
+  std::vector<Bytes> send_bytes_;
+  std::vector<int> completed_;  // scratch of ReapSends
+};
+
+// "MPI_Isend: MPI_ERR_RANK: invalid rank".
+std::string MpiErrorText(const char* function, int code);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_COMM_MPI_JOB_H_
