@@ -1,0 +1,26 @@
+// The kernels of the instruction set being compiled; contracts are in ops.h and kernels/device.h.
+#ifndef TESSERA_KERNELS_CPU_ISA_OPS_H_
+#define TESSERA_KERNELS_CPU_ISA_OPS_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/ops.h"
+
+namespace tessera::kernels::cpu::TESSERA_ISA {
+
+void Embed(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n, float* out);
+void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
+             float* out);
+void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
+int64_t MatMulScratch(const MatMulArgs& args);
+void Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads, int head_dim,
+          float* x);
+void Attention(const AttentionArgs& args, int64_t token, int head_begin, int head_end,
+               float* scratch);
+int64_t AttentionScratch(int heads, int64_t positions);
+void SiluMul(const float* gate, const float* up, int64_t count, float* out);
+void Add(const float* y, int64_t count, float* x);
+
+}  // namespace tessera::kernels::cpu::TESSERA_ISA
+
+#endif  // TESSERA_KERNELS_CPU_ISA_OPS_H_

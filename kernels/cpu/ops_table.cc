@@ -1,0 +1,22 @@
+#include "kernels/cpu/isa_ops.h"
+
+#define TESSERA_QUOTE_INNER(x) #x
+#define TESSERA_QUOTE(x) TESSERA_QUOTE_INNER(x)
+
+namespace tessera::kernels::cpu::TESSERA_ISA {
+
+// Constant-initialized: nothing of this instruction set runs at start-up.
+const OpsTable kOps = {
+    .name = TESSERA_QUOTE(TESSERA_ISA),
+    .embed = Embed,
+    .rms_norm = RmsNorm,
+    .matmul = MatMul,
+    .matmul_scratch = MatMulScratch,
+    .rope = Rope,
+    .attention = Attention,
+    .attention_scratch = AttentionScratch,
+    .silu_mul = SiluMul,
+    .add = Add,
+};
+
+}  // namespace tessera::kernels::cpu::TESSERA_ISA

@@ -1,0 +1,79 @@
+// simd.h with eight floats: AVX2, FMA and F16C.
+#ifndef TESSERA_KERNELS_CPU_SIMD_AVX2_H_
+#define TESSERA_KERNELS_CPU_SIMD_AVX2_H_
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace tessera::kernels::cpu::TESSERA_ISA {
+
+constexpr int kLanes = 8;
+using Vec = __m256;
+
+TESSERA_INLINE Vec Zero() { return _mm256_setzero_ps(); }
+TESSERA_INLINE Vec Set(float v) { return _mm256_set1_ps(v); }
+TESSERA_INLINE Vec Load(const float* p) { return _mm256_loadu_ps(p); }
+TESSERA_INLINE void Store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+
+TESSERA_INLINE __m256i FirstLanes(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+TESSERA_INLINE Vec LoadPartial(const float* p, int count) {
+  return _mm256_maskload_ps(p, FirstLanes(count));
+}
+TESSERA_INLINE void StorePartial(float* p, Vec v, int count) {
+  _mm256_maskstore_ps(p, FirstLanes(count), v);
+}
+
+TESSERA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+TESSERA_INLINE Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+TESSERA_INLINE Vec Sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+TESSERA_INLINE Vec Mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+TESSERA_INLINE Vec Div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+TESSERA_INLINE Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+
+TESSERA_INLINE Vec Round(Vec v) {
+  return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+TESSERA_INLINE Vec PowerOfTwo(Vec v) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+
+TESSERA_INLINE float ReduceSum(Vec v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
+  // Halves of v0 | v1 meet, likewise v2 | v3: four sums of four lanes each remain.
+  const Vec a = _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[1], 0x20),
+                              _mm256_permute2f128_ps(v[0], v[1], 0x31));
+  const Vec b = _mm256_add_ps(_mm256_permute2f128_ps(v[2], v[3], 0x20),
+                              _mm256_permute2f128_ps(v[2], v[3], 0x31));
+  // Within 128 bits: a0 a1 b0 b1, then a b a b of (0 | 1) and (2 | 3).
+  const Vec two = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+  const Vec one =
+      _mm256_add_ps(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
+  // Low half: v0 v2 .., high half: v1 v3 ..
+  const __m128 sums = _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1));
+  _mm_storeu_ps(out, sums);
+}
+TESSERA_INLINE float ReduceMax(Vec v) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+}  // namespace tessera::kernels::cpu::TESSERA_ISA
+
+#endif  // TESSERA_KERNELS_CPU_SIMD_AVX2_H_

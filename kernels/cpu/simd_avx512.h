@@ -1,0 +1,79 @@
+// simd.h with sixteen floats: AVX-512 F, BW, VL and DQ.
+#ifndef TESSERA_KERNELS_CPU_SIMD_AVX512_H_
+#define TESSERA_KERNELS_CPU_SIMD_AVX512_H_
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace tessera::kernels::cpu::TESSERA_ISA {
+
+constexpr int kLanes = 16;
+using Vec = __m512;
+
+TESSERA_INLINE Vec Zero() { return _mm512_setzero_ps(); }
+TESSERA_INLINE Vec Set(float v) { return _mm512_set1_ps(v); }
+TESSERA_INLINE Vec Load(const float* p) { return _mm512_loadu_ps(p); }
+TESSERA_INLINE void Store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+
+TESSERA_INLINE __mmask16 FirstLanes(int count) {
+  return static_cast<__mmask16>((1u << count) - 1u);
+}
+TESSERA_INLINE Vec LoadPartial(const float* p, int count) {
+  return _mm512_maskz_loadu_ps(FirstLanes(count), p);
+}
+TESSERA_INLINE void StorePartial(float* p, Vec v, int count) {
+  _mm512_mask_storeu_ps(p, FirstLanes(count), v);
+}
+
+TESSERA_INLINE Vec MulAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+TESSERA_INLINE Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+TESSERA_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+TESSERA_INLINE Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+TESSERA_INLINE Vec Div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+TESSERA_INLINE Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+
+TESSERA_INLINE Vec Round(Vec v) {
+  return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+TESSERA_INLINE Vec PowerOfTwo(Vec v) {
+  const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(127));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+
+// The last two steps of the tree, on four lanes of each 128 bits; every lane gets the sum.
+TESSERA_INLINE Vec SumWithinQuarters(Vec v) {
+  const Vec two = _mm512_add_ps(v, _mm512_permute_ps(v, 0x4e));
+  return _mm512_add_ps(two, _mm512_permute_ps(two, 0xb1));
+}
+TESSERA_INLINE float ReduceSum(Vec v) {
+  const Vec eight = _mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e));
+  const Vec four = _mm512_add_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0xb1));
+  return _mm512_cvtss_f32(SumWithinQuarters(four));
+}
+TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
+  // Halves of v0 | v1 meet, likewise v2 | v3; then quarters, in the order v0 v1 v2 v3.
+  const Vec a =
+      _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xee));
+  const Vec b =
+      _mm512_add_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xee));
+  const Vec four =
+      _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  const Vec sums = SumWithinQuarters(four);
+  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, sums)));
+}
+TESSERA_INLINE float ReduceMax(Vec v) { return _mm512_reduce_max_ps(v); }
+
+TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
+  const __m512i wide =
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+}  // namespace tessera::kernels::cpu::TESSERA_ISA
+
+#endif  // TESSERA_KERNELS_CPU_SIMD_AVX512_H_
