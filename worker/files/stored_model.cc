@@ -1,0 +1,64 @@
+#include "worker/files/stored_model.h"
+
+#include <array>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_macros.h"
+#include "worker/files/slice_reader.h"
+
+namespace tessera::worker {
+namespace {
+
+std::string MostlyType(const std::vector<StoredTensor>& tensors) {
+  std::array<uint64_t, v1::DataType_ARRAYSIZE> bytes = {};
+  for (const StoredTensor& tensor : tensors) bytes[tensor.type] += tensor.bytes;
+  int most = v1::F32;
+  for (int type = 0; type < v1::DataType_ARRAYSIZE; ++type) {
+    if (bytes[type] > bytes[most]) most = type;
+  }
+  return v1::DataType_Name(most);
+}
+
+}  // namespace
+
+std::unique_ptr<ModelFile> StoredModel::Create(v1::ModelDescription description,
+                                               std::vector<MatchedTensor> matched,
+                                               std::vector<StoredTensor> stored,
+                                               std::vector<std::unique_ptr<MappedFile>> files) {
+  std::unique_ptr<StoredModel> model(new StoredModel);
+  model->description_ = std::move(description);
+  model->files_ = std::move(files);
+  for (MatchedTensor& tensor : matched) {
+    model->index_.emplace(tensor.description.name(), static_cast<int>(model->tensors_.size()));
+    *model->description_.add_tensors() = std::move(tensor.description);
+    model->tensors_.push_back(std::move(stored[tensor.stored_index]));
+  }
+  model->description_.set_quantization(MostlyType(model->tensors_));
+  // Headers and vocabularies have been read; their pages need not stay.
+  for (const auto& file : model->files_) file->Release(file->all());
+  return model;
+}
+
+absl::Status StoredModel::ReadSlice(absl::string_view tensor, int64_t row_begin, int64_t row_end,
+                                    int64_t col_begin, int64_t col_end, void* out) const {
+  const auto it = index_.find(std::string(tensor));
+  if (it == index_.end()) {
+    return absl::InternalError(absl::StrCat(tensor, ": no such tensor in ", description_.name()));
+  }
+  const v1::TensorDescription& about = description_.tensors(it->second);
+  const kernels::DType resident = ResidentType(about, description_.architecture());
+  const Slice slice = {row_begin, row_end, col_begin, col_end};
+  TESSERA_RETURN_IF_ERROR(CheckSlice(about, resident, slice));
+  ReadStoredSlice(tensors_[it->second], resident, slice, static_cast<uint8_t*>(out));
+  return absl::OkStatus();
+}
+
+std::string ModelName(const std::string& path) {
+  std::filesystem::path plain = std::filesystem::path(path).lexically_normal();
+  if (!plain.has_filename()) plain = plain.parent_path();  // "folder/"
+  if (plain.filename() == ".") plain = std::filesystem::absolute(plain).parent_path();
+  return plain.extension() == ".gguf" ? plain.stem().string() : plain.filename().string();
+}
+
+}  // namespace tessera::worker

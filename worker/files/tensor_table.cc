@@ -1,0 +1,260 @@
+#include "worker/files/tensor_table.h"
+
+#include <unordered_map>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "proto/wire/status_macros.h"
+#include "worker/files/file_errors.h"
+#include "worker/files/model_file.h"
+
+namespace tessera::worker {
+namespace {
+
+enum class Dim { kNone, kHidden, kQueries, kKeys, kHeadDim, kFfn, kVocab };
+enum class When { kAlways, kQkvBias, kQkNorm, kUntied };
+enum class Place { kBeforeLayers, kLayer, kAfterLayers };
+
+struct Row {
+  Place place;
+  const char* name;
+  const char* gguf;  // "%d" is the layer
+  const char* hugging_face;
+  Dim rows, cols;  // a vector has rows == kNone
+  v1::ShardAxis axis;
+  When when;
+};
+
+// clang-format off
+constexpr Row kRows[] = {
+    {Place::kBeforeLayers, "token_embedding", "token_embd.weight", "model.embed_tokens.weight",
+     Dim::kVocab, Dim::kHidden, v1::VOCAB_ROWS, When::kAlways},
+
+    {Place::kLayer, "layers.%d.attn_norm", "blk.%d.attn_norm.weight",
+     "model.layers.%d.input_layernorm.weight",
+     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+    {Place::kLayer, "layers.%d.wq", "blk.%d.attn_q.weight",
+     "model.layers.%d.self_attn.q_proj.weight",
+     Dim::kQueries, Dim::kHidden, v1::Q_HEAD_ROWS, When::kAlways},
+    {Place::kLayer, "layers.%d.wk", "blk.%d.attn_k.weight",
+     "model.layers.%d.self_attn.k_proj.weight",
+     Dim::kKeys, Dim::kHidden, v1::KV_HEAD_ROWS, When::kAlways},
+    {Place::kLayer, "layers.%d.wv", "blk.%d.attn_v.weight",
+     "model.layers.%d.self_attn.v_proj.weight",
+     Dim::kKeys, Dim::kHidden, v1::KV_HEAD_ROWS, When::kAlways},
+    {Place::kLayer, "layers.%d.bq", "blk.%d.attn_q.bias",
+     "model.layers.%d.self_attn.q_proj.bias",
+     Dim::kNone, Dim::kQueries, v1::Q_HEAD_ROWS, When::kQkvBias},
+    {Place::kLayer, "layers.%d.bk", "blk.%d.attn_k.bias",
+     "model.layers.%d.self_attn.k_proj.bias",
+     Dim::kNone, Dim::kKeys, v1::KV_HEAD_ROWS, When::kQkvBias},
+    {Place::kLayer, "layers.%d.bv", "blk.%d.attn_v.bias",
+     "model.layers.%d.self_attn.v_proj.bias",
+     Dim::kNone, Dim::kKeys, v1::KV_HEAD_ROWS, When::kQkvBias},
+    {Place::kLayer, "layers.%d.q_norm", "blk.%d.attn_q_norm.weight",
+     "model.layers.%d.self_attn.q_norm.weight",
+     Dim::kNone, Dim::kHeadDim, v1::REPLICATED, When::kQkNorm},
+    {Place::kLayer, "layers.%d.k_norm", "blk.%d.attn_k_norm.weight",
+     "model.layers.%d.self_attn.k_norm.weight",
+     Dim::kNone, Dim::kHeadDim, v1::REPLICATED, When::kQkNorm},
+    {Place::kLayer, "layers.%d.wo", "blk.%d.attn_output.weight",
+     "model.layers.%d.self_attn.o_proj.weight",
+     Dim::kHidden, Dim::kQueries, v1::Q_HEAD_COLS, When::kAlways},
+    {Place::kLayer, "layers.%d.ffn_norm", "blk.%d.ffn_norm.weight",
+     "model.layers.%d.post_attention_layernorm.weight",
+     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+    {Place::kLayer, "layers.%d.w_gate", "blk.%d.ffn_gate.weight",
+     "model.layers.%d.mlp.gate_proj.weight",
+     Dim::kFfn, Dim::kHidden, v1::FFN_ROWS, When::kAlways},
+    {Place::kLayer, "layers.%d.w_up", "blk.%d.ffn_up.weight",
+     "model.layers.%d.mlp.up_proj.weight",
+     Dim::kFfn, Dim::kHidden, v1::FFN_ROWS, When::kAlways},
+    {Place::kLayer, "layers.%d.w_down", "blk.%d.ffn_down.weight",
+     "model.layers.%d.mlp.down_proj.weight",
+     Dim::kHidden, Dim::kFfn, v1::FFN_COLS, When::kAlways},
+
+    {Place::kAfterLayers, "output_norm", "output_norm.weight", "model.norm.weight",
+     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+    {Place::kAfterLayers, "output", "output.weight", "lm_head.weight",
+     Dim::kVocab, Dim::kHidden, v1::VOCAB_ROWS, When::kUntied},
+};
+// clang-format on
+
+int64_t Size(Dim dim, const v1::Architecture& arch) {
+  switch (dim) {
+    case Dim::kNone:
+      return 0;
+    case Dim::kHidden:
+      return arch.hidden_size();
+    case Dim::kQueries:
+      return int64_t{arch.num_heads()} * arch.head_dim();
+    case Dim::kKeys:
+      return int64_t{arch.num_kv_heads()} * arch.head_dim();
+    case Dim::kHeadDim:
+      return arch.head_dim();
+    case Dim::kFfn:
+      return arch.ffn_size();
+    case Dim::kVocab:
+      return arch.vocab_size();
+  }
+  return 0;
+}
+
+bool Applies(When when, const v1::Architecture& arch) {
+  switch (when) {
+    case When::kAlways:
+      return true;
+    case When::kQkvBias:
+      return arch.qkv_bias();
+    case When::kQkNorm:
+      return arch.qk_norm();
+    case When::kUntied:
+      return !arch.tied_embeddings();
+  }
+  return false;
+}
+
+ExpectedTensor Instantiate(const Row& row, const v1::Architecture& arch, NameStyle style,
+                           int layer) {
+  const char* source = style == NameStyle::kGguf          ? row.gguf
+                       : style == NameStyle::kHuggingFace ? row.hugging_face
+                                                          : row.name;
+  const std::string index = absl::StrCat(layer);
+  ExpectedTensor tensor;
+  tensor.name = absl::StrReplaceAll(row.name, {{"%d", index}});
+  tensor.source_name = absl::StrReplaceAll(source, {{"%d", index}});
+  if (row.rows != Dim::kNone) tensor.shape.push_back(Size(row.rows, arch));
+  tensor.shape.push_back(Size(row.cols, arch));
+  tensor.axis = row.axis;
+  tensor.layer = layer;
+  return tensor;
+}
+
+// Tensors that carry nothing the model needs: tables that can be computed, or that were read into
+// the architecture already. With tied embeddings Hugging Face files may hold the head once more.
+bool IsIgnorable(const StoredTensor& tensor, const v1::Architecture& arch, NameStyle style) {
+  const absl::string_view name = tensor.name;
+  if (style == NameStyle::kGguf) {
+    return name == "rope_freqs.weight" || absl::EndsWith(name, ".attn_rot_embd") ||
+           absl::EndsWith(name, ".attn_rot_embd.weight");
+  }
+  return absl::EndsWith(name, ".rotary_emb.inv_freq") ||
+         (arch.tied_embeddings() && name == "lm_head.weight");
+}
+
+absl::Status CheckShapeAndType(absl::string_view path, const ExpectedTensor& expected,
+                               const StoredTensor& stored) {
+  if (stored.shape != expected.shape) {
+    return FileError(path, absl::StrCat(expected.source_name, ": expected ",
+                                        ShapeText(expected.shape), ", file has ",
+                                        ShapeText(stored.shape)));
+  }
+  if (stored.type == v1::DATA_TYPE_UNSPECIFIED) {
+    return UnsupportedError(
+        path, absl::StrCat(expected.source_name, ": expected F32, F16 or BF16, file has ",
+                           stored.type_name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRange(absl::string_view path, const char* what, int64_t value, int64_t max) {
+  if (value >= 1 && value <= max) return absl::OkStatus();
+  return FileError(path, absl::StrCat(what, ": expected 1 .. ", max, ", file has ", value));
+}
+
+}  // namespace
+
+absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& arch) {
+  constexpr int64_t kMaxWidth = int64_t{1} << 20;  // a row of float32 stays within 4 MB
+  const int64_t queries = int64_t{arch.num_heads()} * arch.head_dim();
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "number of layers", arch.num_layers(), 4096));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "hidden size", arch.hidden_size(), kMaxWidth));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "number of heads", arch.num_heads(), 65536));
+  TESSERA_RETURN_IF_ERROR(
+      CheckRange(path, "number of KV heads", arch.num_kv_heads(), arch.num_heads()));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "head size", arch.head_dim(), 65536));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "heads times head size", queries, kMaxWidth));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "FFN size", arch.ffn_size(), kMaxWidth));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "vocabulary size", arch.vocab_size(), 1 << 26));
+  TESSERA_RETURN_IF_ERROR(CheckRange(path, "context length", arch.max_positions(), 1 << 30));
+  if (arch.num_heads() % arch.num_kv_heads() != 0) {
+    return FileError(path, absl::StrCat("number of heads: expected a multiple of the ",
+                                        arch.num_kv_heads(), " KV heads, file has ",
+                                        arch.num_heads()));
+  }
+  if (arch.head_dim() % 2 != 0) {
+    return FileError(path, absl::StrCat("head size: expected an even number, file has ",
+                                        arch.head_dim()));
+  }
+  if (!(arch.rms_norm_eps() >= 0 && arch.rms_norm_eps() < 1)) {
+    return FileError(path, absl::StrCat("RMS norm epsilon: expected 0 .. 1, file has ",
+                                        arch.rms_norm_eps()));
+  }
+  if (!(arch.rope_theta() > 1 && arch.rope_theta() < 1e20f)) {
+    return FileError(path, absl::StrCat("rope base frequency: expected 1 .. 1e20, file has ",
+                                        arch.rope_theta()));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameStyle style) {
+  std::vector<ExpectedTensor> tensors;
+  const auto append = [&](Place place, int layer) {
+    for (const Row& row : kRows) {
+      if (row.place == place && Applies(row.when, arch)) {
+        tensors.push_back(Instantiate(row, arch, style, layer));
+      }
+    }
+  };
+  append(Place::kBeforeLayers, -1);
+  for (int layer = 0; layer < arch.num_layers(); ++layer) append(Place::kLayer, layer);
+  append(Place::kAfterLayers, -1);
+  return tensors;
+}
+
+v1::TensorDescription Describe(const ExpectedTensor& expected, v1::DataType type,
+                               const v1::Architecture& arch) {
+  v1::TensorDescription description;
+  description.set_name(expected.name);
+  description.set_type(type);
+  for (int64_t size : expected.shape) description.add_shape(size);
+  description.set_axis(expected.axis);
+  description.set_layer(expected.layer);
+  const int64_t rows = expected.shape.size() == 2 ? expected.shape[0] : 1;
+  const size_t row_bytes = kernels::RowBytes(ResidentType(description, arch),
+                                             expected.shape.back());
+  description.set_resident_bytes(rows * static_cast<int64_t>(row_bytes));
+  return description;
+}
+
+absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, NameStyle style,
+                                                        const v1::Architecture& arch,
+                                                        const std::vector<StoredTensor>& stored) {
+  std::unordered_map<std::string, size_t> by_name;
+  for (size_t i = 0; i < stored.size(); ++i) by_name.emplace(stored[i].name, i);
+
+  std::vector<MatchedTensor> matched;
+  std::vector<bool> used(stored.size(), false);
+  for (const ExpectedTensor& expected : ExpectedTensors(arch, style)) {
+    const auto it = by_name.find(expected.source_name);
+    if (it == by_name.end()) {
+      return FileError(path, absl::StrCat(expected.source_name, ": expected ",
+                                          ShapeText(expected.shape), ", the file has none"));
+    }
+    const StoredTensor& found = stored[it->second];
+    TESSERA_RETURN_IF_ERROR(CheckShapeAndType(path, expected, found));
+    used[it->second] = true;
+    matched.push_back({Describe(expected, found.type, arch), it->second});
+  }
+  for (size_t i = 0; i < stored.size(); ++i) {
+    if (!used[i] && !IsIgnorable(stored[i], arch, style)) {
+      return UnsupportedError(path, absl::StrCat(Printable(stored[i].name), ": a tensor that ",
+                                                 arch.family(), " models of this kind do not have",
+                                                 "; shape ", ShapeText(stored[i].shape)));
+    }
+  }
+  return matched;
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,57 @@
+// Which tensors a decoder of the Llama family has, as rows of data: canonical name, its name in each
+// format, shape, and how it is cut. Matching a file against the rows is the validation.
+//
+// Ownership: pure functions; the result refers to the caller's StoredTensors by index.
+//
+//   TESSERA_ASSIGN_OR_RETURN(auto table, MatchTensors(path, NameStyle::kGguf, arch, stored));
+#ifndef TESSERA_WORKER_FILES_TENSOR_TABLE_H_
+#define TESSERA_WORKER_FILES_TENSOR_TABLE_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "tessera/v1/model.pb.h"
+#include "worker/files/stored_tensor.h"
+
+namespace tessera::worker {
+
+enum class NameStyle { kCanonical, kGguf, kHuggingFace };
+
+// One tensor that the architecture calls for.
+struct ExpectedTensor {
+  std::string name;         // canonical: "layers.3.wq"
+  std::string source_name;  // in the file: "blk.3.attn_q.weight", "model.layers.3.self_attn..."
+  std::vector<int64_t> shape;
+  v1::ShardAxis axis = v1::SHARD_AXIS_UNSPECIFIED;
+  int layer = -1;
+};
+
+// Every tensor of the architecture, embedding first, then layer by layer, then the output.
+std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameStyle style);
+
+// The numbers themselves: sizes within what this program can count, head counts that fit each
+// other. INVALID_ARGUMENT "<path>: <what>".
+absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& arch);
+
+struct MatchedTensor {
+  v1::TensorDescription description;
+  size_t stored_index = 0;  // into the `stored` given to MatchTensors
+};
+
+// Finds each expected tensor among the stored ones and checks shape and type. A tensor of the file
+// that no row knows is refused (UNIMPLEMENTED): ignoring, say, a bias would give wrong answers.
+// resident_bytes is filled in, which depends on arch.ffn_granularity only through ResidentType.
+absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, NameStyle style,
+                                                        const v1::Architecture& arch,
+                                                        const std::vector<StoredTensor>& stored);
+
+// A description of an expected tensor stored as `type`, resident_bytes included.
+v1::TensorDescription Describe(const ExpectedTensor& expected, v1::DataType type,
+                               const v1::Architecture& arch);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_FILES_TENSOR_TABLE_H_
