@@ -1,0 +1,211 @@
+#include "worker/group/rank_life.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "proto/wire/status_macros.h"
+#include "worker/group/process.h"
+
+namespace tessera::worker {
+namespace {
+
+constexpr int kProtocolVersion = 1;
+// How far ranks may drift apart while they open the model and while they load it.
+constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
+constexpr absl::Duration kLoadTimeout = absl::Hours(1);
+constexpr absl::Duration kPlanTimeout = absl::Seconds(60);
+// Together these stay below the two seconds within which everything is gone.
+constexpr absl::Duration kLastWordTimeout = absl::Milliseconds(300);
+constexpr absl::Duration kOrderlyEndTimeout = absl::Milliseconds(1200);
+
+// Unique per job: host, process and a random part.
+std::string NewGroupId() {
+  std::random_device random;
+  return absl::StrFormat("%s-%d-%08x", HostName(), getpid(), random());
+}
+
+}  // namespace
+
+int RankLife::Run() {
+  if (!Prepare().ok()) return 1;
+  auto plan = Join();
+  if (!plan.ok()) return 1;
+  if (!Load(*plan).ok()) return 1;
+  if (!Serve().ok()) return 1;
+  Leave();
+  return 0;
+}
+
+absl::Status RankLife::Prepare() {
+  if (options_.communicator == CommunicatorKind::kNull) {
+    world_ = MakeNullCommunicator();
+  } else {
+    auto world = MakeMpiCommunicator({.deadline = options_.comm_timeout});
+    if (!world.ok()) {
+      Complain(world.status());
+      return world.status();
+    }
+    world_ = *std::move(world);
+  }
+  world_rank_ = world_->rank();
+  return AllWell(OpenAndListen(), kPrepareTimeout);
+}
+
+absl::Status RankLife::OpenAndListen() {
+  TESSERA_ASSIGN_OR_RETURN(file_, OpenModel(options_.model, options_.load_format));
+  TESSERA_ASSIGN_OR_RETURN(auto health, HealthServer::Start(options_.host, options_.health_port));
+  absl::MutexLock lock(&mu_);
+  health_ = std::move(health);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ShardPlan> RankLife::Join() {
+  absl::StatusOr<v1::ShardPlan> plan = v1::ShardPlan();
+  if (leader()) plan = JoinAsLeader();
+  const absl::Duration timeout = options_.join_timeout + kPlanTimeout + absl::Seconds(10);
+  TESSERA_RETURN_IF_ERROR(AllWell(plan.status(), timeout));
+
+  auto group_id = FromLeader(*world_, group_id_, timeout);
+  absl::Status heard = group_id.status();
+  if (heard.ok()) {
+    StartReporting(*group_id);
+    auto text = FromLeader(*world_, leader() ? plan->SerializeAsString() : "", timeout);
+    heard = text.status();
+    if (heard.ok() && !plan->ParseFromString(*text)) {
+      heard = absl::InternalError("the shard plan arrived damaged");
+    }
+  }
+  TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));
+  return plan;
+}
+
+absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
+  ClusterLink* link = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    link_ = std::make_unique<ClusterLink>(
+        ClusterLinkOptions{.coordinator = options_.coordinator,
+                           .connect_timeout = options_.join_timeout,
+                           .plan_timeout = kPlanTimeout},
+        [this](const absl::Status& why) { OnLinkEnd(why); });
+    link = link_.get();
+  }
+  group_id_ = NewGroupId();
+  v1::Hello hello;
+  hello.set_group_id(group_id_);
+  hello.set_world_size(world_->size());
+  hello.set_protocol_version(kProtocolVersion);
+  *hello.mutable_model() = file_->description();
+  return link->Join(hello);
+}
+
+void RankLife::StartReporting(const std::string& group_id) {
+  v1::RankReport identity;
+  identity.set_group_id(group_id);
+  identity.set_world_rank(world_rank_);
+  identity.set_host(HostName());
+  identity.set_pid(getpid());
+  identity.set_health_port(health()->port());
+  identity.set_threads(options_.threads);
+  absl::MutexLock lock(&mu_);
+  reporter_ = RankReporter::Start(options_.coordinator, std::move(identity));
+}
+
+absl::Status RankLife::Load(const v1::ShardPlan& plan) {
+  RankReporter* news = reporter();
+  ResetPeakMemory();
+  news->BeforeLoad(ReadMemoryUse().resident_bytes);
+  RankEngineOptions options;
+  options.device_options.threads = options_.threads;
+  options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };
+  auto engine = RankEngine::Create(*file_, plan, world_.get(), options);
+  TESSERA_RETURN_IF_ERROR(AllWell(engine.status(), kLoadTimeout));
+  engine_ = *std::move(engine);
+  return absl::OkStatus();
+}
+
+absl::Status RankLife::Serve() {
+  health()->SetServing(true);
+  reporter()->Serving(engine_->DeviceName());
+  serving_ = true;
+  // A stream that broke since is found by the engine at its first plan.
+  if (leader()) link()->SendReady().IgnoreError();
+  const absl::Status ended = engine_->Serve(link());
+  health()->SetServing(false);
+  return ended.ok() ? ended : AllWell(ended, kLastWordTimeout);
+}
+
+void RankLife::Leave() {
+  ending_ = true;
+  ExitUnlessDoneWithin(kOrderlyEndTimeout);
+  if (leader()) link()->Close(kLastWordTimeout);
+  engine_.reset();
+  world_.reset();  // waits for the other ranks to come here too
+}
+
+absl::Status RankLife::AllWell(const absl::Status& mine, absl::Duration timeout) {
+  const Agreement agreement = Agree(*world_, mine, timeout);
+  if (agreement.failed_rank == world_rank_) Complain(agreement.status);
+  return agreement.status;
+}
+
+void RankLife::Complain(const absl::Status& why) {
+  if (ending_.exchange(true)) return;
+  std::string line = "tessera-worker: ";
+  if (world_rank_ > 0) absl::StrAppend(&line, "rank ", world_rank_.load(), ": ");
+  const std::string message(why.message());
+  PrintLine(absl::StrCat(line, message));
+  if (reporter()) reporter()->Failed(message, kLastWordTimeout);
+  if (link()) link()->SendFailure(world_rank_, message, kLastWordTimeout);
+}
+
+void RankLife::OnLinkEnd(const absl::Status& why) {
+  const bool asked_for = absl::IsCancelled(why);
+  if (ending_.exchange(true)) return;
+  if (asked_for && serving_) {
+    ExitUnlessDoneWithin(kOrderlyEndTimeout);  // the engine hears of it with its next plan
+    return;
+  }
+  if (!asked_for) PrintLine(absl::StrCat("tessera-worker: ", why.message()));
+  // mpirun ends the other ranks; nothing of theirs is worth waiting for.
+  ExitNow(asked_for ? 0 : 1);
+}
+
+void RankLife::OnSignal(int number) {
+  if (ending_.exchange(true)) return;
+  const std::string why = absl::StrCat(
+      "received ", number == SIGINT ? "SIGINT" : "SIGTERM",
+      ": ended from outside, or by mpirun because another rank died");
+  if (health()) health()->SetServing(false);
+  if (leader() && link()) {
+    const bool serving = serving_;
+    if (serving) ExitUnlessDoneWithin(kOrderlyEndTimeout);
+    link()->SendFailure(world_rank_, why, kLastWordTimeout);  // the engine ends the others
+    if (serving) return;
+  } else if (reporter()) {
+    reporter()->Failed(why, kLastWordTimeout);
+  }
+  ExitNow(1);
+}
+
+HealthServer* RankLife::health() {
+  absl::MutexLock lock(&mu_);
+  return health_.get();
+}
+
+RankReporter* RankLife::reporter() {
+  absl::MutexLock lock(&mu_);
+  return reporter_.get();
+}
+
+ClusterLink* RankLife::link() {
+  absl::MutexLock lock(&mu_);
+  return link_.get();
+}
+
+}  // namespace tessera::worker

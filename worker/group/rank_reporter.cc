@@ -1,0 +1,118 @@
+#include "worker/group/rank_reporter.h"
+
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "absl/synchronization/mutex.h"
+#include "tessera/v1/cluster.grpc.pb.h"
+#include "worker/group/cluster_channel.h"
+#include "worker/group/process.h"
+
+namespace tessera::worker {
+namespace {
+
+constexpr absl::Duration kCallTimeout = absl::Seconds(2);
+constexpr absl::Duration kLastCallTimeout = absl::Milliseconds(500);
+constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
+
+class RankReporterImpl : public RankReporter {
+ public:
+  RankReporterImpl(const std::string& coordinator, v1::RankReport identity)
+      : stub_(v1::Cluster::NewStub(MakeClusterChannel(coordinator))), report_(std::move(identity)) {
+    report_.set_phase(v1::RankReport::STARTED);
+    urgent_ = true;
+    thread_ = std::thread([this] { Run(); });
+  }
+
+  ~RankReporterImpl() override {
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+    }
+    thread_.join();
+  }
+
+  void BeforeLoad(int64_t resident_bytes) override {
+    absl::MutexLock lock(&mu_);
+    report_.set_rss_before_load_bytes(resident_bytes);
+    report_.set_phase(v1::RankReport::LOADING);
+    urgent_ = true;
+  }
+
+  void Progress(int64_t bytes_loaded, int64_t bytes_total) override {
+    absl::MutexLock lock(&mu_);
+    report_.set_bytes_loaded(bytes_loaded);
+    report_.set_bytes_total(bytes_total);
+    news_ = true;
+  }
+
+  void Serving(const std::string& device) override {
+    absl::MutexLock lock(&mu_);
+    report_.set_phase(v1::RankReport::SERVING);
+    report_.set_device(device);
+    urgent_ = true;
+  }
+
+  void Failed(const std::string& error, absl::Duration patience) override {
+    v1::RankReport report;
+    {
+      absl::MutexLock lock(&mu_);
+      report_.set_phase(v1::RankReport::FAILED);
+      report_.set_error(error);
+      news_ = urgent_ = false;
+      report = report_;
+    }
+    Send(std::move(report), patience);
+  }
+
+ private:
+  bool Urgent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return urgent_ || stopping_; }
+  bool AnyNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return news_ || Urgent(); }
+
+  void Run() {
+    for (;;) {
+      v1::RankReport report;
+      bool last;
+      {
+        absl::MutexLock lock(&mu_);
+        mu_.Await(absl::Condition(this, &RankReporterImpl::AnyNews));
+        last = stopping_;
+        if (last && !news_ && !urgent_) return;
+        news_ = urgent_ = false;
+        report = report_;
+      }
+      Send(std::move(report), last ? kLastCallTimeout : kCallTimeout);
+      if (last) return;
+      absl::MutexLock lock(&mu_);
+      mu_.AwaitWithTimeout(absl::Condition(this, &RankReporterImpl::Urgent), kProgressInterval);
+    }
+  }
+
+  void Send(v1::RankReport report, absl::Duration timeout) {
+    report.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+    context.set_wait_for_ready(true);
+    v1::RankReportReply reply;
+    // The stream of the leader says what matters; a report that is lost stays lost.
+    (void)stub_->ReportRank(&context, report, &reply);
+  }
+
+  const std::unique_ptr<v1::Cluster::Stub> stub_;
+  absl::Mutex mu_;
+  v1::RankReport report_ ABSL_GUARDED_BY(mu_);
+  bool news_ ABSL_GUARDED_BY(mu_) = false;    // may wait for its turn
+  bool urgent_ ABSL_GUARDED_BY(mu_) = false;  // may not
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+std::unique_ptr<RankReporter> RankReporter::Start(const std::string& coordinator,
+                                                  v1::RankReport identity) {
+  return std::make_unique<RankReporterImpl>(coordinator, std::move(identity));
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,154 @@
+#include "worker/group/worker_options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace tessera::worker {
+namespace {
+
+constexpr int kUsageError = 2;
+
+// What the flags hold before they are resolved against each other and the placement.
+struct RawFlags {
+  std::string load_format = "auto";
+  int threads_per_rank = 0;
+  int health_port = 0;
+  std::string communicator;
+  double comm_timeout_seconds = 60;
+  double join_timeout_seconds = 30;
+};
+
+int EnvironmentInt(const char* name, int otherwise) {
+  const char* text = std::getenv(name);
+  int value = 0;
+  return text && absl::SimpleAtoi(text, &value) ? value : otherwise;
+}
+
+void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
+  app.add_option("--model", options.model, "GGUF file, or Hugging Face folder")
+      ->envname("TESSERA_MODEL")
+      ->required();
+  app.add_option("--coordinator", options.coordinator, "HOST:PORT of the coordinator's cluster port")
+      ->envname("TESSERA_COORDINATOR");
+  app.add_option("--load-format", raw.load_format, "auto, gguf, safetensors or dummy")
+      ->envname("TESSERA_LOAD_FORMAT")
+      ->capture_default_str();
+  app.add_option("--threads-per-rank", raw.threads_per_rank,
+                 "Compute threads of each rank; 0: the cores of its host shared among its ranks")
+      ->envname("TESSERA_THREADS_PER_RANK")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_option("--host", options.host, "Address that the health service listens on")
+      ->envname("TESSERA_HOST")
+      ->capture_default_str();
+  app.add_option("--health-port", raw.health_port,
+                 "Port of the health service, the rank's number on its host added; 0: any free one")
+      ->envname("TESSERA_HEALTH_PORT")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  app.add_option("--communicator", raw.communicator,
+                 "mpi or null (one rank alone); default: mpi under mpirun, else null")
+      ->envname("TESSERA_COMMUNICATOR")
+      ->check(CLI::IsMember({"mpi", "null"}));
+  app.add_option("--comm-timeout", raw.comm_timeout_seconds,
+                 "Seconds after which a rank that does not answer ends the group")
+      ->envname("TESSERA_COMM_TIMEOUT")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  app.add_option("--join-timeout", raw.join_timeout_seconds,
+                 "Seconds to wait for the coordinator to be there")
+      ->envname("TESSERA_JOIN_TIMEOUT")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
+  app.add_flag("--describe", options.describe,
+               "Write the model's description (a serialized tessera.v1.ModelDescription) to the "
+               "standard output and exit");
+  app.set_version_flag("--version", "tessera-worker " TESSERA_VERSION);
+}
+
+absl::Status CheckCoordinator(const std::string& address) {
+  int port = 0;
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--coordinator is '", address, "'; expected HOST:PORT with a port of 1 .. 65535"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
+  auto format = ParseLoadFormat(raw.load_format);
+  if (!format.ok()) return absl::InvalidArgumentError(
+      absl::StrCat("--load-format: ", format.status().message()));
+  options.load_format = *format;
+  if (options.describe) return absl::OkStatus();
+
+  if (absl::Status status = CheckCoordinator(options.coordinator); !status.ok()) return status;
+  const Placement& placement = options.placement;
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  options.threads = raw.threads_per_rank > 0 ? raw.threads_per_rank
+                                             : std::max(1, cores / placement.local_size);
+  if (raw.health_port > 0) {
+    options.health_port = raw.health_port + placement.local_rank;
+    if (options.health_port > 65535) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--health-port ", raw.health_port, " + local rank ", placement.local_rank,
+                       " is past 65535"));
+    }
+  }
+  const bool mpi = raw.communicator.empty() ? placement.by_mpirun : raw.communicator == "mpi";
+  options.communicator = mpi ? CommunicatorKind::kMpi : CommunicatorKind::kNull;
+  options.comm_timeout = absl::Seconds(raw.comm_timeout_seconds);
+  options.join_timeout = absl::Seconds(raw.join_timeout_seconds);
+  return absl::OkStatus();
+}
+
+int Refuse(absl::string_view message) {
+  std::cerr << absl::StrCat("tessera-worker: ", message, " (see tessera-worker --help)\n");
+  return kUsageError;
+}
+
+}  // namespace
+
+Placement PlacementFromEnvironment() {
+  Placement placement;
+  placement.by_mpirun = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr;
+  placement.local_rank = std::max(0, EnvironmentInt("OMPI_COMM_WORLD_LOCAL_RANK", 0));
+  placement.local_size = std::max(1, EnvironmentInt("OMPI_COMM_WORLD_LOCAL_SIZE", 1));
+  return placement;
+}
+
+ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
+  ParsedCommandLine parsed;
+  parsed.options.placement = PlacementFromEnvironment();
+  RawFlags raw;
+  CLI::App app(
+      "One rank of a Tessera worker group.\n"
+      "  mpirun -n 4 tessera-worker --coordinator HOST:PORT --model PATH");
+  app.name("tessera-worker");
+  DeclareFlags(app, parsed.options, raw);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help, --version
+    parsed.exit_code = app.exit(request);
+    return parsed;
+  } catch (const CLI::ParseError& mistake) {
+    parsed.exit_code = Refuse(mistake.what());
+    return parsed;
+  }
+  if (absl::Status status = Resolve(raw, parsed.options); !status.ok()) {
+    parsed.exit_code = Refuse(status.message());
+  }
+  return parsed;
+}
+
+}  // namespace tessera::worker

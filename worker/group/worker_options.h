@@ -1,0 +1,50 @@
+// The command line of tessera-worker, each flag also as TESSERA_... in the environment.
+//
+//   auto parsed = ParseCommandLine(argc, argv);
+//   if (parsed.exit_code) return *parsed.exit_code;   // --help, --version, or a mistake, printed
+#ifndef TESSERA_WORKER_GROUP_WORKER_OPTIONS_H_
+#define TESSERA_WORKER_GROUP_WORKER_OPTIONS_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "worker/files/model_file.h"
+
+namespace tessera::worker {
+
+// Where this process stands on its host, as its launcher says (mpirun's environment).
+struct Placement {
+  bool by_mpirun = false;
+  int local_rank = 0;
+  int local_size = 1;
+};
+
+enum class CommunicatorKind { kMpi, kNull };
+
+struct WorkerOptions {
+  std::string model;
+  std::string coordinator;  // HOST:PORT
+  LoadFormat load_format = LoadFormat::kAuto;
+  int threads = 1;          // of this rank; resolved, at least 1
+  std::string host = "127.0.0.1";  // the health service listens here
+  int health_port = 0;             // of this rank, local rank added; 0: chosen by the system
+  CommunicatorKind communicator = CommunicatorKind::kNull;
+  absl::Duration comm_timeout = absl::Seconds(60);
+  absl::Duration join_timeout = absl::Seconds(30);
+  bool describe = false;
+  Placement placement;
+};
+
+struct ParsedCommandLine {
+  std::optional<int> exit_code;  // set: there is nothing (more) to do
+  WorkerOptions options;
+};
+
+Placement PlacementFromEnvironment();
+
+ParsedCommandLine ParseCommandLine(int argc, const char* const* argv);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_GROUP_WORKER_OPTIONS_H_
