@@ -140,15 +140,13 @@ std::vector<Emission> Scheduler::TakeExpired() { return std::exchange(expired_, 
 
 void Scheduler::PlanDecodes(Step* step) {
   std::vector<SequencePtr> ready;
-  int decoding = 0;
   for (const auto& [arrival, sequence] : running_) {
-    if (!sequence->decoding()) continue;
-    ++decoding;
-    if (!sequence->in_flight) ready.push_back(sequence);
+    if (!sequence->in_flight && sequence->decoding()) ready.push_back(sequence);
   }
   // An even share for every step that may be in flight, or the first would take all of them and
   // the other stages would idle.
-  int share = (decoding + limits_.max_steps_in_flight - 1) / limits_.max_steps_in_flight;
+  const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
+  size_t share = (running_.size() + steps - 1) / steps;
   for (const SequencePtr& sequence : ready) {
     if (share == 0) return;
     const bool preempted_meanwhile = running_.count(sequence->arrival) == 0;
