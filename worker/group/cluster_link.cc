@@ -36,6 +36,10 @@ class ClusterLink::Stream
 
   void Open() {
     self_ = shared_from_this();
+    {
+      absl::MutexLock lock(&mu_);
+      broken_ = false;
+    }
     stub_->async()->Join(&context_, this);
     AddHold();  // writes start outside of reactions; let go in OnReadDone
     StartRead(&incoming_);
@@ -206,7 +210,7 @@ class ClusterLink::Stream
   bool joined_ ABSL_GUARDED_BY(mu_) = false;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;
-  bool broken_ ABSL_GUARDED_BY(mu_) = false;  // no more writes
+  bool broken_ ABSL_GUARDED_BY(mu_) = true;  // no writes: not open yet, or no more
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);
   bool done_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,5 +1,6 @@
 #include "worker/group/health_server.h"
 
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 
@@ -24,7 +25,8 @@ class HealthServerImpl : public HealthServer {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a taken port is an error
-    builder.SetResourceQuota(grpc::ResourceQuota("health").SetMaxThreads(2));
+    // gRPC refuses a server without services of its own; this one answers UNIMPLEMENTED.
+    builder.RegisterCallbackGenericService(&anything_else_);
     server_ = builder.BuildAndStart();
     if (!server_ || port_ == 0) {
       return absl::UnavailableError(absl::StrCat("the health service cannot listen on ", address,
@@ -43,6 +45,7 @@ class HealthServerImpl : public HealthServer {
 
  private:
   int port_ = 0;
+  grpc::CallbackGenericService anything_else_;
   std::unique_ptr<grpc::Server> server_;
 };
 

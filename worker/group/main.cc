@@ -4,6 +4,7 @@
 //   tessera-worker --describe --model PATH > description.pb
 #include <unistd.h>
 
+#include <cstdlib>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
@@ -33,6 +34,8 @@ int Describe(const tessera::worker::WorkerOptions& options) {
 
 int main(int argc, char** argv) {
   const int parent = getppid();
+  // Our own lines say what went wrong; gRPC's would repeat it, in its words.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   const auto parsed = tessera::worker::ParseCommandLine(argc, argv);
   if (parsed.exit_code) return *parsed.exit_code;
   if (parsed.options.describe) return Describe(parsed.options);

@@ -34,8 +34,7 @@ int EnvironmentInt(const char* name, int otherwise) {
 
 void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
   app.add_option("--model", options.model, "GGUF file, or Hugging Face folder")
-      ->envname("TESSERA_MODEL")
-      ->required();
+      ->envname("TESSERA_MODEL");
   app.add_option("--coordinator", options.coordinator, "HOST:PORT of the coordinator's cluster port")
       ->envname("TESSERA_COORDINATOR");
   app.add_option("--load-format", raw.load_format, "auto, gguf, safetensors or dummy")
@@ -86,6 +85,9 @@ absl::Status CheckCoordinator(const std::string& address) {
 }
 
 absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
+  if (options.model.empty()) {
+    return absl::InvalidArgumentError("--model is missing; expected a GGUF file or a folder");
+  }
   auto format = ParseLoadFormat(raw.load_format);
   if (!format.ok()) return absl::InvalidArgumentError(
       absl::StrCat("--load-format: ", format.status().message()));
@@ -140,6 +142,10 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
     app.parse(argc, argv);
   } catch (const CLI::Success& request) {  // --help, --version
     parsed.exit_code = app.exit(request);
+    return parsed;
+  } catch (const CLI::ExtrasError&) {
+    parsed.exit_code = Refuse(absl::StrCat("unknown flag ", app.remaining().empty()
+                                                                ? "" : app.remaining().front()));
     return parsed;
   } catch (const CLI::ParseError& mistake) {
     parsed.exit_code = Refuse(mistake.what());
