@@ -1,0 +1,66 @@
+# Shows that check_includes.cmake can fail: plants one violation at a time in a small tree.
+#
+#   cmake -DCHECKER=check_includes.cmake -DWORK_DIR=<folder> -P planted_violations.cmake
+cmake_minimum_required(VERSION 3.25)
+
+# A tree that keeps every rule; each kind of allowed include is in it.
+function(plant_clean_tree)
+  file(REMOVE_RECURSE ${WORK_DIR})
+  file(WRITE ${WORK_DIR}/kernels/a.h "#include <vector>\n#include \"kernels/b.h\"\n")
+  file(WRITE ${WORK_DIR}/proto/wire/a.h "#include <grpcpp/support/status.h>\n")
+  file(WRITE ${WORK_DIR}/worker/comm/a.cc "#include <mpi.h>\n#include \"kernels/a.h\"\n")
+  file(WRITE ${WORK_DIR}/worker/group/a.h
+    "#include \"proto/wire/a.h\"\n#include \"tessera/v1/cluster.grpc.pb.h\"\n")
+  file(WRITE ${WORK_DIR}/coordinator/api/a.h "#include <grpcpp/grpcpp.h>\n")
+  file(WRITE ${WORK_DIR}/coordinator/text/a.cc
+    "// #include \"worker/in_a_comment.h\"\n#include \"coordinator/api/a.h\"\n#include <grpcpp/grpcpp.h>\n")
+endfunction()
+
+function(run_checker)
+  execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE_DIR=${WORK_DIR} -P ${CHECKER}
+    RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  set(result ${result} PARENT_SCOPE)
+  set(output "${output}" PARENT_SCOPE)
+endfunction()
+
+# The checker must refuse `include_line` in `file`, and name the file and the rule.
+function(expect_refused file include_line rule)
+  plant_clean_tree()
+  file(APPEND ${WORK_DIR}/${file} "${include_line}\n")
+  run_checker()
+  string(FIND "${output}" "${file}: " names_file)
+  string(FIND "${output}" "${rule}" names_rule)
+  if(result EQUAL 0 OR names_file LESS 0 OR names_rule LESS 0)
+    message(FATAL_ERROR "planted '${include_line}' in ${file}; the checker said (${result}):\n${output}")
+  endif()
+endfunction()
+
+plant_clean_tree()
+run_checker()
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "refused a clean tree:\n${output}")
+endif()
+
+expect_refused(kernels/a.h "#include \"worker/model/x.h\"" "kernels may include of ours: kernels")
+expect_refused(kernels/a.h "#include \"proto/wire/a.h\"" "kernels may include of ours: kernels")
+expect_refused(kernels/cpu/x.cc "#include \"tessera/v1/model.pb.h\"" "generated proto")
+expect_refused(proto/wire/a.h "#include \"kernels/a.h\"" "proto may include of ours: proto")
+expect_refused(proto/wire/x.cc "#include \"coordinator/plan/x.h\"" "proto may include of ours: proto")
+expect_refused(worker/engine/x.cc "#include \"coordinator/plan/x.h\"" "worker may include of ours")
+expect_refused(worker/engine/x.cc "#include <coordinator/plan/x.h>" "worker may include of ours")
+expect_refused(worker/engine/x.cc "#include \"tests/x.h\"" "worker may include of ours")
+expect_refused(coordinator/group/x.h "#include \"worker/comm/x.h\"" "coordinator may include of ours")
+expect_refused(coordinator/group/x.h "  #  include\t\"kernels/x.h\"" "coordinator may include of ours")
+expect_refused(coordinator/group/x.h "#include \"../../worker/x.h\"" "from the repository root")
+expect_refused(coordinator/text/x.h "#include <grpcpp/server.h>" "gRPC in a header")
+expect_refused(coordinator/text/x.h "#include <grpc/grpc.h>" "gRPC in a header")
+expect_refused(worker/engine/x.h "#include \"tessera/v1/cluster.grpc.pb.h\"" "gRPC in a header")
+expect_refused(worker/model/x.cc "#include <mpi.h>" "MPI: only under worker/comm")
+expect_refused(worker/comm2/x.h "#include \"mpi.h\"" "MPI: only under worker/comm")
+
+file(REMOVE_RECURSE ${WORK_DIR})
+run_checker()
+if(result EQUAL 0 OR NOT output MATCHES "nothing was checked")
+  message(FATAL_ERROR "an empty tree passed:\n${output}")
+endif()
+message(STATUS "every planted violation was refused")
