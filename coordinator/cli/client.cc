@@ -1,0 +1,123 @@
+#include "coordinator/cli/client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <mutex>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/grpc_status.h"
+#include "tessera/v1/inference.grpc.pb.h"
+
+namespace tessera::coordinator {
+namespace {
+
+class ClientImpl final : public Client {
+ public:
+  explicit ClientImpl(const std::string& server)
+      : server_(server),
+        channel_(grpc::CreateChannel(server, grpc::InsecureChannelCredentials())),
+        stub_(v1::Inference::NewStub(channel_)) {}
+
+  absl::Status Generate(const v1::GenerateRequest& request,
+                        const ChunkCallback& on_chunk) override {
+    return Stream(on_chunk, [&](grpc::ClientContext* context) {
+      return stub_->Generate(context, request);
+    });
+  }
+
+  absl::Status Chat(const v1::ChatRequest& request, const ChunkCallback& on_chunk) override {
+    return Stream(on_chunk,
+                  [&](grpc::ClientContext* context) { return stub_->Chat(context, request); });
+  }
+
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {
+    return Unary<v1::TokenizeResponse>([&](grpc::ClientContext* context, auto* response) {
+      return stub_->Tokenize(context, request, response);
+    });
+  }
+
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(
+      const v1::DetokenizeRequest& request) override {
+    return Unary<v1::DetokenizeResponse>([&](grpc::ClientContext* context, auto* response) {
+      return stub_->Detokenize(context, request, response);
+    });
+  }
+
+  absl::StatusOr<v1::ListModelsResponse> ListModels() override {
+    return Unary<v1::ListModelsResponse>([&](grpc::ClientContext* context, auto* response) {
+      return stub_->ListModels(context, v1::ListModelsRequest(), response);
+    });
+  }
+
+  absl::StatusOr<v1::GetClusterStatusResponse> GetClusterStatus() override {
+    return Unary<v1::GetClusterStatusResponse>([&](grpc::ClientContext* context, auto* response) {
+      return stub_->GetClusterStatus(context, v1::GetClusterStatusRequest(), response);
+    });
+  }
+
+  void Cancel() override {
+    std::lock_guard<std::mutex> lock(mu_);
+    if (context_ != nullptr) context_->TryCancel();
+  }
+
+ private:
+  // Makes a context the one that Cancel ends, for as long as this lives.
+  class InProgress {
+   public:
+    InProgress(ClientImpl* client, grpc::ClientContext* context) : client_(client) {
+      std::lock_guard<std::mutex> lock(client_->mu_);
+      client_->context_ = context;
+    }
+    ~InProgress() {
+      std::lock_guard<std::mutex> lock(client_->mu_);
+      client_->context_ = nullptr;
+    }
+
+   private:
+    ClientImpl* client_;
+  };
+
+  template <typename Open>
+  absl::Status Stream(const ChunkCallback& on_chunk, Open open) {
+    grpc::ClientContext context;
+    const InProgress in_progress(this, &context);
+    const auto reader = open(&context);
+    v1::GenerateResponse chunk;
+    while (reader->Read(&chunk)) on_chunk(chunk);
+    return Explain(reader->Finish());
+  }
+
+  template <typename Response, typename Call>
+  absl::StatusOr<Response> Unary(Call call) {
+    grpc::ClientContext context;
+    const InProgress in_progress(this, &context);
+    Response response;
+    const absl::Status status = Explain(call(&context, &response));
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  // gRPC's own words for "nobody listens there" are long and name internals.
+  absl::Status Explain(const grpc::Status& status) const {
+    const bool reached = channel_->GetState(false) == GRPC_CHANNEL_READY;
+    if (status.error_code() != grpc::StatusCode::UNAVAILABLE || reached) {
+      return wire::FromGrpc(status);
+    }
+    return absl::UnavailableError(
+        absl::StrCat("no answer from ", server_, ": is `tessera serve` running there?"));
+  }
+
+  const std::string server_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<v1::Inference::Stub> stub_;
+  std::mutex mu_;
+  grpc::ClientContext* context_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Client> Client::Connect(const std::string& server) {
+  return std::make_unique<ClientImpl>(server);
+}
+
+}  // namespace tessera::coordinator

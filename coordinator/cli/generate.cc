@@ -1,0 +1,65 @@
+// tessera generate: continues a prompt.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "coordinator/cli/answer_printer.h"
+#include "coordinator/cli/client.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/flags.h"
+#include "coordinator/cli/terminal.h"
+
+namespace tessera::coordinator {
+namespace {
+
+struct GenerateFlags {
+  std::string server = "127.0.0.1:50051";
+  std::string model;
+  std::string prompt;
+  SamplingFlags sampling;
+  bool json = false;
+};
+
+int RunGenerate(const GenerateFlags& flags, bool prompt_given) {
+  v1::GenerateRequest request;
+  request.set_model(flags.model);
+  *request.mutable_sampling() = ToOptions(flags.sampling);
+  if (prompt_given) {
+    request.set_text(flags.prompt);
+  } else if (IsTerminal(STDIN_FILENO)) {
+    PrintError("no prompt: give --prompt TEXT, or text on standard input");
+    return 2;
+  } else {
+    request.set_text(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+  }
+  const auto client = Client::Connect(flags.server);
+  const auto answer = PrintAnswer(*client, flags.json, [&](const Client::ChunkCallback& on_chunk) {
+    return client->Generate(request, on_chunk);
+  });
+  if (answer.ok()) return 0;
+  return absl::IsCancelled(answer.status()) ? 130 : ExitWith(answer.status());
+}
+
+}  // namespace
+
+Command AddGenerate(CLI::App& parent) {
+  auto flags = std::make_shared<GenerateFlags>();
+  CLI::App* app = parent.add_subcommand("generate", "Continue a prompt, streaming the text");
+  AddServerFlag(*app, flags->server);
+  AddFlag(*app, "--model", flags->model, "The model's served name (default: the one served)");
+  CLI::Option* prompt =
+      AddFlag(*app, "--prompt", flags->prompt, "The text to continue (default: standard input)");
+  AddSamplingFlags(*app, flags->sampling);
+  AddSwitch(*app, "--json", flags->json, "Print one JSON object at the end");
+  app->footer("Examples:\n"
+              "  tessera generate --prompt \"Once upon a time\" --max-tokens 64\n"
+              "  tessera generate --temperature 0 --json < prompt.txt");
+  return {app, [flags, prompt] { return RunGenerate(*flags, prompt->count() > 0); }};
+}
+
+}  // namespace tessera::coordinator

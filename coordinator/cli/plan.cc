@@ -1,0 +1,64 @@
+// tessera plan: what every rank would own, without starting any.
+#include <CLI/CLI.hpp>
+#include <google/protobuf/util/json_util.h>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/describe.h"
+#include "coordinator/cli/flags.h"
+#include "coordinator/cli/terminal.h"
+#include "coordinator/plan/shard_planner.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+struct PlanFlags {
+  DescribeOptions describe;
+  Layout layout;
+  bool json = false;
+};
+
+absl::Status RunPlan(const PlanFlags& flags) {
+  TESSERA_ASSIGN_OR_RETURN(const v1::ModelDescription model, DescribeModel(flags.describe));
+  TESSERA_ASSIGN_OR_RETURN(const v1::ShardPlan plan, PlanShards(model, flags.layout));
+  if (!flags.json) {
+    std::cout << FormatPlan(model, plan);
+    return absl::OkStatus();
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  options.always_print_primitive_fields = true;
+  options.preserve_proto_field_names = true;
+  std::string text;
+  if (!google::protobuf::util::MessageToJsonString(plan, &text, options).ok()) {
+    return absl::InternalError("cannot write the plan as JSON");
+  }
+  std::cout << text;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Command AddPlan(CLI::App& parent) {
+  auto flags = std::make_shared<PlanFlags>();
+  CLI::App* app = parent.add_subcommand(
+      "plan", "Show what every rank would own, and how much memory that takes");
+  AddFlag(*app, "--model", flags->describe.model, "A .gguf file or a Hugging Face folder")
+      ->required();
+  AddFlag(*app, "--load-format", flags->describe.load_format, "auto, gguf, safetensors or dummy")
+      ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
+  AddLayoutFlags(*app, flags->layout);
+  AddSwitch(*app, "--json", flags->json, "Print the plan as JSON");
+  app->footer("Examples:\n"
+              "  tessera plan --model model.gguf -tp 4\n"
+              "  tessera plan --model model.gguf -tp 2 -pp 2 --tensor-split 3,1");
+  return {app, [flags] {
+            const absl::Status status = RunPlan(*flags);
+            return status.ok() ? 0 : ExitWith(status);
+          }};
+}
+
+}  // namespace tessera::coordinator

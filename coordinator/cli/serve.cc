@@ -1,0 +1,97 @@
+// tessera serve: the coordinator.
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/flags.h"
+#include "coordinator/cli/serve_session.h"
+#include "coordinator/cli/terminal.h"
+
+namespace tessera::coordinator {
+namespace {
+
+struct ServeFlags {
+  ServeOptions options;
+  std::string launch = "mpirun";
+  std::string hostfile;
+  std::string mpirun_args;
+  double shutdown_timeout = 10;
+};
+
+void AddModelFlags(CLI::App& app, ServeOptions& options) {
+  AddFlag(app, "--model", options.model, "A .gguf file or a Hugging Face folder");
+  AddFlag(app, "--served-model-name", options.served_model_name,
+          "What clients call the model (default: its own name)");
+  AddFlag(app, "--load-format", options.load_format,
+          "auto, gguf, safetensors, or dummy: random weights from a config alone")
+      ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
+}
+
+void AddListeningFlags(CLI::App& app, ServeOptions& options) {
+  AddFlag(app, "--host", options.host, "Where clients may call from: an address of this host")
+      ->capture_default_str();
+  AddFlag(app, "--grpc-port", options.grpc_port, "0: chosen by the system")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  AddFlag(app, "--cluster-host", options.cluster_host, "Where worker groups join")
+      ->capture_default_str();
+  AddFlag(app, "--cluster-port", options.cluster_port, "0: chosen by the system")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
+  AddFlag(app, "--max-queue", options.max_queue, "Requests that may wait; more are refused")
+      ->check(CLI::Range(1, 1 << 30))
+      ->capture_default_str();
+}
+
+void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
+  AddFlag(app, "--launch", flags.launch, "mpirun: start the group; external: wait for one")
+      ->check(CLI::IsMember({"mpirun", "external"}))
+      ->capture_default_str();
+  AddFlag(app, "--hostfile", flags.hostfile, "mpirun's: hosts and their slots");
+  AddFlag(app, "--mpirun-args", flags.mpirun_args, "More arguments for mpirun, in one string");
+  AddFlag(app, "--threads-per-rank", flags.options.threads_per_rank,
+          "Compute threads of a rank (default: its share of the cores)")
+      ->check(CLI::Range(1, 4096));
+  AddFlag(app, "--shutdown-timeout", flags.shutdown_timeout,
+          "Seconds that running requests get after Ctrl-C")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  AddFlag(app, "--ready-file", flags.options.ready_file, "Gets HOST:PORT once a group serves");
+  AddSwitch(app, "--verbose", flags.options.verbose, "Show what the workers print");
+}
+
+int RunServe(ServeFlags flags) {
+  ServeOptions& options = flags.options;
+  options.external = flags.launch == "external";
+  if (options.model.empty() && !options.external) {
+    PrintError("--model is required; see tessera serve --help");
+    return 2;
+  }
+  options.shutdown_timeout = absl::Seconds(flags.shutdown_timeout);
+  if (!flags.hostfile.empty()) options.mpirun_args = {"--hostfile", flags.hostfile};
+  for (const std::string& arg : CLI::detail::split_up(flags.mpirun_args)) {
+    options.mpirun_args.push_back(arg);
+  }
+  const absl::Status status = ServeSession(options).Run();
+  return status.ok() ? 0 : ExitWith(status);
+}
+
+}  // namespace
+
+Command AddServe(CLI::App& parent) {
+  auto flags = std::make_shared<ServeFlags>();
+  CLI::App* app = parent.add_subcommand("serve", "Serve a model from a group of workers");
+  AddModelFlags(*app, flags->options);
+  AddLayoutFlags(*app, flags->options.layout);
+  AddListeningFlags(*app, flags->options);
+  AddLaunchFlags(*app, *flags);
+  app->footer("Examples:\n"
+              "  tessera serve --model model.gguf -tp 2 -pp 2\n"
+              "  tessera serve --model model.gguf -tp 2 --tensor-split 3,1 --grpc-port 0\n"
+              "  tessera serve --launch external -tp 4 --cluster-host 0.0.0.0");
+  return {app, [flags] { return RunServe(*flags); }};
+}
+
+}  // namespace tessera::coordinator

@@ -1,0 +1,249 @@
+#include "coordinator/cli/serve_session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "coordinator/cli/cluster_map.h"
+#include "coordinator/cli/describe.h"
+#include "coordinator/cli/terminal.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr absl::Duration kLoadingTick = absl::Milliseconds(50);
+constexpr absl::Duration kServingTick = absl::Milliseconds(100);
+// Together less than the two seconds within which everything is gone.
+constexpr absl::Duration kOrderlyExit = absl::Milliseconds(700);
+constexpr absl::Duration kTerminateGrace = absl::Milliseconds(500);
+constexpr absl::Duration kLastWords = absl::Milliseconds(200);  // statuses still on their way out
+constexpr absl::Duration kExplanation = absl::Milliseconds(700);
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
+}
+
+// Readers see the whole line or no file.
+absl::Status WriteReadyFile(const std::string& path, const std::string& address) {
+  const std::string draft = path + ".tmp";
+  std::ofstream(draft) << address << "\n";
+  if (std::rename(draft.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return absl::NotFoundError(absl::StrCat("cannot write ", path, " (--ready-file)"));
+}
+
+}  // namespace
+
+// Between the cluster service and the loop: learns which processes belong to the job.
+class ServeSession::Observer final : public GroupObserver {
+ public:
+  explicit Observer(EngineLoop* loop) : loop_(loop), host_(HostName()) {}
+
+  void Watch(Launcher* launcher) {
+    std::lock_guard<std::mutex> lock(mu_);
+    launcher_ = launcher;
+    for (int pid : pids_) AddLocked(pid);
+  }
+
+  absl::StatusOr<v1::ShardPlan> OnJoin(const v1::Hello& hello,
+                                       std::shared_ptr<GroupTransport> transport) override {
+    return loop_->OnJoin(hello, std::move(transport));
+  }
+  void OnRankReport(const v1::RankReport& report) override {
+    loop_->OnRankReport(report);
+    if (report.pid() <= 0 || report.host() != host_) return;
+    std::lock_guard<std::mutex> lock(mu_);
+    if (std::find(pids_.begin(), pids_.end(), report.pid()) != pids_.end()) return;
+    pids_.push_back(report.pid());
+    AddLocked(report.pid());
+  }
+  void OnReady() override { loop_->OnReady(); }
+  void OnStepResult(v1::StepResult result) override { loop_->OnStepResult(std::move(result)); }
+  void OnLost(absl::Status why) override { loop_->OnLost(std::move(why)); }
+
+ private:
+  void AddLocked(int pid) {
+    if (launcher_ != nullptr) launcher_->AddRankPid(pid);
+  }
+
+  EngineLoop* const loop_;
+  const std::string host_;
+  std::mutex mu_;
+  Launcher* launcher_ = nullptr;
+  std::vector<int> pids_;
+};
+
+ServeSession::ServeSession(ServeOptions options)
+    : options_(std::move(options)), display_(std::cout, IsTerminal(STDOUT_FILENO)) {}
+
+ServeSession::~ServeSession() { Close(); }
+
+absl::Status ServeSession::Run() {
+  TESSERA_RETURN_IF_ERROR(Open());
+  TESSERA_RETURN_IF_ERROR(Launch());
+  TESSERA_RETURN_IF_ERROR(Watch());
+  Drain();
+  return absl::OkStatus();
+}
+
+absl::Status ServeSession::Open() {
+  if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
+  EngineLoopOptions loop;
+  loop.layout = options_.layout;
+  loop.served_model_name = options_.served_model_name;
+  loop.max_queue = options_.max_queue;
+  loop_ = EngineLoop::Create(loop);
+  TESSERA_ASSIGN_OR_RETURN(
+      server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port}, loop_.get()));
+  observer_ = std::make_shared<Observer>(loop_.get());
+  auto cluster = ClusterService::Start(
+      {.host = options_.cluster_host, .port = options_.cluster_port},
+      [observer = observer_](const v1::Hello&) -> std::shared_ptr<GroupObserver> {
+        return observer;
+      });
+  if (!cluster.ok()) return wire::Annotate(cluster.status(), "--cluster-host, --cluster-port");
+  cluster_ = *std::move(cluster);
+  return absl::OkStatus();
+}
+
+int ServeSession::world_size() const {
+  return options_.layout.tensor_parallel * options_.layout.pipeline_parallel;
+}
+
+std::string ServeSession::WorkerAddress() const {
+  const bool everywhere = options_.cluster_host == "0.0.0.0" || options_.cluster_host == "::";
+  return absl::StrCat(everywhere ? HostName() : options_.cluster_host, ":", cluster_->port());
+}
+
+absl::Status ServeSession::Launch() {
+  if (options_.external) {
+    std::cout << "waiting for a worker group; start one with\n  mpirun -n " << world_size()
+              << " tessera-worker --coordinator " << WorkerAddress() << " --model "
+              << (options_.model.empty() ? "MODEL" : options_.model) << std::endl;
+    return absl::OkStatus();
+  }
+  LaunchOptions launch;
+  TESSERA_ASSIGN_OR_RETURN(launch.worker_program, WorkerProgram());
+  launch.launcher_args = options_.mpirun_args;
+  launch.world_size = world_size();
+  launch.coordinator = WorkerAddress();
+  launch.model = options_.model;
+  launch.load_format = options_.load_format;
+  launch.threads_per_rank = options_.threads_per_rank;
+  std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
+            << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
+            << options_.layout.pipeline_parallel << ")" << std::endl;
+  const bool verbose = options_.verbose;
+  TESSERA_ASSIGN_OR_RETURN(
+      launcher_, Launcher::Start(
+                     launch,
+                     [verbose](const std::string& line) {
+                       if (verbose) std::cerr << line << std::endl;
+                     },
+                     [this](absl::Status how) {
+                       std::lock_guard<std::mutex> lock(mu_);
+                       job_exit_ = std::move(how);
+                       job_ended_.notify_all();
+                     }));
+  observer_->Watch(launcher_.get());
+  return absl::OkStatus();
+}
+
+absl::Status ServeSession::Watch() {
+  for (;;) {
+    const bool serving = state_ == v1::GroupStatus::SERVING;
+    if (interrupts_.Wait(serving ? kServingTick : kLoadingTick)) return absl::OkStatus();
+    TESSERA_RETURN_IF_ERROR(Observe());
+  }
+}
+
+// One look at the group and at its job; acts on what has changed.
+absl::Status ServeSession::Observe() {
+  const v1::GetClusterStatusResponse status = loop_->Status();
+  const v1::GroupStatus group = status.groups_size() > 0 ? status.groups(0) : v1::GroupStatus();
+  if (!options_.external && WaitForJob(absl::ZeroDuration())) return Failure(group);
+  if (group.state() == v1::GroupStatus::LOADING) display_.Update(ProgressOf(group));
+  const v1::GroupStatus::State before = std::exchange(state_, group.state());
+  if (state_ == before) return absl::OkStatus();
+  if (state_ == v1::GroupStatus::SERVING) return Announce(group);
+  if (state_ != v1::GroupStatus::FAILED) return absl::OkStatus();
+  display_.End();
+  if (!options_.external) return Failure(group);
+  PrintError(absl::StrCat(group.error(), "; waiting for the next group"));
+  return absl::OkStatus();
+}
+
+absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
+  display_.End();
+  served_ = true;
+  const std::shared_ptr<const ServedModel> model = loop_->model();
+  if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
+  const std::string address = absl::StrCat(options_.host, ":", server_->port());
+  const Style style = StyleFor(STDOUT_FILENO);
+  std::cout << "\n"
+            << FormatPlan(model->description, model->plan) << "\n"
+            << FormatProcesses(group) << "\n"
+            << style.Green("ready:") << " grpc " << address << std::endl;
+  if (options_.ready_file.empty()) return absl::OkStatus();
+  return WriteReadyFile(options_.ready_file, address);
+}
+
+// Why the launched group is gone, in its clearest words. Before it served, what the group said of
+// itself names the cause; afterwards mpirun knows best which rank died and how.
+absl::Status ServeSession::Failure(const v1::GroupStatus& group) {
+  display_.End();
+  const bool ended = WaitForJob(kExplanation);
+  const std::string how = ended && !job_exit_->ok() ? std::string(job_exit_->message()) : "";
+  const std::string& said = group.error();
+  std::string why = served_ ? how : said;
+  if (why.empty()) why = served_ ? said : how;
+  if (why.empty()) why = "mpirun ended without a word";
+  return absl::UnavailableError(
+      absl::StrCat(served_ ? "the worker group died: " : "the worker group did not start: ", why));
+}
+
+bool ServeSession::WaitForJob(absl::Duration timeout) {
+  std::unique_lock<std::mutex> lock(mu_);
+  return job_ended_.wait_for(lock, absl::ToChronoMilliseconds(timeout),
+                             [this] { return job_exit_.has_value(); });
+}
+
+// Lets the running requests end; a second interrupt ends them at once.
+void ServeSession::Drain() {
+  display_.End();
+  const v1::GetClusterStatusResponse status = loop_->Status();
+  const int live = status.requests_running() + status.requests_waiting();
+  if (live > 0) {
+    std::cout << absl::StrFormat("stopping: up to %s for %d requests; Ctrl-C again stops at once",
+                                 absl::FormatDuration(options_.shutdown_timeout), live)
+              << std::endl;
+  }
+  {
+    const InterruptCallback at_once(interrupts_, [this] { loop_->Drain(absl::ZeroDuration()); });
+    loop_->Drain(options_.shutdown_timeout);
+  }
+  if (launcher_ != nullptr && status.groups_size() > 0) WaitForJob(kOrderlyExit);
+}
+
+// Streams hear of the end before the doors close; the job is gone when this returns.
+void ServeSession::Close() {
+  if (observer_ != nullptr) observer_->Watch(nullptr);
+  if (launcher_ != nullptr) launcher_->Terminate(kTerminateGrace);
+  cluster_ = nullptr;
+  launcher_ = nullptr;
+  if (server_ != nullptr) server_->Shutdown(kLastWords);
+  server_ = nullptr;
+  loop_ = nullptr;
+}
+
+}  // namespace tessera::coordinator

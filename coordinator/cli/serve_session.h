@@ -1,0 +1,90 @@
+// One life of `tessera serve`: the doors open, a worker group launched or awaited, watched while it
+// serves, and everything taken down again.
+//
+// Used on the main thread. Whatever way Run ends, no process that it started is left.
+//
+//   absl::Status status = ServeSession(options).Run();   // OK after Ctrl-C or SIGTERM
+#ifndef TESSERA_COORDINATOR_CLI_SERVE_SESSION_H_
+#define TESSERA_COORDINATOR_CLI_SERVE_SESSION_H_
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "coordinator/api/engine_loop.h"
+#include "coordinator/api/server.h"
+#include "coordinator/cli/interrupts.h"
+#include "coordinator/cli/load_display.h"
+#include "coordinator/group/cluster_service.h"
+#include "coordinator/group/launcher.h"
+#include "coordinator/plan/shard_planner.h"
+
+namespace tessera::coordinator {
+
+struct ServeOptions {
+  std::string model;                    // as the workers see it
+  std::string served_model_name;
+  std::string load_format;
+  Layout layout;
+  int max_queue = 1024;
+  int threads_per_rank = 0;             // 0: the worker's default
+  std::string host = "127.0.0.1";
+  int grpc_port = 50051;
+  std::string cluster_host = "127.0.0.1";
+  int cluster_port = 50052;
+  bool external = false;                // wait for groups instead of launching one
+  std::vector<std::string> mpirun_args;
+  absl::Duration shutdown_timeout = absl::Seconds(10);
+  std::string ready_file;               // gets HOST:PORT once a group serves
+  bool verbose = false;                 // show what the workers print
+};
+
+class ServeSession {
+ public:
+  explicit ServeSession(ServeOptions options);
+  ~ServeSession();
+
+  // OK after an interrupt; otherwise one line that says what failed.
+  absl::Status Run();
+
+ private:
+  class Observer;  // the loop's, and the launcher's when ranks report their pids
+
+  absl::Status Open();
+  absl::Status Launch();
+  absl::Status Watch();
+  absl::Status Observe();
+  absl::Status Announce(const v1::GroupStatus& group);
+  absl::Status Failure(const v1::GroupStatus& group);
+  void Drain();
+  void Close();
+
+  bool WaitForJob(absl::Duration timeout);  // true once the job has ended
+  std::string WorkerAddress() const;        // HOST:PORT that workers join
+  int world_size() const;
+
+  const ServeOptions options_;
+  Interrupts interrupts_;
+  LoadDisplay display_;
+  v1::GroupStatus::State state_ = v1::GroupStatus::STATE_UNSPECIFIED;  // as last seen
+  bool served_ = false;                                                // ever
+
+  std::mutex mu_;
+  std::condition_variable job_ended_;
+  std::optional<absl::Status> job_exit_;  // how the mpirun job ended
+
+  std::unique_ptr<EngineLoop> loop_;
+  std::shared_ptr<Observer> observer_;
+  std::unique_ptr<ApiServer> server_;
+  std::unique_ptr<ClusterService> cluster_;
+  std::unique_ptr<Launcher> launcher_;
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_CLI_SERVE_SESSION_H_

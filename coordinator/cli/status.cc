@@ -1,0 +1,132 @@
+// tessera status: the cluster map, live.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <google/protobuf/util/json_util.h>
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "coordinator/cli/client.h"
+#include "coordinator/cli/cluster_map.h"
+#include "coordinator/cli/commands.h"
+#include "coordinator/cli/flags.h"
+#include "coordinator/cli/interrupts.h"
+#include "coordinator/cli/terminal.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr absl::Duration kPollEvery = absl::Milliseconds(100);
+
+struct StatusFlags {
+  std::string server = "127.0.0.1:50051";
+  double wait_seconds = 0;
+  bool has_chat_format = false;
+  bool json = false;
+};
+
+using ClusterStatus = v1::GetClusterStatusResponse;
+
+bool Serves(const ClusterStatus& status) {
+  for (const v1::GroupStatus& group : status.groups()) {
+    if (group.state() == v1::GroupStatus::SERVING) return true;
+  }
+  return false;
+}
+
+void PrintGroup(const v1::GroupStatus& group) {
+  const Style style = StyleFor(STDOUT_FILENO);
+  const std::string state = StateName(group.state());
+  const bool serving = group.state() == v1::GroupStatus::SERVING;
+  const bool failed = group.state() == v1::GroupStatus::FAILED;
+  std::cout << style.Bold(group.model().empty() ? "(no model yet)" : group.model()) << "  "
+            << (serving  ? style.Green(state)
+                : failed ? style.Red(state)
+                         : style.Yellow(state))
+            << absl::StrFormat("  tensor parallel %d x pipeline parallel %d",
+                               group.tensor_parallel_size(), group.pipeline_parallel_size())
+            << "\n";
+  if (!group.error().empty()) std::cout << style.Red(group.error()) << "\n";
+  if (group.ranks_size() == 0) return;
+  std::cout << "\n" << FormatShards(group) << "\n" << FormatProcesses(group) << "\n";
+  if (!serving) return;
+  const int used = group.kv_blocks_total() - group.kv_blocks_free();
+  std::cout << absl::StrFormat("KV cache: %d of %d blocks in use\n", used,
+                               group.kv_blocks_total());
+}
+
+absl::Status Print(const ClusterStatus& status, bool json) {
+  if (json) {
+    google::protobuf::util::JsonPrintOptions options;
+    options.add_whitespace = true;
+    options.always_print_primitive_fields = true;
+    options.preserve_proto_field_names = true;
+    std::string text;
+    if (!google::protobuf::util::MessageToJsonString(status, &text, options).ok()) {
+      return absl::InternalError("cannot write the status as JSON");
+    }
+    std::cout << text;
+    return absl::OkStatus();
+  }
+  for (const v1::GroupStatus& group : status.groups()) PrintGroup(group);
+  if (status.groups_size() == 0) std::cout << "no worker group has joined\n";
+  std::cout << absl::StrFormat("requests: %d running, %d waiting\n", status.requests_running(),
+                               status.requests_waiting());
+  return absl::OkStatus();
+}
+
+// The status as soon as a group serves, or whatever it is when the time is over.
+absl::StatusOr<ClusterStatus> Poll(Client& client, absl::Duration wait) {
+  Interrupts interrupts;
+  const absl::Time deadline = absl::Now() + wait;
+  for (;;) {
+    absl::StatusOr<ClusterStatus> status = client.GetClusterStatus();
+    if ((status.ok() && Serves(*status)) || absl::Now() >= deadline) return status;
+    if (interrupts.Wait(kPollEvery)) return absl::CancelledError("interrupted");
+  }
+}
+
+absl::StatusOr<bool> CanChat(Client& client) {
+  TESSERA_ASSIGN_OR_RETURN(const v1::ListModelsResponse models, client.ListModels());
+  return models.models_size() > 0 && !models.models(0).chat_format().empty();
+}
+
+absl::StatusOr<int> RunStatus(const StatusFlags& flags) {
+  const auto client = Client::Connect(flags.server);
+  TESSERA_ASSIGN_OR_RETURN(const ClusterStatus status,
+                           Poll(*client, absl::Seconds(flags.wait_seconds)));
+  TESSERA_RETURN_IF_ERROR(Print(status, flags.json));
+  if (!Serves(status)) return 1;
+  if (!flags.has_chat_format) return 0;
+  TESSERA_ASSIGN_OR_RETURN(const bool can_chat, CanChat(*client));
+  return can_chat ? 0 : 1;
+}
+
+}  // namespace
+
+Command AddStatus(CLI::App& parent) {
+  auto flags = std::make_shared<StatusFlags>();
+  CLI::App* app = parent.add_subcommand(
+      "status", "Show the cluster map; exit status 0 only while a group serves");
+  AddServerFlag(*app, flags->server);
+  AddFlag(*app, "--wait", flags->wait_seconds, "Seconds to wait for a group that serves")
+      ->check(CLI::NonNegativeNumber);
+  AddSwitch(*app, "--has-chat-format", flags->has_chat_format,
+            "Exit status 0 only if the model served can chat, too");
+  AddSwitch(*app, "--json", flags->json, "Print the status as JSON");
+  app->footer("Examples:\n"
+              "  tessera status\n"
+              "  tessera status --server 127.0.0.1:50051 --wait 60 --json");
+  return {app, [flags] {
+            const absl::StatusOr<int> code = RunStatus(*flags);
+            return code.ok() ? *code : ExitWith(code.status());
+          }};
+}
+
+}  // namespace tessera::coordinator
