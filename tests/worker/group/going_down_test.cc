@@ -1,0 +1,82 @@
+// Whoever dies: the group is lost once, with a reason, and nothing of it is left.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/synchronization/notification.h"
+#include "tests/worker/group/group_fixture.h"
+
+namespace tessera::worker {
+namespace {
+
+enum Victim { kLeader = 0, kFollower = 2, kMpirun = 4 };  // index into Pids() of a 2×2 group
+
+class GoingDownTest : public GroupFixture,
+                      public ::testing::WithParamInterface<std::tuple<Victim, int>> {};
+
+TEST_P(GoingDownTest, NothingIsLeft) {
+  StartGroup(2, 2);
+  if (HasFatalFailure()) return;
+  const std::vector<int> pids = Pids();
+  ASSERT_EQ(pids.size(), 5u);
+  EXPECT_EQ(StillRunning(pids), pids);
+  const auto [victim, signal_number] = GetParam();
+  ASSERT_EQ(kill(pids[victim], signal_number), 0);
+  ExpectGone(pids);
+  const absl::Status why = observer_->record().losses.at(0);
+  EXPECT_EQ(why.code(), absl::StatusCode::kUnavailable);
+  EXPECT_FALSE(why.message().empty());
+  const absl::Status how = job_->Wait();
+  if (signal_number == SIGKILL && victim != kMpirun) {
+    EXPECT_THAT(std::string(how.message()),
+                ::testing::HasSubstr("exited on signal 9")) << Output();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Everyone, GoingDownTest,
+    ::testing::Combine(::testing::Values(kLeader, kFollower, kMpirun),
+                       ::testing::Values(SIGKILL, SIGTERM, SIGINT)),
+    [](const auto& test) {
+      const Victim victim = std::get<0>(test.param);
+      const int number = std::get<1>(test.param);
+      return std::string(victim == kLeader ? "Leader" : victim == kMpirun ? "Mpirun" : "Follower") +
+             (number == SIGKILL ? "Killed" : number == SIGTERM ? "Terminated" : "Interrupted");
+    });
+
+using GoingDownAtOnceTest = GroupFixture;
+
+TEST_F(GoingDownAtOnceTest, TheLauncherTakesTheGroupDown) {
+  StartGroup(2, 2);
+  if (HasFatalFailure()) return;
+  const std::vector<int> pids = Pids();
+  job_->Terminate(absl::Seconds(10));
+  ExpectGone(pids);
+}
+
+TEST_F(GoingDownAtOnceTest, WhileItLoads) {
+  // The coordinator never answers: the group waits for its plan.
+  absl::Notification asked, answer;
+  observer_ = std::make_shared<coordinator::RecordingObserver>(
+      [&](const v1::Hello&) -> absl::StatusOr<v1::ShardPlan> {
+        asked.Notify();
+        answer.WaitForNotification();
+        return absl::UnavailableError("too late");
+      });
+  auto service = coordinator::ClusterService::Start({}, [&](const v1::Hello&) { return observer_; });
+  ASSERT_TRUE(service.ok());
+  service_ = *std::move(service);
+  Launch(Options(2));
+  asked.WaitForNotification();
+  kill(MpirunPid(), SIGKILL);
+  EXPECT_FALSE(job_->Wait().ok());
+  EXPECT_TRUE(SegmentsOf(MpirunPid()).empty());
+  answer.Notify();
+}
+
+}  // namespace
+}  // namespace tessera::worker
