@@ -1,0 +1,174 @@
+// Runs a fixed job over the real MPI communicator and writes down what came out, so that layouts can
+// be compared from outside:
+//
+//   mpirun -n 4 tessera_layout_probe --model tests/golden/tiny_models/llama --tp 2 --pp 2 --out a
+//   mpirun -n 1 tessera_layout_probe --model tests/golden/tiny_models/llama --out b
+//   tessera_layout_probe --compare a b
+//   mpirun -n 4 tessera_layout_probe --model M --tp 2 --pp 2 --measure
+//
+// Eight prompts × 64 greedy tokens. FILE receives {"tokens": [[...], ...]}; FILE.logits the logits
+// of every token fed, float32, prompt after prompt. --compare exits 1 when the tokens differ or the
+// logits by more than 1e-4 of the largest. --measure prints tokens/s instead.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "proto/wire/status_macros.h"
+#include "tests/worker/engine/test_models.h"
+
+namespace tessera::worker {
+namespace {
+
+struct ProbeFlags {
+  std::string model;
+  int tp = 1;
+  int pp = 1;
+  int tokens = 64;
+  int threads = 1;
+  std::string out;
+  std::vector<std::string> compare;
+  bool measure = false;
+};
+
+void WriteResults(const std::string& path, const std::vector<GenerationResult>& results) {
+  nlohmann::json json;
+  std::ofstream logits(path + ".logits", std::ios::binary);
+  for (const GenerationResult& result : results) {
+    json["tokens"].push_back(result.tokens);
+    logits.write(reinterpret_cast<const char*>(result.logits.data()),
+                 result.logits.size() * sizeof(float));
+  }
+  std::ofstream(path) << json.dump() << "\n";
+}
+
+std::vector<float> ReadLogits(const std::string& path) {
+  std::ifstream in(path + ".logits", std::ios::binary | std::ios::ate);
+  if (!in) return {};
+  std::vector<float> logits(in.tellg() / sizeof(float));
+  in.seekg(0).read(reinterpret_cast<char*>(logits.data()), logits.size() * sizeof(float));
+  return logits;
+}
+
+int Compare(const std::string& a, const std::string& b) {
+  const auto tokens_a = nlohmann::json::parse(std::ifstream(a)).at("tokens");
+  const auto tokens_b = nlohmann::json::parse(std::ifstream(b)).at("tokens");
+  const std::vector<float> logits = ReadLogits(a);
+  const double difference = RelativeDifference(logits, ReadLogits(b));
+  std::cout << tokens_a.size() << " prompts, tokens "
+            << (tokens_a == tokens_b ? "equal" : "DIFFER") << ", logits differ by " << difference
+            << " of the largest\n";
+  const bool same = tokens_a.size() == 8 && tokens_a == tokens_b && !logits.empty();
+  return same && difference <= 1e-4 ? 0 : 1;
+}
+
+absl::Status Serve(const ProbeFlags& flags, const ModelFile& file, const v1::ShardPlan& plan,
+                   Communicator* world, GenerationScript& script) {
+  RankEngineOptions options;
+  options.device_options.threads = flags.threads;
+  TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(file, plan, world, options));
+  return engine->Serve(world->rank() == 0 ? &script : nullptr);
+}
+
+absl::Status RunJob(const ProbeFlags& flags, const ModelFile& file, const v1::ShardPlan& plan,
+                    Communicator* world) {
+  const int32_t vocab = file.description().architecture().vocab_size();
+  GenerationScript script(plan, EightPrompts(vocab, flags.tokens, /*return_logits=*/true),
+                          {.steps_in_flight = flags.pp});
+  TESSERA_RETURN_IF_ERROR(Serve(flags, file, plan, world, script));
+  if (world->rank() == 0) WriteResults(flags.out, script.results());
+  return absl::OkStatus();
+}
+
+// Passes everything on and notes how long each kind of step took, first to last.
+class TimedScript : public StepChannel {
+ public:
+  explicit TimedScript(GenerationScript& script) : script_(script) {}
+
+  absl::StatusOr<std::optional<v1::StepPlan>> NextPlan(absl::Duration wait) override {
+    TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepPlan> step, script_.NextPlan(wait));
+    if (step) {
+      began_ = absl::Now();
+      prompt_tokens_ = step->chunks(0).token_ids_size();
+    }
+    return step;
+  }
+
+  absl::Status SendResult(v1::StepResult result) override {
+    const absl::Duration took = absl::Now() - began_;
+    if (prompt_tokens_ > 1) {
+      prefill += took;
+      prefilled += prompt_tokens_;
+    } else {
+      decode += took;
+      ++decoded;
+    }
+    return script_.SendResult(std::move(result));
+  }
+
+  absl::Duration prefill, decode;
+  int64_t prefilled = 0, decoded = 0;
+
+ private:
+  GenerationScript& script_;
+  absl::Time began_;
+  int64_t prompt_tokens_ = 0;
+};
+
+// One sequence: 512 prompt tokens in one step, then the tokens one by one.
+absl::Status Measure(const ProbeFlags& flags, const ModelFile& file, const v1::ShardPlan& plan,
+                     Communicator* world) {
+  GenerationRequest request;
+  for (int i = 0; i < 512; ++i) request.prompt.push_back((i * 7919) % 40000 + 100);
+  request.max_new_tokens = flags.tokens;
+  GenerationScript script(plan, {request}, {});
+  TimedScript timed(script);
+  RankEngineOptions options;
+  options.device_options.threads = flags.threads;
+  TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(file, plan, world, options));
+  TESSERA_RETURN_IF_ERROR(engine->Serve(world->rank() == 0 ? &timed : nullptr));
+  if (world->rank() == 0) {
+    std::cout << engine->DeviceName() << ", " << flags.tp << "x" << flags.pp << ", "
+              << flags.threads << " threads per rank: prefill "
+              << timed.prefilled / absl::ToDoubleSeconds(timed.prefill) << " tokens/s, decode "
+              << timed.decoded / absl::ToDoubleSeconds(timed.decode) << " tokens/s (at context 512.."
+              << 512 + flags.tokens << ")\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Probe(const ProbeFlags& flags) {
+  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> world, MakeMpiCommunicator({}));
+  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> file,
+                           OpenModel(flags.model, LoadFormat::kAuto));
+  const v1::ShardPlan plan = PlanOf(*file, flags.tp, flags.pp);
+  return flags.measure ? Measure(flags, *file, plan, world.get())
+                       : RunJob(flags, *file, plan, world.get());
+}
+
+}  // namespace
+}  // namespace tessera::worker
+
+int main(int argc, char** argv) {
+  tessera::worker::ProbeFlags flags;
+  CLI::App app("Runs a fixed job on a layout and writes down what came out");
+  app.add_option("--model", flags.model, "GGUF file or Hugging Face folder");
+  app.add_option("--tp", flags.tp, "tensor-parallel size");
+  app.add_option("--pp", flags.pp, "pipeline-parallel size");
+  app.add_option("--tokens", flags.tokens, "greedy tokens per prompt");
+  app.add_option("--threads", flags.threads, "compute threads per rank");
+  app.add_option("--out", flags.out, "where the leader writes");
+  app.add_option("--compare", flags.compare, "two outputs to compare")->expected(2);
+  app.add_flag("--measure", flags.measure, "print tokens/s instead");
+  CLI11_PARSE(app, argc, argv);
+  if (flags.compare.size() == 2) {
+    return tessera::worker::Compare(flags.compare[0], flags.compare[1]);
+  }
+  const absl::Status status = tessera::worker::Probe(flags);
+  if (!status.ok()) std::cerr << "layout probe: " << status << "\n";
+  return status.ok() ? 0 : 1;
+}
