@@ -91,6 +91,12 @@ class Leader {
   }
 
   absl::Status Deliver(v1::StepResult result) {
+    TESSERA_RETURN_IF_ERROR(Complete(result));
+    return channel_.SendResult(std::move(result));
+  }
+
+  // Takes the step out of flight and notes how long it took.
+  absl::Status Complete(v1::StepResult& result) {
     if (in_flight_.empty() || in_flight_.front().step_id != result.step_id()) {
       return absl::InternalError(absl::StrCat(
           "the last stage answered step ", result.step_id(), "; expected ",
@@ -98,7 +104,7 @@ class Leader {
     }
     result.set_compute_micros(absl::ToInt64Microseconds(absl::Now() - in_flight_.front().accepted));
     in_flight_.pop_front();
-    return channel_.SendResult(std::move(result));
+    return absl::OkStatus();
   }
 
   absl::Status KeepAlive() {
@@ -121,8 +127,9 @@ class Leader {
     while (!in_flight_.empty()) {
       TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, links_.TryReceiveResult());
       if (result) {
-        in_flight_.pop_front();
+        TESSERA_RETURN_IF_ERROR(Complete(*result));
         channel_.SendResult(*std::move(result)).IgnoreError();
+        backoff.Reset();
         continue;
       }
       TESSERA_RETURN_IF_ERROR(CheckPatience(backoff.waited()));

@@ -1,5 +1,6 @@
-// The default model against an exact dequantized forward pass (tests/golden/make_smollm2_golden.py),
-// and its layouts against one rank. Skipped, loudly, without the model.
+// The default model against an exact dequantized forward pass
+// (tests/golden/make_smollm2_golden.py), and its layouts against one rank. Skipped, loudly, without
+// the model.
 #include <algorithm>
 #include <cmath>
 #include <fstream>
@@ -52,9 +53,9 @@ class DefaultModelTest : public testing::Test {
     const size_t n = golden_.token_ids.size();
     const int64_t vocab = file_->description().architecture().vocab_size();
     ASSERT_GE(n, 500u);
-    const auto results = Generate(*file_, plan, {{.prompt = golden_.token_ids,
-                                                  .return_logits = true}},
-                                  {.prompt_chunk = 128});
+    const auto results =
+        Generate(*file_, plan, {{.prompt = golden_.token_ids, .return_logits = true}},
+                 {.prompt_chunk = 128});
     const absl::Span<const float> logits = results[0].logits;
     ASSERT_EQ(logits.size(), n * vocab);
     size_t agree = 0;
@@ -90,8 +91,8 @@ class DefaultModelTest : public testing::Test {
 
   void ExpectSameAsOneRank(int tp, int pp) {
     const auto expected = Generate(*file_, PlanOf(*file_, 1, 1), Stretches());
-    const auto actual = Generate(*file_, PlanOf(*file_, tp, pp), Stretches(),
-                                 {.steps_in_flight = pp});
+    const auto actual =
+        Generate(*file_, PlanOf(*file_, tp, pp), Stretches(), {.steps_in_flight = pp});
     for (size_t i = 0; i < expected.size(); ++i) {
       EXPECT_EQ(actual[i].tokens, expected[i].tokens) << "prompt " << i;
       if (!expected[i].logits.empty()) {

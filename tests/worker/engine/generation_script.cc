@@ -40,9 +40,9 @@ absl::StatusOr<std::optional<v1::StepPlan>> GenerationScript::NextPlan(absl::Dur
 
   v1::StepPlan step;
   int64_t budget = plan_.max_tokens_per_step();
-  const int per_step = std::min<int>(
-      plan_.max_sequences_per_step(),
-      (requests_.size() + options_.steps_in_flight - 1) / options_.steps_in_flight);
+  const int per_step =
+      std::min<int>(plan_.max_sequences_per_step(),
+                    (requests_.size() + options_.steps_in_flight - 1) / options_.steps_in_flight);
   for (size_t i = 0; i < requests_.size() && step.chunks_size() < per_step && budget > 0; ++i) {
     const size_t request = (next_request_ + i) % requests_.size();
     if (!Done(request) && !progress_[request].under_way) AddChunk(request, budget, step);
@@ -94,8 +94,8 @@ absl::Status GenerationScript::SendResult(v1::StepResult result) {
     if (chunk.has_sampling()) {
       if (next_token >= result.tokens_size() ||
           result.tokens(next_token).sequence_id() != chunk.sequence_id()) {
-        return absl::InternalError(absl::StrCat("step ", result.step_id(), " lacks a token of ",
-                                                chunk.sequence_id()));
+        return absl::InternalError(
+            absl::StrCat("step ", result.step_id(), " lacks a token of ", chunk.sequence_id()));
       }
       out.details.push_back(result.tokens(next_token++));
       out.tokens.push_back(out.details.back().token_id());

@@ -43,8 +43,8 @@ struct GenerationResult {
 };
 
 struct GenerationOptions {
-  int prompt_chunk = 512;        // prompt tokens of one request per step
-  int steps_in_flight = 1;       // requests are dealt over that many steps
+  int prompt_chunk = 512;   // prompt tokens of one request per step
+  int steps_in_flight = 1;  // requests are dealt over that many steps
 };
 
 class GenerationScript : public StepChannel {

@@ -1,5 +1,5 @@
-// Runs a fixed job over the real MPI communicator and writes down what came out, so that layouts can
-// be compared from outside:
+// Runs a fixed job over the real MPI communicator and writes down what came out, so that layouts
+// can be compared from outside:
 //
 //   mpirun -n 4 tessera_layout_probe --model tests/golden/tiny_models/llama --tp 2 --pp 2 --out a
 //   mpirun -n 1 tessera_layout_probe --model tests/golden/tiny_models/llama --out b
@@ -59,9 +59,8 @@ int Compare(const std::string& a, const std::string& b) {
   const auto tokens_b = nlohmann::json::parse(std::ifstream(b)).at("tokens");
   const std::vector<float> logits = ReadLogits(a);
   const double difference = RelativeDifference(logits, ReadLogits(b));
-  std::cout << tokens_a.size() << " prompts, tokens "
-            << (tokens_a == tokens_b ? "equal" : "DIFFER") << ", logits differ by " << difference
-            << " of the largest\n";
+  std::cout << tokens_a.size() << " prompts, tokens " << (tokens_a == tokens_b ? "equal" : "DIFFER")
+            << ", logits differ by " << difference << " of the largest\n";
   const bool same = tokens_a.size() == 8 && tokens_a == tokens_b && !logits.empty();
   return same && difference <= 1e-4 ? 0 : 1;
 }
@@ -135,8 +134,8 @@ absl::Status Measure(const ProbeFlags& flags, const ModelFile& file, const v1::S
     std::cout << engine->DeviceName() << ", " << flags.tp << "x" << flags.pp << ", "
               << flags.threads << " threads per rank: prefill "
               << timed.prefilled / absl::ToDoubleSeconds(timed.prefill) << " tokens/s, decode "
-              << timed.decoded / absl::ToDoubleSeconds(timed.decode) << " tokens/s (at context 512.."
-              << 512 + flags.tokens << ")\n";
+              << timed.decoded / absl::ToDoubleSeconds(timed.decode)
+              << " tokens/s (at context 512.." << 512 + flags.tokens << ")\n";
   }
   return absl::OkStatus();
 }

@@ -56,11 +56,10 @@ TinyGolden LoadTinyGolden(const std::string& name) {
 std::optional<std::string> DefaultModelPath() {
   const char* named = std::getenv("TESSERA_TEST_MODEL");
   const char* home = std::getenv("HOME");
-  const std::string path =
-      named != nullptr
-          ? named
-          : std::string(home != nullptr ? home : "") +
-                "/.cache/tessera/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  const std::string path = named != nullptr
+                               ? named
+                               : std::string(home != nullptr ? home : "") +
+                                     "/.cache/tessera/models/SmolLM2-135M-Instruct.Q4_1.gguf";
   if (access(path.c_str(), R_OK) == 0) return path;
   std::cerr << "\n*** SKIPPED: the default model is missing at " << path
             << "\n*** (set TESSERA_TEST_MODEL, or run deploy/quickstart.sh once)\n\n";

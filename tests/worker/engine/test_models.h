@@ -40,9 +40,9 @@ std::vector<GenerationResult> Generate(const ModelFile& file, const v1::ShardPla
                                        const std::vector<GenerationRequest>& requests,
                                        const GenerationOptions& options = {});
 
-// The largest |a - b| over the largest |b|; infinity when the sizes differ or a value is not finite.
-// This is the "relative" of every tolerance here: logits near zero have no relative precision of
-// their own, as they are sums of terms of the size of the largest.
+// The largest |a - b| over the largest |b|; infinity when the sizes differ or a value is not
+// finite. This is the "relative" of every tolerance here: logits near zero have no relative
+// precision of their own, as they are sums of terms of the size of the largest.
 double RelativeDifference(const std::vector<float>& a, const std::vector<float>& b);
 
 }  // namespace tessera::worker
