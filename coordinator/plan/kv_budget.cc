@@ -39,7 +39,7 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
   const int64_t budget = layout.kv_bytes_per_rank;
   if (budget < 0 || (budget > 0 && budget < block_bytes)) {
     return wire::FieldError(
-        "--kv-cache-memory-bytes",
+        "--kv-cache-memory",
         absl::StrCat("is ", budget, "; expected at least ", block_bytes, " (one block of ",
                      block_tokens, " tokens on the rank that needs most), or 0 for a default"));
   }
@@ -53,7 +53,7 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
     return ModelLenError(asked, held,
                          absl::StrCat(kMaxDefaultKvBytes / 1'000'000,
                                       " MB of KV cache on a rank; "
-                                      "--kv-cache-memory-bytes allows more"));
+                                      "--kv-cache-memory allows more"));
   }
   const int64_t model_len = asked > 0 ? asked : std::min<int64_t>(arch.max_positions(), held);
 

@@ -71,7 +71,7 @@ TEST(KvBudgetTest, TheRankThatNeedsMostDecides) {
 TEST(KvBudgetTest, ABudgetBelowOneBlockIsRefused) {
   const int64_t block_bytes = 16 * kSmolBytesPerToken;
   EXPECT_THAT(ErrorOf(SmolLm2(), {.kv_bytes_per_rank = block_bytes - 1}),
-              HasSubstr("--kv-cache-memory-bytes is " + std::to_string(block_bytes - 1) +
+              HasSubstr("--kv-cache-memory is " + std::to_string(block_bytes - 1) +
                         "; expected at least " + std::to_string(block_bytes)));
   EXPECT_THAT(ErrorOf(SmolLm2(), {.kv_bytes_per_rank = -1}), HasSubstr("is -1"));
   const auto plan = MustPlan(SmolLm2(), {.kv_bytes_per_rank = block_bytes});
