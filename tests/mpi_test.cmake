@@ -4,15 +4,17 @@
 # runs the whole program on every rank. The program's sources have their own main, which owns MPI.
 #
 # TESSERA_MPIRUN is the command line in front of "-n N program", for tests that launch it
-# themselves: runs as root, with more ranks than cores, and ends a job at once when a rank dies.
+# themselves: runs as root, with more ranks than cores, ends a job at once when a rank dies, and
+# (together with PMIX_MCA_gds=hash in its environment) shares no files that a killed mpirun leaves.
 include_guard(GLOBAL)
 
 set(TESSERA_MPIRUN ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
-    --mca mpi_yield_when_idle 1 --mca odls_base_sigkill_timeout 0)
+    --mca mpi_yield_when_idle 1 --mca odls_base_sigkill_timeout 0 --mca rtc ^hwloc)
 
 # Open MPI and its helpers keep memory until the process ends, and synchronize in ways that the
 # thread sanitizer cannot see because they are not built with it.
 set(TESSERA_MPI_TEST_ENVIRONMENT
+    "PMIX_MCA_gds=hash"
     "ASAN_OPTIONS=detect_leaks=0"
     "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
 

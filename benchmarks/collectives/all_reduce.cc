@@ -1,6 +1,8 @@
 // AllReduceSum against MPI_Allreduce, by size. Run it under mpirun:
 //
-//   mpirun -n 4 --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 tessera_bench_collectives
+//   mpirun -n 2 --bind-to none tessera_bench_collectives
+//
+// and with more ranks than cores: --oversubscribe --mca mpi_yield_when_idle 1.
 //
 // Both are measured in one run, in turn, round by round; the figures are medians over the rounds
 // of a batch's mean time per call on rank 0. "bus" is the bytes that every rank must at least

@@ -81,6 +81,9 @@ std::vector<std::unique_ptr<Communicator>> MakeThreadCommunicators(
 absl::StatusOr<std::unique_ptr<Communicator>> MakeMpiCommunicator(
     const CommunicatorOptions& options);
 
+// nccl enters here, as one more factory that takes the mpi communicator of the same ranks: ranks
+// agree on its unique id by Broadcast, and what has no place on a GPU stays with mpi.
+
 }  // namespace tessera::worker
 
 #endif  // TESSERA_WORKER_COMM_COMMUNICATOR_H_

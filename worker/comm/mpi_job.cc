@@ -17,6 +17,7 @@ namespace tessera::worker {
 namespace {
 
 // How long Open MPI's own last words may take, once there is nobody left to wait for.
+constexpr absl::Duration kFinalizeLimit = absl::Seconds(10);
 constexpr absl::Duration kAbortLimit = absl::Seconds(2);
 
 }  // namespace
@@ -58,6 +59,9 @@ absl::Status MpiJob::Initialize(int provided_thread_level) {
                           absl::StrCat("thread level ", provided_thread_level,
                                        ", expected MPI_THREAD_FUNNELED or better")));
   }
+  TESSERA_RETURN_IF_ERROR(
+      Check(call, "MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &last_barrier_)));
+  TESSERA_RETURN_IF_ERROR(Adopt(call, last_barrier_));
   return UnlinkSegment(call);
 }
 
@@ -154,9 +158,10 @@ absl::Status MpiJob::DrainSends() {
     TESSERA_RETURN_IF_ERROR(ReapSends(call));
     if (send_requests_.empty()) return absl::OkStatus();
     if (backoff.waited() >= deadline()) {
-      return Fail(CallError(call, absl::StatusCode::kDeadlineExceeded,
-                            absl::StrCat(send_requests_.size(), " sent messages not received within ",
-                                         absl::FormatDuration(deadline()))));
+      return Fail(CallError(
+          call, absl::StatusCode::kDeadlineExceeded,
+          absl::StrCat(send_requests_.size(), " sent messages not received within ",
+                       absl::FormatDuration(deadline()))));
     }
     backoff.Wait();
   }
@@ -168,12 +173,12 @@ absl::Status MpiJob::Finalize() {
   TESSERA_RETURN_IF_ERROR(DrainSends());
   TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, WorldRanksOf(call, MPI_COMM_WORLD));
   TESSERA_RETURN_IF_ERROR(
-      MpiTransfers(this, MPI_COMM_WORLD, std::move(world_ranks)).Barrier(call));
+      MpiTransfers(this, last_barrier_, std::move(world_ranks)).Barrier(call));
   for (MPI_Comm& communicator : adopted_) {
     TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_free", MPI_Comm_free(&communicator)));
   }
   RestoreSegmentName(segment_);
-  const Watchdog watchdog("MPI_Finalize", deadline());
+  const Watchdog watchdog("MPI_Finalize", std::max(deadline(), kFinalizeLimit));
   return Check(call, "MPI_Finalize", MPI_Finalize());
 }
 

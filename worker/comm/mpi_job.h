@@ -75,6 +75,8 @@ class MpiJob {
   const CommunicatorOptions options_;
   int world_rank_ = 0;
   absl::Status first_cause_;
+  // The world once more, so that no message of the end is taken for a user's.
+  MPI_Comm last_barrier_ = MPI_COMM_NULL;
   std::vector<MPI_Comm> adopted_;
   std::string segment_;  // the removed name of our shared segment; may be empty
 

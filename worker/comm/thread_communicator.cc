@@ -225,8 +225,8 @@ class ThreadCommunicator : public Communicator {
   template <typename Ready, typename Awaited>
   absl::Status WaitUntil(const Call& call, std::unique_lock<std::mutex>& lock, Ready ready,
                          Awaited awaited) {
-    const auto expiry = std::chrono::steady_clock::now() +
-                        absl::ToChronoNanoseconds(std::min(world_->options.deadline, absl::Hours(24)));
+    const absl::Duration limit = std::min(world_->options.deadline, absl::Hours(24));
+    const auto expiry = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(limit);
     TESSERA_RETURN_IF_ERROR(world_->first_cause);
     while (!ready()) {
       TESSERA_RETURN_IF_ERROR(world_->first_cause);
@@ -275,7 +275,8 @@ class ThreadCommunicator : public Communicator {
       world_->changed.notify_all();
       return absl::OkStatus();
     }
-    return WaitUntil(call, lock, [&] { return group_->finished > mine; }, [&] { return Missing(); });
+    return WaitUntil(
+        call, lock, [&] { return group_->finished > mine; }, [&] { return Missing(); });
   }
 
   // A rank that has not arrived, preferring one that never will.

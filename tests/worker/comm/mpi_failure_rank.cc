@@ -6,19 +6,20 @@
 //   unequal   rank 1 sums another length
 //   leave     rank 1 ends in an orderly way while the others still wait for it
 //
-// Prints, when the communicator stands, "ready PID" and then "segment PATH" per shared-memory file
-// that the process has mapped; and "failed: STATUS" for each call that fails.
+// Prints, when the communicator stands, "segment PATH" per file that the process has mapped shared,
+// whether its name still exists or not, and then "ready PID"; and "failed: STATUS" for each call
+// that fails.
 
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstring>
 #include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/strings/strip.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "worker/comm/communicator.h"
 
@@ -28,10 +29,10 @@ namespace {
 void PrintSegments() {
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);) {
-    const size_t path = line.find("/dev/shm/");
-    if (path == std::string::npos) continue;
-    const std::string name(absl::StripSuffix(line.substr(path), " (deleted)"));
-    std::printf("segment %s\n", name.c_str());
+    // "7f00-7f01 rw-s 00000000 00:1b 28    /dev/shm/name (deleted)"
+    const std::vector<std::string> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (words.size() < 6 || !absl::EndsWith(words[1], "s")) continue;
+    std::printf("segment %s\n", words[5].c_str());
   }
 }
 

@@ -104,6 +104,7 @@ TEST(MpiFailureTest, EndingDoesNotWaitForeverForTheOthers) {
   MpirunJob job(TESSERA_MPI_FAILURE_RANK, "leave", 3);
   ASSERT_TRUE(job.WaitUntilReady()) << job.output();
   EXPECT_NE(job.WaitForExit(), 0);
+  EXPECT_THAT(job.output(), Not(HasSubstr("failed: OK")));
   EXPECT_THAT(job.output(), ContainsRegex("aborting the MPI job: DEADLINE_EXCEEDED: "
                                           "(Finalize|Receive) of 0 bytes on world rank [0-2]: "
                                           "no answer from world rank [0-2] within 300ms"));

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -28,10 +29,16 @@ bool IsAlive(pid_t process) {
   return false;
 }
 
+std::string MakeDirectory() {
+  std::string directory = std::filesystem::temp_directory_path() / "mpirun_job.XXXXXX";
+  if (mkdtemp(directory.data()) == nullptr) std::abort();
+  return directory;
+}
+
 }  // namespace
 
 MpirunJob::MpirunJob(const std::string& program, const std::string& mode, int size)
-    : size_(static_cast<size_t>(size)) {
+    : size_(static_cast<size_t>(size)), session_directory_(MakeDirectory()) {
   std::vector<std::string> words = absl::StrSplit(TESSERA_MPIRUN, '|');
   words.insert(words.end(), {"-n", absl::StrCat(size), program, mode});
   std::vector<char*> arguments;
@@ -43,6 +50,8 @@ MpirunJob::MpirunJob(const std::string& program, const std::string& mode, int si
   mpirun_ = fork();
   if (mpirun_ < 0) std::abort();
   if (mpirun_ == 0) {
+    setenv("TMPDIR", session_directory_.c_str(), 1);
+    setenv("PMIX_MCA_gds", "hash", 1);
     dup2(ends[1], STDOUT_FILENO);
     dup2(ends[1], STDERR_FILENO);
     close(ends[0]);
@@ -64,6 +73,8 @@ MpirunJob::~MpirunJob() {
     waitpid(mpirun_, nullptr, 0);
   }
   close(output_fd_);
+  std::error_code ignored;
+  std::filesystem::remove_all(session_directory_, ignored);
 }
 
 bool MpirunJob::WaitUntilReady() {

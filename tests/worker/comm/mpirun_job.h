@@ -41,6 +41,7 @@ class MpirunJob {
   void TakeLine(const std::string& line);
 
   const size_t size_;
+  const std::string session_directory_;  // of Open MPI; a killed mpirun leaves files there
   pid_t mpirun_ = -1;
   bool reaped_ = false;
   int output_fd_ = -1;
