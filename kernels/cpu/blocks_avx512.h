@@ -11,18 +11,36 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
-// The first four 16-bit floats at p, widened. All blocks have 8 bytes to read.
-TESSERA_INLINE __m128 LoadScales(const uint8_t* p) {
-  return _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
-}
-TESSERA_INLINE Vec SpreadFirst(__m128 v) { return _mm512_broadcastss_ps(v); }
-TESSERA_INLINE Vec SpreadSecond(__m128 v) { return _mm512_broadcastss_ps(_mm_movehdup_ps(v)); }
+// A block's scale and offset go through memory: from there, an instruction spreads one over a
+// vector for free, while spreading from a register takes the very port that the look-ups need.
+struct Scales {
+  float values[4];
 
-// (d * sc, dmin * mn) of a K-quant's sub-block in the first two lanes.
-TESSERA_INLINE __m128 LoadScaledPair(const uint8_t* p) {
-  const __m128i head = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  const __m128i factors = _mm_cvtepu8_epi32(_mm_srli_si128(head, 4));
-  return _mm_mul_ps(_mm_cvtph_ps(head), _mm_cvtepi32_ps(factors));
+  TESSERA_INLINE Vec First() const { return _mm512_set1_ps(values[0]); }
+  TESSERA_INLINE Vec Second() const { return _mm512_set1_ps(values[1]); }
+};
+TESSERA_INLINE Scales ThroughMemory(__m128 v) {
+  Scales scales;
+  _mm_storeu_ps(scales.values, v);
+  asm("" : "+m"(scales));  // else the compiler keeps them in the register
+  return scales;
+}
+
+// The first four 16-bit floats at p, widened. All blocks have 8 bytes to read.
+TESSERA_INLINE __m128 WidenHalves(const uint8_t* p) {
+  struct __attribute__((packed, may_alias)) EightBytes {
+    uint64_t bytes;
+  };
+  __m128 halves;  // GCC 12 has no way to say that the operand may stay in memory
+  asm("vcvtph2ps %1, %0" : "=v"(halves) : "m"(*reinterpret_cast<const EightBytes*>(p)));
+  return halves;
+}
+TESSERA_INLINE Scales LoadScales(const uint8_t* p) { return ThroughMemory(WidenHalves(p)); }
+
+// (d * sc, dmin * mn) of a K-quant's sub-block.
+TESSERA_INLINE Scales LoadScaledPair(const uint8_t* p) {
+  const __m128i factors = _mm_cvtepu8_epi32(_mm_loadu_si32(p + 4));
+  return ThroughMemory(_mm_mul_ps(WidenHalves(p), _mm_cvtepi32_ps(factors)));
 }
 
 TESSERA_INLINE Vec Counting(float first) {
@@ -60,7 +78,7 @@ TESSERA_INLINE void LookUpFiveBits(const uint8_t* nibbles, const uint8_t* bits, 
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ8_0>(const uint8_t* p, Vec* w) {
-  const Vec scale = SpreadFirst(LoadScales(p));
+  const Vec scale = LoadScales(p).First();
   for (int v = 0; v < 2; ++v) {
     const auto* bytes = reinterpret_cast<const __m128i*>(p + 2 + 16 * v);
     const __m512i q = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes));
@@ -70,54 +88,53 @@ TESSERA_INLINE void DecodeBlock<DType::kQ8_0>(const uint8_t* p, Vec* w) {
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ4_0>(const uint8_t* p, Vec* w) {
-  LookUpNibbles(p + 2, _mm512_mul_ps(SpreadFirst(LoadScales(p)), Counting(-8)), w);
+  LookUpNibbles(p + 2, _mm512_mul_ps(LoadScales(p).First(), Counting(-8)), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ4_1>(const uint8_t* p, Vec* w) {
-  const __m128 scales = LoadScales(p);
-  const Vec products = _mm512_mul_ps(SpreadFirst(scales), Counting(0));
-  LookUpNibbles(p + 4, _mm512_add_ps(products, SpreadSecond(scales)), w);
+  const Scales scales = LoadScales(p);
+  const Vec products = _mm512_mul_ps(scales.First(), Counting(0));
+  LookUpNibbles(p + 4, _mm512_add_ps(products, scales.Second()), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ5_0>(const uint8_t* p, Vec* w) {
-  const Vec scale = SpreadFirst(LoadScales(p));
+  const Vec scale = LoadScales(p).First();
   LookUpFiveBits(p + 6, p + 2, _mm512_mul_ps(scale, Counting(-16)),
                  _mm512_mul_ps(scale, Counting(0)), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ5_1>(const uint8_t* p, Vec* w) {
-  const __m128 scales = LoadScales(p);
-  const Vec scale = SpreadFirst(scales);
-  const Vec offset = SpreadSecond(scales);
+  const Scales scales = LoadScales(p);
+  const Vec scale = scales.First();
+  const Vec offset = scales.Second();
   LookUpFiveBits(p + 8, p + 4, _mm512_add_ps(_mm512_mul_ps(scale, Counting(0)), offset),
                  _mm512_add_ps(_mm512_mul_ps(scale, Counting(16)), offset), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ4_K32>(const uint8_t* p, Vec* w) {
-  const __m128 scales = LoadScaledPair(p);
-  const Vec products = _mm512_mul_ps(SpreadFirst(scales), Counting(0));
-  LookUpNibbles(p + 6, _mm512_sub_ps(products, SpreadSecond(scales)), w);
+  const Scales scales = LoadScaledPair(p);
+  const Vec products = _mm512_mul_ps(scales.First(), Counting(0));
+  LookUpNibbles(p + 6, _mm512_sub_ps(products, scales.Second()), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ5_K32>(const uint8_t* p, Vec* w) {
-  const __m128 scales = LoadScaledPair(p);
-  const Vec scale = SpreadFirst(scales);
-  const Vec minimum = SpreadSecond(scales);
+  const Scales scales = LoadScaledPair(p);
+  const Vec scale = scales.First();
+  const Vec minimum = scales.Second();
   LookUpFiveBits(p + 6, p + 22, _mm512_sub_ps(_mm512_mul_ps(scale, Counting(0)), minimum),
                  _mm512_sub_ps(_mm512_mul_ps(scale, Counting(16)), minimum), w);
 }
 
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ6_K32>(const uint8_t* p, Vec* w) {
-  const __m128i head = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  const __m128i factors = _mm_cvtepi8_epi32(_mm_srli_si128(head, 2));
-  const __m128 scales =
-      _mm_mul_ps(_mm_broadcastss_ps(_mm_cvtph_ps(head)), _mm_cvtepi32_ps(factors));
+  const __m128i factors = _mm_cvtepi8_epi32(_mm_loadu_si32(p + 2));
+  const __m128 scale = _mm_broadcastss_ps(WidenHalves(p));
+  const Scales scales = ThroughMemory(_mm_mul_ps(scale, _mm_cvtepi32_ps(factors)));
   const __m512i bytes = LoadBytes(p + 4);
   const __m512i low[2] = {_mm512_and_si512(bytes, _mm512_set1_epi32(15)),
                           _mm512_srli_epi32(bytes, 4)};
@@ -129,8 +146,7 @@ TESSERA_INLINE void DecodeBlock<DType::kQ6_K32>(const uint8_t* p, Vec* w) {
     const __m512i high =
         _mm512_and_si512(_mm512_rolv_epi32(_mm512_set1_epi32(word), turn), _mm512_set1_epi32(48));
     const __m512i q = _mm512_sub_epi32(_mm512_or_si512(low[v], high), _mm512_set1_epi32(32));
-    const Vec scale = v == 0 ? SpreadFirst(scales) : SpreadSecond(scales);
-    w[v] = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(q));
+    w[v] = _mm512_mul_ps(v == 0 ? scales.First() : scales.Second(), _mm512_cvtepi32_ps(q));
   }
 }
 

@@ -32,7 +32,7 @@ std::vector<float> Product(Device& device, const MatrixView& w, const float* x, 
 
 TEST_P(MatMulTest, EqualsTheReferenceWithinFloatAccumulation) {
   auto device = DeviceOf(instruction_set());
-  for (int64_t rows : {1, 3, 5, 17, 192}) {
+  for (int64_t rows : {1, 3, 5, 17, 50}) {
     for (int64_t cols : Cols()) {
       const auto weights = RandomWeights(dtype(), rows, cols, random_);
       const MatrixView w{weights.data(), dtype(), rows, cols};
@@ -55,7 +55,7 @@ TEST_P(MatMulTest, LargeOddMatrixEqualsTheReference) {
   const int64_t cols = 576;
   const auto weights = RandomWeights(dtype(), rows, cols, random_);
   const MatrixView w{weights.data(), dtype(), rows, cols};
-  for (int64_t n : {1, 3, 33}) {
+  for (int64_t n : {1, 7}) {
     const auto x = RandomFloats(n * cols, random_);
     ExpectNear(Product(*device, w, x.data(), nullptr, n),
                reference::MatMul(w, x.data(), nullptr, n), MatMulTolerance(w, x.data(), nullptr, n),
@@ -67,7 +67,7 @@ TEST_P(MatMulTest, LargeOddMatrixEqualsTheReference) {
 TEST_P(MatMulTest, BatchDoesNotMatter) {
   auto device = DeviceOf(instruction_set());
   const int64_t max_n = 33;
-  for (int64_t rows : {1, 3, 17, 192}) {
+  for (int64_t rows : {1, 3, 50}) {
     for (int64_t cols : Cols()) {
       const auto weights = RandomWeights(dtype(), rows, cols, random_);
       const MatrixView w{weights.data(), dtype(), rows, cols};
@@ -77,7 +77,7 @@ TEST_P(MatMulTest, BatchDoesNotMatter) {
       for (int64_t t = 0; t < max_n; ++t) {
         device->MatMul(w, &x[t * cols], bias.data(), 1, &alone[t * rows]);
       }
-      for (int64_t n : {2, 3, 4, 5, 6, 7, 8, 12, 16, 33}) {
+      for (int64_t n : {2, 3, 4, 5, 6, 7, 16, 33}) {
         ExpectSameBits(Product(*device, w, x.data(), bias.data(), n).data(), alone.data(), n * rows,
                        absl::StrCat("rows ", rows, ", cols ", cols, ", n ", n));
       }
