@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/text/base_tokenizer.h"
 #include "coordinator/text/pre_tokenizer.h"
@@ -56,7 +55,7 @@ class ByteLevelBpe final : public BaseTokenizer {
   bool normalize_nfc_ = false;
   std::array<int32_t, 256> byte_ids_{};  // -1: the vocabulary has no token for that byte
   absl::flat_hash_map<uint64_t, Merger::Candidate> merges_;  // (left id, right id) → rank, product
-  absl::flat_hash_map<std::string, int32_t> whole_words_;    // bytes → id, with ignore_merges only
+  absl::flat_hash_map<std::string, int32_t> whole_words_;  // bytes → id, with ignore_merges only
 };
 
 absl::Status ByteLevelBpe::ReadTokens() {
@@ -66,9 +65,9 @@ absl::Status ByteLevelBpe::ReadTokens() {
     std::optional<std::string> decoded = token;  // control and user-defined: verbatim
     if (vocabulary().type(id) == v1::NORMAL) decoded = BytesOfAlphabet(token);
     if (!decoded) {
-      return wire::FieldError(absl::StrCat("tokenizer.tokens[", id, "]"),
-                              absl::StrCat("'", absl::Utf8SafeCHexEscape(token),
-                                           "' has a character outside the byte-level alphabet"));
+      return wire::FieldError(
+          absl::StrCat("tokenizer.tokens[", id, "]"),
+          absl::StrCat(Quoted(token), " has a character outside the byte-level alphabet"));
     }
     bytes[id] = *std::move(decoded);
   }
@@ -89,8 +88,7 @@ absl::StatusOr<int32_t> ByteLevelBpe::MergePart(absl::string_view part, int inde
   const std::optional<int32_t> id = vocabulary().Find(part);
   if (id) return *id;
   return wire::FieldError(absl::StrCat("tokenizer.merges[", index, "]"),
-                          absl::StrCat("has '", absl::Utf8SafeCHexEscape(part),
-                                       "', which is not in the vocabulary"));
+                          absl::StrCat("has ", Quoted(part), ", which is not in the vocabulary"));
 }
 
 absl::Status ByteLevelBpe::ReadMerges(const v1::TokenizerDescription& description) {
@@ -99,11 +97,13 @@ absl::Status ByteLevelBpe::ReadMerges(const v1::TokenizerDescription& descriptio
     const absl::string_view merge = description.merges(rank);
     const std::string field = absl::StrCat("tokenizer.merges[", rank, "]");
     const size_t space = merge.find(' ');
-    if (space == 0 || space + 1 >= merge.size() || merge.find(' ', space + 1) != merge.npos) {
-      return wire::FieldError(field, absl::StrCat("is '", absl::Utf8SafeCHexEscape(merge),
-                                                  "'; expected two tokens and one space"));
+    if (space == merge.npos || space == 0 || space + 1 >= merge.size() ||
+        merge.find(' ', space + 1) != merge.npos) {
+      return wire::FieldError(
+          field, absl::StrCat("is ", Quoted(merge), "; expected two tokens and one space"));
     }
-    const absl::string_view left_part = merge.substr(0, space), right_part = merge.substr(space + 1);
+    const absl::string_view left_part = merge.substr(0, space);
+    const absl::string_view right_part = merge.substr(space + 1);
     TESSERA_ASSIGN_OR_RETURN(const int32_t left, MergePart(left_part, rank));
     TESSERA_ASSIGN_OR_RETURN(const int32_t right, MergePart(right_part, rank));
     TESSERA_ASSIGN_OR_RETURN(const int32_t product,
@@ -194,10 +194,9 @@ std::optional<std::string> BytesOfAlphabet(absl::string_view token) {
 absl::StatusOr<std::unique_ptr<Tokenizer>> CreateByteLevelBpe(
     const v1::TokenizerDescription& description) {
   TESSERA_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::Create(description));
-  TESSERA_ASSIGN_OR_RETURN(
-      PreTokenizer pre_tokenizer,
-      PreTokenizer::Create({description.pre_tokenizer_patterns().begin(),
-                            description.pre_tokenizer_patterns().end()}));
+  TESSERA_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer,
+                           PreTokenizer::Create({description.pre_tokenizer_patterns().begin(),
+                                                 description.pre_tokenizer_patterns().end()}));
   auto tokenizer = std::make_unique<ByteLevelBpe>(std::move(vocabulary), std::move(pre_tokenizer));
   TESSERA_RETURN_IF_ERROR(tokenizer->Init(description));
   return tokenizer;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "coordinator/text/python_strip.h"
+#include "coordinator/text/utf8.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
 
@@ -16,7 +17,7 @@ using Turns = absl::Span<const ChatTurn>;
 
 absl::Status RoleError(size_t index, const std::string& role, absl::string_view expected) {
   return wire::FieldError(absl::StrCat("messages[", index, "].role"),
-                          absl::StrCat("is '", role, "'; expected ", expected));
+                          absl::StrCat("is ", Quoted(role), "; expected ", expected));
 }
 
 absl::Status CheckRoles(const std::vector<ChatTurn>& turns) {
@@ -83,7 +84,8 @@ std::string WithThinking(const std::string& content, bool after_last_question, b
 }
 
 bool IsToolResponse(absl::string_view content) {
-  return absl::StartsWith(content, "<tool_response>") && absl::EndsWith(content, "</tool_response>");
+  return absl::StartsWith(content, "<tool_response>") &&
+         absl::EndsWith(content, "</tool_response>");
 }
 
 size_t LastQuestion(const std::vector<ChatTurn>& turns) {
@@ -101,8 +103,8 @@ std::string RenderChatMl(const ChatFormat& format, const std::vector<ChatTurn>& 
   const size_t last_question = LastQuestion(turns);
   for (size_t i = 0; i < turns.size(); ++i) {
     if (format.drops_thinking && turns[i].role == "assistant") {
-      prompt += ChatMlTurn("assistant", WithThinking(turns[i].content, i > last_question,
-                                                     i + 1 == turns.size()));
+      prompt += ChatMlTurn(
+          "assistant", WithThinking(turns[i].content, i > last_question, i + 1 == turns.size()));
     } else {
       prompt += ChatMlTurn(turns[i].role, turns[i].content);
     }
@@ -163,7 +165,8 @@ std::string RenderMistral(const ChatFormat& format, const Alternating& chat) {
     const std::string& content = chat.turns[i].content;
     if (chat.turns[i].role == "user") {
       absl::StrAppend(&prompt, format.user_open);
-      if (chat.system != nullptr && i == system_turn) absl::StrAppend(&prompt, *chat.system, "\n\n");
+      if (chat.system != nullptr && i == system_turn)
+        absl::StrAppend(&prompt, *chat.system, "\n\n");
       absl::StrAppend(&prompt, content, format.user_close);
     } else {
       const absl::string_view answer = format.trims_assistant ? PythonStrip(content) : content;
@@ -189,12 +192,18 @@ std::string RenderGemma(const Alternating& chat) {
 
 absl::string_view ChatFamilyName(ChatFamily family) {
   switch (family) {
-    case ChatFamily::kChatMl: return "chatml";
-    case ChatFamily::kLlama2: return "llama2";
-    case ChatFamily::kLlama3: return "llama3";
-    case ChatFamily::kMistral: return "mistral";
-    case ChatFamily::kZephyr: return "zephyr";
-    case ChatFamily::kGemma: return "gemma";
+    case ChatFamily::kChatMl:
+      return "chatml";
+    case ChatFamily::kLlama2:
+      return "llama2";
+    case ChatFamily::kLlama3:
+      return "llama3";
+    case ChatFamily::kMistral:
+      return "mistral";
+    case ChatFamily::kZephyr:
+      return "zephyr";
+    case ChatFamily::kGemma:
+      return "gemma";
   }
   return "unknown";
 }
@@ -203,16 +212,23 @@ absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
                                        const std::vector<ChatTurn>& turns) {
   TESSERA_RETURN_IF_ERROR(CheckRoles(turns));
   switch (format.family) {
-    case ChatFamily::kChatMl: return RenderChatMl(format, turns);
-    case ChatFamily::kLlama3: return RenderLlama3(format, turns);
-    case ChatFamily::kZephyr: return RenderZephyr(format, turns);
-    default: break;
+    case ChatFamily::kChatMl:
+      return RenderChatMl(format, turns);
+    case ChatFamily::kLlama3:
+      return RenderLlama3(format, turns);
+    case ChatFamily::kZephyr:
+      return RenderZephyr(format, turns);
+    default:
+      break;
   }
   TESSERA_ASSIGN_OR_RETURN(const Alternating chat, SplitAlternating(format, turns));
   switch (format.family) {
-    case ChatFamily::kLlama2: return RenderLlama2(format, chat);
-    case ChatFamily::kMistral: return RenderMistral(format, chat);
-    default: return RenderGemma(chat);
+    case ChatFamily::kLlama2:
+      return RenderLlama2(format, chat);
+    case ChatFamily::kMistral:
+      return RenderMistral(format, chat);
+    default:
+      return RenderGemma(chat);
   }
 }
 

@@ -2,7 +2,8 @@
 //
 //   TESSERA_ASSIGN_OR_RETURN(ChatFormat format, RecognizeChatFormat(model.chat_template()));
 //   TESSERA_ASSIGN_OR_RETURN(std::string prompt, RenderChat(format, messages));
-//   ids = tokenizer->Encode(prompt, {.add_special = !prompt.starts_with(bos), .parse_special = true});
+//   ids = tokenizer->Encode(prompt, {.add_special = !prompt.starts_with(bos), .parse_special =
+//   true});
 #ifndef TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
 #define TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
 
@@ -59,7 +60,8 @@ absl::StatusOr<ChatFormat> RecognizeChatFormat(absl::string_view jinja_template)
 // add_generation_prompt = true renders it (without BOS: the tokenizer adds it).
 // INVALID_ARGUMENT naming messages[i].role for a role the family does not know or an order it
 // forbids; messages must not be empty.
-absl::StatusOr<std::string> RenderChat(const ChatFormat& format, const std::vector<ChatTurn>& turns);
+absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
+                                       const std::vector<ChatTurn>& turns);
 
 }  // namespace tessera::coordinator
 

@@ -113,7 +113,7 @@ ChatFormat Mistral(absl::string_view source, const Tags& tags) {
 ChatFormat Gemma(absl::string_view source) {
   ChatFormat format{.family = ChatFamily::kGemma};
   format.system_placement = Has(source, "first_user_prefix") ? SystemPlacement::kFirstUserTurn
-                                                              : SystemPlacement::kRefused;
+                                                             : SystemPlacement::kRefused;
   return format;
 }
 

@@ -17,11 +17,21 @@ std::string ReadLiteral(absl::string_view source, size_t& pos) {
     if (c == '\\' && pos < source.size()) {
       c = source[pos++];
       switch (c) {
-        case 'n': c = '\n'; break;
-        case 't': c = '\t'; break;
-        case 'r': c = '\r'; break;
-        case '\\': case '\'': case '"': break;
-        default: text += '\\';  // not an escape that templates use: kept as it stands
+        case 'n':
+          c = '\n';
+          break;
+        case 't':
+          c = '\t';
+          break;
+        case 'r':
+          c = '\r';
+          break;
+        case '\\':
+        case '\'':
+        case '"':
+          break;
+        default:
+          text += '\\';  // not an escape that templates use: kept as it stands
       }
     }
     text += c;
@@ -80,8 +90,8 @@ std::vector<JinjaTag> ScanJinja(absl::string_view source) {
       pos += 2;
       const bool is_output = opening == "{{";
       auto parts = ReadTag(source, is_output ? "}}" : "%}", pos);
-      tags.push_back({is_output ? JinjaTag::Kind::kOutput : JinjaTag::Kind::kStatement,
-                      std::move(parts)});
+      tags.push_back(
+          {is_output ? JinjaTag::Kind::kOutput : JinjaTag::Kind::kStatement, std::move(parts)});
     } else if (opening == "{#") {
       const size_t end = source.find("#}", pos);
       pos = end == source.npos ? source.size() : end + 2;
@@ -92,8 +102,7 @@ std::vector<JinjaTag> ScanJinja(absl::string_view source) {
                (source[end + 1] == '{' || source[end + 1] == '%' || source[end + 1] == '#'))) {
         ++end;
       }
-      tags.push_back({JinjaTag::Kind::kText,
-                      {{true, std::string(source.substr(pos, end - pos))}}});
+      tags.push_back({JinjaTag::Kind::kText, {{true, std::string(source.substr(pos, end - pos))}}});
       pos = end;
     }
   }

@@ -50,8 +50,8 @@ absl::Status SplitPiece(const pcre2_code* code, pcre2_match_context* limits, pcr
     const int result = MatchFrom(code, piece, done, limits, data);
     if (result == PCRE2_ERROR_NOMATCH) break;
     if (result < 0) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("cutting ", piece.size(), " bytes of text into pieces: ", ErrorText(result)));
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "cutting ", piece.size(), " bytes of text into pieces: ", ErrorText(result)));
     }
     const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data);
     if (match[0] < done || match[1] <= match[0]) {
@@ -67,9 +67,7 @@ absl::Status SplitPiece(const pcre2_code* code, pcre2_match_context* limits, pcr
 
 }  // namespace
 
-void PreTokenizer::CodeDeleter::operator()(pcre2_real_code_8* code) const {
-  pcre2_code_free(code);
-}
+void PreTokenizer::CodeDeleter::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
 
 void PreTokenizer::ContextDeleter::operator()(pcre2_real_match_context_8* context) const {
   pcre2_match_context_free(context);
@@ -108,8 +106,8 @@ std::string WithUnicodeWhitespace(absl::string_view pattern) {
 absl::StatusOr<PreTokenizer::Code> PreTokenizer::Compile(const std::string& pattern,
                                                          const std::string& field) {
   if (pattern.empty() || pattern.size() > kMaxPatternBytes) {
-    return wire::FieldError(field, absl::StrCat("is ", pattern.size(), " bytes long; expected 1 .. ",
-                                                kMaxPatternBytes));
+    return wire::FieldError(field, absl::StrCat("is ", pattern.size(),
+                                                " bytes long; expected 1 .. ", kMaxPatternBytes));
   }
   const std::string adapted = WithUnicodeWhitespace(pattern);
   int error = 0;
@@ -128,9 +126,9 @@ absl::StatusOr<PreTokenizer::Code> PreTokenizer::Compile(const std::string& patt
 
 absl::StatusOr<PreTokenizer> PreTokenizer::Create(const std::vector<std::string>& patterns) {
   if (patterns.size() > kMaxPatterns) {
-    return wire::FieldError("tokenizer.pre_tokenizer_patterns",
-                            absl::StrCat("has ", patterns.size(), " entries; expected at most ",
-                                         kMaxPatterns));
+    return wire::FieldError(
+        "tokenizer.pre_tokenizer_patterns",
+        absl::StrCat("has ", patterns.size(), " entries; expected at most ", kMaxPatterns));
   }
   PreTokenizer pre_tokenizer;
   for (size_t i = 0; i < patterns.size(); ++i) {

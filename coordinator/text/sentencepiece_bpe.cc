@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -78,9 +77,9 @@ absl::Status SentencePieceBpe::ReadTokens() {
     if (vocabulary().type(id) == v1::BYTE) {
       const std::optional<uint8_t> byte = ByteOfToken(token);
       if (!byte) {
-        return wire::FieldError(absl::StrCat("tokenizer.tokens[", id, "]"),
-                                absl::StrCat("is '", absl::Utf8SafeCHexEscape(token),
-                                             "'; expected a byte token written <0xNN>"));
+        return wire::FieldError(
+            absl::StrCat("tokenizer.tokens[", id, "]"),
+            absl::StrCat("is ", Quoted(token), "; expected a byte token written <0xNN>"));
       }
       byte_ids_[*byte] = id;
       bytes[id] = std::string(1, static_cast<char>(*byte));
@@ -101,10 +100,9 @@ absl::Status SentencePieceBpe::ReadTokens() {
 
 absl::Status SentencePieceBpe::ReadScores(const v1::TokenizerDescription& description) {
   if (description.scores_size() != vocab_size()) {
-    return wire::FieldError("tokenizer.scores",
-                            absl::StrCat("has ", description.scores_size(),
-                                         " entries; expected one for each of ", vocab_size(),
-                                         " tokens"));
+    return wire::FieldError("tokenizer.scores", absl::StrCat("has ", description.scores_size(),
+                                                             " entries; expected one for each of ",
+                                                             vocab_size(), " tokens"));
   }
   for (int32_t id = 0; id < vocab_size(); ++id) {
     const float score = description.scores(id);

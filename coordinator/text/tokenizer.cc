@@ -55,8 +55,8 @@ absl::Status BaseTokenizer::SetTokenBytes(std::vector<std::string> bytes) {
 absl::StatusOr<std::vector<int32_t>> BaseTokenizer::Encode(absl::string_view text,
                                                            const EncodeOptions& options) const {
   if (text.size() > kMaxTextBytes) {
-    return wire::FieldError("text", absl::StrCat("is ", text.size(),
-                                                 " bytes long; expected at most ", kMaxTextBytes));
+    return wire::FieldError(
+        "text", absl::StrCat("is ", text.size(), " bytes long; expected at most ", kMaxTextBytes));
   }
   const std::string clean = SanitizeUtf8(text);
   std::vector<int32_t> ids;

@@ -31,7 +31,8 @@ class Tokenizer {
 
   // INVALID_ARGUMENT naming the field for a description that does not hold together (sizes that
   // differ, merges of unknown parts, a pattern that does not compile, ids out of range).
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(const v1::TokenizerDescription& description);
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(
+      const v1::TokenizerDescription& description);
 
   // Linear in the text but for one piece's merges (n log n); no recursion, no backtracking without
   // a bound. RESOURCE_EXHAUSTED when the pre-tokenizer's match limit is hit.

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
 namespace tessera::coordinator {
 namespace {
 
@@ -73,8 +76,7 @@ std::vector<utf8proc_int32_t> DecomposeInOrder(absl::string_view text) {
       ++run;
       continue;
     }
-    const auto end =
-        std::find_if(run, out.end(), [&](auto c) { return combining_class(c) == 0; });
+    const auto end = std::find_if(run, out.end(), [&](auto c) { return combining_class(c) == 0; });
     std::stable_sort(run, end,
                      [&](auto a, auto b) { return combining_class(a) < combining_class(b); });
     run = end;
@@ -113,12 +115,16 @@ std::string SanitizeUtf8(absl::string_view bytes) {
   return out;
 }
 
+std::string Quoted(absl::string_view bytes) {
+  return absl::StrCat("'", absl::Utf8SafeCHexEscape(SanitizeUtf8(bytes)), "'");
+}
+
 std::string NormalizeNfc(absl::string_view valid_utf8) {
   if (IsAscii(valid_utf8)) return std::string(valid_utf8);
   std::vector<utf8proc_int32_t> codepoints = DecomposeInOrder(valid_utf8);
-  const auto count = utf8proc_normalize_utf32(
-      codepoints.data(), static_cast<utf8proc_ssize_t>(codepoints.size()),
-      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const auto count =
+      utf8proc_normalize_utf32(codepoints.data(), static_cast<utf8proc_ssize_t>(codepoints.size()),
+                               static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   std::string out;
   out.reserve(valid_utf8.size());
   for (utf8proc_ssize_t i = 0; i < count; ++i) {

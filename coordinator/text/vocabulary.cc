@@ -29,9 +29,9 @@ absl::Status Vocabulary::ReadTokens(const v1::TokenizerDescription& description)
                             absl::StrCat("has ", count, " entries; expected at most ", kMaxTokens));
   }
   if (description.types_size() != count) {
-    return wire::FieldError("tokenizer.types", absl::StrCat("has ", description.types_size(),
-                                                            " entries; expected one for each of ",
-                                                            count, " tokens"));
+    return wire::FieldError("tokenizer.types",
+                            absl::StrCat("has ", description.types_size(),
+                                         " entries; expected one for each of ", count, " tokens"));
   }
   tokens_.assign(description.tokens().begin(), description.tokens().end());
   types_.reserve(count);
@@ -45,9 +45,9 @@ absl::Status Vocabulary::ReadTokens(const v1::TokenizerDescription& description)
     types_.push_back(description.types(id));
     const std::string& token = tokens_[id];
     if (token.size() > kMaxTokenBytes) {
-      return wire::FieldError(absl::StrCat("tokenizer.tokens[", id, "]"),
-                              absl::StrCat("is ", token.size(), " bytes long; expected at most ",
-                                           kMaxTokenBytes));
+      return wire::FieldError(
+          absl::StrCat("tokenizer.tokens[", id, "]"),
+          absl::StrCat("is ", token.size(), " bytes long; expected at most ", kMaxTokenBytes));
     }
     // Some files hold empty placeholders. They match nothing and stand for nothing.
     if (token.empty()) continue;
