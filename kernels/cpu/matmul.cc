@@ -15,6 +15,9 @@ constexpr int kRowBlock = 4;  // outputs side by side; ReduceSum4 finishes them 
 // Tokens side by side: with kRowBlock rows, as many sums as the registers hold.
 constexpr int kTokenBlock = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;
 
+// How far ahead of its reading a single token's product asks for weights.
+constexpr int64_t kPrefetchBytes = 8192;
+
 // A tile of decoded weights should stay in the first-level cache.
 constexpr int64_t kTileFloats = 6 * 1024;
 constexpr int64_t kMaxTileRows = 16;
@@ -50,8 +53,11 @@ void DotRows(const uint8_t* w, size_t row_bytes, const float* x, int64_t cols, c
   const int64_t blocks = cols / 32;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int r = 0; r < kRows; ++r) {
+      const uint8_t* block = w + r * row_bytes + b * kBytesPer32<kType>;
+      // Weights come from memory, in runs too short for the hardware to look far ahead.
+      __builtin_prefetch(block + kPrefetchBytes);
       Vec weights[kBlockVecs];
-      DecodeBlock<kType>(w + r * row_bytes + b * kBytesPer32<kType>, weights);
+      DecodeBlock<kType>(block, weights);
       for (int v = 0; v < kBlockVecs; ++v) {
         sums[r] = MulAdd(weights[v], Load(x + b * 32 + v * kLanes), sums[r]);
       }
