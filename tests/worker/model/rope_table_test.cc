@@ -1,0 +1,139 @@
+// Rotary angles against those of transformers' modeling_rope_utils (v5.23, computed once).
+#include "worker/model/rope_table.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace tessera::worker {
+namespace {
+
+using testing::HasSubstr;
+
+v1::Architecture Arch(int head_dim, float theta, v1::RopeScaling::Kind kind) {
+  v1::Architecture arch;
+  arch.set_head_dim(head_dim);
+  arch.set_rope_theta(theta);
+  arch.set_max_positions(1024);
+  arch.mutable_rope_scaling()->set_kind(kind);
+  arch.mutable_rope_scaling()->set_factor(4);
+  return arch;
+}
+
+void ExpectAngles(const v1::Architecture& arch, double magnitude,
+                  const std::vector<double>& expected) {
+  const auto angles = ComputeRopeAngles(arch);
+  ASSERT_TRUE(angles.ok()) << angles.status();
+  EXPECT_NEAR(angles->magnitude, magnitude, 1e-8);
+  ASSERT_EQ(angles->per_position.size(), expected.size());
+  for (size_t i = 0; i < expected.size(); ++i) {
+    // transformers computes the unscaled angles in float32.
+    EXPECT_NEAR(angles->per_position[i] / expected[i], 1, 1e-6) << "pair " << i;
+  }
+}
+
+TEST(RopeTableTest, Unscaled) {
+  ExpectAngles(Arch(8, 10000, v1::RopeScaling::NONE), 1, {1, 0.1, 0.01, 0.001});
+}
+
+TEST(RopeTableTest, Linear) {
+  ExpectAngles(Arch(16, 10000, v1::RopeScaling::LINEAR), 1,
+               {0.25, 0.079056941, 0.0250000004, 0.00790569466, 0.00249999994, 0.000790569466,
+                0.000250000012, 7.90569466e-05});
+}
+
+v1::Architecture Llama3(float theta, int original) {
+  v1::Architecture arch = Arch(16, theta, v1::RopeScaling::LLAMA3);
+  v1::RopeScaling& scaling = *arch.mutable_rope_scaling();
+  scaling.set_factor(8);
+  scaling.set_low_freq_factor(1);
+  scaling.set_high_freq_factor(4);
+  scaling.set_original_max_positions(original);
+  return arch;
+}
+
+TEST(RopeTableTest, Llama3) {
+  ExpectAngles(Llama3(500000, 8192), 1,
+               {1.0, 0.193922758, 0.0376060307, 0.00729266508, 0.000524846022, 3.42810235e-05,
+                6.64786967e-06, 1.28917316e-06});
+  ExpectAngles(Llama3(10000, 64), 1,
+               {1.0, 0.244384587, 0.0130422562, 0.00395284733, 0.00124999997, 0.000395284733,
+                0.000125000006, 3.95284733e-05});
+}
+
+TEST(RopeTableTest, Yarn) {
+  v1::Architecture arch = Arch(32, 10000, v1::RopeScaling::YARN);
+  arch.mutable_rope_scaling()->set_original_max_positions(2048);
+  const std::vector<double> expected = {
+      1.0,           0.562341332,    0.316227764,    0.177827939,    0.100000001,
+      0.0502090417,  0.02484647,     0.0120668961,   0.00571428565,  0.0026108704,
+      0.00112938497, 0.000444569858, 0.000250000012, 0.000140585325, 7.90569466e-05,
+      4.44569851e-05};
+  ExpectAngles(arch, 1.138629436111989, expected);
+  arch.mutable_rope_scaling()->set_beta_fast(32);
+  arch.mutable_rope_scaling()->set_beta_slow(1);
+  ExpectAngles(arch, 1.138629436111989, expected);
+}
+
+TEST(RopeTableTest, YarnWithItsOwnBetasAndAttentionFactor) {
+  v1::Architecture arch = Arch(32, 1000000, v1::RopeScaling::YARN);
+  v1::RopeScaling& scaling = *arch.mutable_rope_scaling();
+  scaling.set_factor(8);
+  scaling.set_original_max_positions(4096);
+  scaling.set_attention_factor(1.25);
+  scaling.set_beta_fast(16);
+  scaling.set_beta_slow(2);
+  ExpectAngles(arch, 1.25,
+               {1.0, 0.421696514, 0.177827939, 0.0749894157, 0.0316227786, 0.00944577716,
+                0.00234308885, 0.000296421727, 0.000125000006, 5.2712061e-05, 2.22284925e-05,
+                9.37367804e-06, 3.95284678e-06, 1.66690177e-06, 7.02926684e-07, 2.96421717e-07});
+}
+
+TEST(RopeTableTest, FrequencyFactorsDivide) {
+  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::FREQUENCY_FACTORS);
+  for (float factor : {1.0f, 2.0f, 4.0f, 8.0f}) {
+    arch.mutable_rope_scaling()->add_frequency_factors(factor);
+  }
+  ExpectAngles(arch, 1, {1, 0.05, 0.0025, 0.000125});
+}
+
+TEST(RopeTableTest, TheTableIsCosAndSinOfPositionTimesAngle) {
+  v1::Architecture arch = Arch(6, 10000, v1::RopeScaling::YARN);
+  arch.mutable_rope_scaling()->set_original_max_positions(256);
+  const auto angles = ComputeRopeAngles(arch);
+  ASSERT_TRUE(angles.ok());
+  std::vector<float> cos(1000 * 3), sin(1000 * 3);
+  FillRopeTable(*angles, 1000, cos.data(), sin.data());
+  for (int position : {0, 1, 17, 999}) {
+    for (int pair = 0; pair < 3; ++pair) {
+      const double angle = position * angles->per_position[pair];
+      EXPECT_FLOAT_EQ(cos[position * 3 + pair], std::cos(angle) * angles->magnitude);
+      EXPECT_FLOAT_EQ(sin[position * 3 + pair], std::sin(angle) * angles->magnitude);
+    }
+  }
+}
+
+TEST(RopeTableTest, RefusesNumbersThatMakeNoAngles) {
+  auto expect_refused = [](const v1::Architecture& arch, const char* field) {
+    const auto angles = ComputeRopeAngles(arch);
+    EXPECT_EQ(angles.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(angles.status().message()), HasSubstr(field));
+  };
+  expect_refused(Arch(8, 0, v1::RopeScaling::NONE), "theta");
+  expect_refused(Arch(8, std::nanf(""), v1::RopeScaling::NONE), "theta");
+  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::LINEAR);
+  arch.mutable_rope_scaling()->set_factor(0);
+  expect_refused(arch, "factor");
+  arch = Llama3(10000, 64);
+  arch.mutable_rope_scaling()->set_high_freq_factor(1);
+  expect_refused(arch, "high_freq_factor");
+  arch = Arch(8, 10000, v1::RopeScaling::FREQUENCY_FACTORS);
+  arch.mutable_rope_scaling()->add_frequency_factors(1);
+  expect_refused(arch, "expected 4 values, got 1");
+}
+
+}  // namespace
+}  // namespace tessera::worker
