@@ -1,0 +1,172 @@
+// config.json in both generations of keys, transformers' defaults, and what is refused.
+#include "worker/files/hf_config.h"
+
+#include <string>
+
+#include "tests/worker/files/test_files.h"
+#include "worker/files/json.h"
+#include "worker/files/tensor_table.h"
+
+namespace tessera::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using namespace testing;  // NOLINT: the builders of this folder
+
+// The sizes of a model plus `rest` (JSON members).
+absl::StatusOr<v1::Architecture> Parse(const std::string& architecture, const std::string& rest) {
+  const std::string text = "{\"architectures\": [\"" + architecture +
+                           "\"], \"hidden_size\": 64, \"num_attention_heads\": 4, "
+                           "\"num_hidden_layers\": 4, \"intermediate_size\": 96, "
+                           "\"vocab_size\": 100" +
+                           (rest.empty() ? "" : ", " + rest) + "}";
+  const auto json = ParseJsonObject("config.json", text);
+  if (!json.ok()) return json.status();
+  return ParseHfConfig("config.json", *json);
+}
+
+std::string Refusal(const std::string& architecture, const std::string& rest) {
+  const auto parsed = Parse(architecture, rest);
+  EXPECT_FALSE(parsed.ok()) << rest;
+  return MessageOf(parsed.status());
+}
+
+TEST(HfConfig, DefaultsAreThoseOfTransformers) {
+  const auto llama = Parse("LlamaForCausalLM", "");
+  ASSERT_TRUE(llama.ok()) << llama.status();
+  EXPECT_EQ(llama->num_kv_heads(), 4);
+  EXPECT_EQ(llama->head_dim(), 16);
+  EXPECT_EQ(llama->max_positions(), 2048);
+  EXPECT_FLOAT_EQ(llama->rms_norm_eps(), 1e-6f);
+  EXPECT_FLOAT_EQ(llama->rope_theta(), 10000);
+  EXPECT_EQ(llama->rope_scaling().kind(), v1::RopeScaling::NONE);
+  EXPECT_FALSE(llama->tied_embeddings());
+  EXPECT_FALSE(llama->qkv_bias());
+  EXPECT_EQ(llama->sliding_window(), 0);
+  EXPECT_EQ(llama->ffn_granularity(), 1);
+
+  const auto mistral = Parse("MistralForCausalLM", "");
+  ASSERT_TRUE(mistral.ok()) << mistral.status();
+  EXPECT_EQ(mistral->num_kv_heads(), 8);
+  EXPECT_EQ(mistral->sliding_window(), 4096);
+  EXPECT_EQ(mistral->max_positions(), 131072);
+
+  const auto qwen2 = Parse("Qwen2ForCausalLM", "\"num_key_value_heads\": 2");
+  ASSERT_TRUE(qwen2.ok()) << qwen2.status();
+  EXPECT_TRUE(qwen2->qkv_bias());
+  EXPECT_FALSE(qwen2->qk_norm());
+  EXPECT_EQ(qwen2->max_positions(), 32768);
+  EXPECT_EQ(qwen2->sliding_window(), 0);
+
+  const auto qwen3 = Parse("Qwen3ForCausalLM", "\"num_key_value_heads\": null");
+  ASSERT_TRUE(qwen3.ok()) << qwen3.status();
+  EXPECT_EQ(qwen3->head_dim(), 128);
+  EXPECT_EQ(qwen3->num_kv_heads(), 4);
+  EXPECT_TRUE(qwen3->qk_norm());
+  EXPECT_FALSE(qwen3->qkv_bias());
+}
+
+TEST(HfConfig, RopeOfBothGenerations) {
+  const auto old_llama3 = Parse("LlamaForCausalLM", R"("rope_theta": 500000.0, "rope_scaling":
+      {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+       "original_max_position_embeddings": 8192})");
+  const auto new_llama3 = Parse("LlamaForCausalLM", R"("rope_parameters":
+      {"rope_theta": 500000.0, "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
+       "high_freq_factor": 4.0, "original_max_position_embeddings": 8192})");
+  ASSERT_TRUE(old_llama3.ok()) << old_llama3.status();
+  ASSERT_TRUE(new_llama3.ok()) << new_llama3.status();
+  EXPECT_EQ(old_llama3->SerializeAsString(), new_llama3->SerializeAsString());
+  EXPECT_EQ(new_llama3->rope_scaling().kind(), v1::RopeScaling::LLAMA3);
+  EXPECT_EQ(new_llama3->rope_scaling().original_max_positions(), 8192);
+  EXPECT_FLOAT_EQ(new_llama3->rope_theta(), 500000);
+
+  const auto linear = Parse("LlamaForCausalLM", R"("rope_scaling": {"type":"linear","factor":2})");
+  ASSERT_TRUE(linear.ok()) << linear.status();
+  EXPECT_EQ(linear->rope_scaling().kind(), v1::RopeScaling::LINEAR);
+  EXPECT_FLOAT_EQ(linear->rope_scaling().factor(), 2);
+
+  const auto yarn = Parse("Qwen2ForCausalLM", R"("max_position_embeddings": 4096,
+      "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024})");
+  ASSERT_TRUE(yarn.ok()) << yarn.status();
+  EXPECT_EQ(yarn->rope_scaling().kind(), v1::RopeScaling::YARN);
+  EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_fast(), 32);
+  EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_slow(), 1);
+  EXPECT_EQ(yarn->rope_scaling().attention_factor(), 0);
+
+  const auto none = Parse("LlamaForCausalLM", R"("rope_scaling": null)");
+  ASSERT_TRUE(none.ok());
+  EXPECT_EQ(none->rope_scaling().kind(), v1::RopeScaling::NONE);
+  EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"dynamic","factor":2})"),
+              HasSubstr("rope type dynamic; supported: default, linear, llama3, yarn"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"linear"})"),
+              HasSubstr("config.json: rope_scaling: factor: expected a number"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": [1])"), HasSubstr("an object"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_parameters": {"full_attention": {}})"),
+              HasSubstr("per layer type"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", R"("partial_rotary_factor": 0.5)"),
+              HasSubstr("partial_rotary_factor 0.5"));
+}
+
+TEST(HfConfig, SlidingWindows) {
+  const auto none = Parse("MistralForCausalLM", R"("sliding_window": null)");
+  ASSERT_TRUE(none.ok());
+  EXPECT_EQ(none->sliding_window(), 0);
+  const auto unused = Parse("Qwen2ForCausalLM", R"("sliding_window": 32)");
+  ASSERT_TRUE(unused.ok());
+  EXPECT_EQ(unused->sliding_window(), 0);
+  const auto all = Parse("Qwen2ForCausalLM",
+                         R"("sliding_window": 32, "use_sliding_window": true, "max_window_layers": 0)");
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(all->sliding_window(), 32);
+  EXPECT_THAT(Refusal("Qwen3ForCausalLM", R"("sliding_window": 32, "use_sliding_window": true,
+                                             "max_window_layers": 3)"),
+              HasSubstr("a sliding window in 1 of 4 layers"));
+}
+
+TEST(HfConfig, Refusals) {
+  EXPECT_THAT(Refusal("MixtralForCausalLM", ""),
+              HasSubstr("architecture MixtralForCausalLM; supported: LlamaForCausalLM, "
+                        "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"));
+  EXPECT_EQ(Parse("MixtralForCausalLM", "").status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"attention_bias\": true"), HasSubstr("attention_bias"));
+  EXPECT_THAT(Refusal("Qwen3ForCausalLM", "\"attention_bias\": true"), HasSubstr("attention_bias"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"mlp_bias\": true"), HasSubstr("mlp_bias"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"hidden_act\": \"gelu\""), HasSubstr("hidden_act gelu"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"quantization_config\": {}"),
+              HasSubstr("quantization_config"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"rms_norm_eps\": \"small\""),
+              HasSubstr("rms_norm_eps: expected a number from 0 to 1, found \\\"small\\\""));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"head_dim\": 1e30"), HasSubstr("head_dim"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"num_key_value_heads\": -1"),
+              HasSubstr("num_key_value_heads: expected a whole number from 1"));
+  EXPECT_THAT(Refusal("LlamaForCausalLM", "\"vocab_size\": 100"), HasSubstr("appears twice"));
+  const auto odd = ParseJsonObject("config.json", R"({"architectures": ["LlamaForCausalLM"]})");
+  ASSERT_TRUE(odd.ok());
+  EXPECT_THAT(MessageOf(ParseHfConfig("config.json", *odd).status()),
+              HasSubstr("num_hidden_layers: expected a whole number"));
+}
+
+TEST(HfConfig, NumbersMustFitEachOther) {
+  const auto check = [](const std::string& rest) {
+    const auto arch = Parse("LlamaForCausalLM", rest);
+    EXPECT_TRUE(arch.ok()) << arch.status();
+    return MessageOf(CheckArchitecture("config.json", *arch));
+  };
+  EXPECT_EQ(check(""), "");
+  EXPECT_THAT(check("\"num_key_value_heads\": 3"), HasSubstr("multiple of the 3 KV heads"));
+  EXPECT_THAT(check("\"num_key_value_heads\": 8"), HasSubstr("KV heads: expected 1 .. 4"));
+  EXPECT_THAT(check("\"head_dim\": 15"), HasSubstr("an even number"));
+  EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head size: expected 1 .. 65536"));
+  EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope base frequency"));
+}
+
+TEST(Json, DeepNestingDoesNotOverflowTheStack) {
+  const std::string deep = "{\"a\":" + std::string(5'000'000, '[');
+  EXPECT_THAT(MessageOf(ParseJsonObject("x.json", deep).status()), HasSubstr("nested deeper"));
+  EXPECT_FALSE(ParseJsonObject("x.json", "[]").ok());
+  EXPECT_FALSE(ParseJsonObject("x.json", "").ok());
+  EXPECT_FALSE(ParseJsonObject("x.json", "{\"a\":1e999999}").ok());
+}
+
+}  // namespace
+}  // namespace tessera::worker
