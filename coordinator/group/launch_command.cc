@@ -38,6 +38,8 @@ std::vector<std::string> LaunchCommand(const LaunchOptions& options,
   // A rank that spins while another one needs its core would stop both.
   if (options.world_size >= cores) add({"--mca", "mpi_yield_when_idle", "1"});
   if (!session_dir.empty()) add({"--mca", "orte_tmpdir_base", session_dir});
+  // When a rank dies mpirun kills the others at once, not after a second: they have nothing to save.
+  add({"--mca", "odls_base_sigkill_timeout", "0"});
   // Copying straight out of a neighbour's memory is denied in most containers, noisily.
   add({"--mca", "btl_vader_single_copy_mechanism", "none"});
   argv.insert(argv.end(), options.launcher_args.begin(), options.launcher_args.end());

@@ -9,15 +9,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <map>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "coordinator/group/job_output.h"
 #include "coordinator/group/mpi_leftovers.h"
 #include "coordinator/group/rank_processes.h"
@@ -26,7 +27,10 @@
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kPollMillis = 50;  // where the kernel has no pidfd
+// How often the ranks are looked at, and mpirun itself where the kernel has no pidfd.
+constexpr int kPollMillis = 200;
+// From the first rank's end to mpirun's.
+constexpr absl::Duration kEndLimit = absl::Seconds(1);
 
 std::string Why(int error) { return strerror(error); }
 
@@ -57,8 +61,9 @@ struct ChildPlan {
 
 [[noreturn]] void RunChild(const ChildPlan& plan) {
   setpgid(0, 0);
-  // Sent when the thread that forked ends: the job's thread lives as long as the job.
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // Sent when the thread that forked ends: the job's thread lives as long as the job. SIGTERM would
+  // be kinder, but leaves an mpirun that locks up with nobody to kill it.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != plan.parent) _exit(127);  // it died before the line above
   sigset_t none;
   sigemptyset(&none);
@@ -140,6 +145,7 @@ class LauncherImpl : public Launcher {
   void Run();
   void ReadUntilExit();
   bool ReadSome();  // false at the end of the output
+  void KillIfOverdue();
   bool HasExited() const;
 
   const std::vector<std::string> command_;
@@ -151,6 +157,7 @@ class LauncherImpl : public Launcher {
   pid_t pid_ = -1;  // set before Start returns
   Fd output_;       // the job's thread only, as is lines_
   JobOutput lines_;
+  absl::Time first_end_ = absl::InfiniteFuture();  // of a rank, as noticed
 
   mutable absl::Mutex mu_;
   RankProcesses ranks_ ABSL_GUARDED_BY(mu_);
@@ -189,6 +196,7 @@ absl::Status LauncherImpl::Spawn() {
     got = read(failure_reader.get(), &error, sizeof(error));
   } while (got < 0 && errno == EINTR);
   if (got == 0) {
+    leftovers_.Remember(pid_);
     fcntl(output_.get(), F_SETFL, O_NONBLOCK);
     return absl::OkStatus();
   }
@@ -233,10 +241,19 @@ void LauncherImpl::ReadUntilExit() {
   while (!HasExited()) {
     std::array<pollfd, 2> fds = {pollfd{open ? output_.get() : -1, POLLIN, 0},
                                  pollfd{process.get(), POLLIN, 0}};
-    poll(fds.data(), fds.size(), process.get() >= 0 ? -1 : kPollMillis);
+    poll(fds.data(), fds.size(), kPollMillis);
     if (fds[0].revents != 0) open = ReadSome();
+    KillIfOverdue();
   }
   if (open) ReadSome();
+}
+
+void LauncherImpl::KillIfOverdue() {
+  absl::MutexLock lock(&mu_);
+  if (!ranks_.AnyGone()) return;
+  const absl::Time now = absl::Now();
+  first_end_ = std::min(first_end_, now);
+  if (now - first_end_ >= kEndLimit) kill(-pid_, SIGKILL);
 }
 
 bool LauncherImpl::ReadSome() {

@@ -1,8 +1,10 @@
 // Starts a worker group as an mpirun job on behalf of this process, and watches over it.
 //
-// The job cannot outlive its Launcher, nor this process: when the process dies by SIGKILL, the
-// kernel sends mpirun SIGTERM, and mpirun takes its ranks down. Output of the job is read line by
-// line. Left-over shared-memory segments and session files of the job are removed when it ends.
+// The job cannot outlive its Launcher, nor this process: when the process dies, the kernel kills
+// mpirun, and every rank dies with the process that started it. Once a rank is gone the job has a
+// second to end: Open MPI 4's mpirun sometimes locks up inside PMIx_server_finalize and would stay
+// forever. Left-over shared-memory segments and session files of the job are removed when it ends,
+// or by the next Launcher if this process was killed.
 //
 // Threads: one thread of the Launcher starts the job, reads its output and waits for it; the
 // callbacks run there and must not block or destroy the Launcher. All methods may be called from
@@ -59,7 +61,8 @@ class Launcher {
 
   virtual int pid() const = 0;
 
-  // A rank of the job on this host, as it reported itself: killed with the job if it outlives it.
+  // A rank of the job on this very host, as it reported itself. The job ends when it does, and it
+  // when the job does.
   virtual void AddRankPid(int pid) = 0;
 
   // Asks the job to end (SIGTERM), kills what is left after `grace`, and returns when it is gone.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <system_error>
 
 #include "absl/strings/match.h"
@@ -22,6 +23,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr absl::string_view kPrefix = "tessera-mpi.";
+constexpr const char* kPidFile = "mpirun.pid";
 
 std::string HostName() {
   std::array<char, 256> name{};
@@ -29,23 +31,7 @@ std::string HostName() {
   return name.data();
 }
 
-// Named tessera-mpi.<pid of the coordinator>.<random>.
-void RemoveDirsOfTheDead(const fs::path& parent) {
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(parent, error)) {
-    const std::string name = entry.path().filename();
-    if (!absl::StartsWith(name, kPrefix)) continue;
-    const std::vector<std::string> parts = absl::StrSplit(name, '.');
-    int pid = 0;
-    if (parts.size() < 3 || !absl::SimpleAtoi(parts[1], &pid) || pid <= 0) continue;
-    if (kill(pid, 0) != 0 && errno == ESRCH) {
-      std::error_code ignored;  // another user's, or gone already
-      fs::remove_all(entry.path(), ignored);
-    }
-  }
-}
-
-void RemoveSegments(const std::string& host, int mpirun_pid) {
+void RemoveSegmentsOfHost(const std::string& host, int mpirun_pid) {
   const std::string mine =
       absl::StrFormat(".%u.%x.", geteuid(), OpenMpiJobId(host, mpirun_pid));
   std::error_code error;
@@ -54,6 +40,31 @@ void RemoveSegments(const std::string& host, int mpirun_pid) {
     if (absl::StartsWith(name, "vader_segment.") && absl::StrContains(name, mine)) {
       unlink(entry.path().c_str());
     }
+  }
+}
+
+void RemoveSegments(int mpirun_pid) {
+  const std::string host = HostName();
+  RemoveSegmentsOfHost(host, mpirun_pid);
+  const std::string short_host = host.substr(0, host.find('.'));  // Open MPI drops the domain
+  if (short_host != host) RemoveSegmentsOfHost(short_host, mpirun_pid);
+}
+
+// Named tessera-mpi.<pid of the coordinator>.<random>.
+void RemoveWhatTheDeadLeft(const fs::path& parent) {
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(parent, error)) {
+    const std::string name = entry.path().filename();
+    if (!absl::StartsWith(name, kPrefix)) continue;
+    const std::vector<std::string> parts = absl::StrSplit(name, '.');
+    int pid = 0;
+    if (parts.size() < 3 || !absl::SimpleAtoi(parts[1], &pid) || pid <= 0) continue;
+    if (kill(pid, 0) == 0 || errno != ESRCH) continue;
+    int mpirun_pid = 0;
+    std::ifstream(entry.path() / kPidFile) >> mpirun_pid;
+    if (mpirun_pid > 0 && kill(mpirun_pid, 0) != 0) RemoveSegments(mpirun_pid);
+    std::error_code ignored;  // another user's, or gone already
+    fs::remove_all(entry.path(), ignored);
   }
 }
 
@@ -79,7 +90,7 @@ uint32_t OpenMpiJobId(const std::string& host, int mpirun_pid) {
 absl::StatusOr<MpiLeftovers> MpiLeftovers::MakeSessionDir() {
   const char* tmpdir = getenv("TMPDIR");
   const fs::path parent = tmpdir && *tmpdir ? tmpdir : "/tmp";
-  RemoveDirsOfTheDead(parent);
+  RemoveWhatTheDeadLeft(parent);
   std::string path = (parent / absl::StrCat(kPrefix, getpid(), ".XXXXXX").c_str()).string();
   if (mkdtemp(path.data()) == nullptr) {
     return absl::UnavailableError(absl::StrCat("cannot make a folder for the MPI job's files in ",
@@ -88,11 +99,12 @@ absl::StatusOr<MpiLeftovers> MpiLeftovers::MakeSessionDir() {
   return MpiLeftovers(path);
 }
 
+void MpiLeftovers::Remember(int mpirun_pid) const {
+  std::ofstream(fs::path(session_dir_) / kPidFile) << mpirun_pid << "\n";
+}
+
 void MpiLeftovers::Remove(int mpirun_pid) const {
-  const std::string host = HostName();
-  RemoveSegments(host, mpirun_pid);
-  const std::string short_host = host.substr(0, host.find('.'));  // Open MPI drops the domain
-  if (short_host != host) RemoveSegments(short_host, mpirun_pid);
+  RemoveSegments(mpirun_pid);
   std::error_code error;
   fs::remove_all(session_dir_, error);
 }

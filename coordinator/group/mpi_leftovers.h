@@ -4,7 +4,9 @@
 // Threads: none of its own; one job is one object, used by the thread that runs the job.
 //
 //   TESSERA_ASSIGN_OR_RETURN(MpiLeftovers leftovers, MpiLeftovers::MakeSessionDir());
-//   ... run mpirun with leftovers.session_dir() ...
+//   ... start mpirun with leftovers.session_dir() ...
+//   leftovers.Remember(mpirun_pid);
+//   ... wait for its end ...
 //   leftovers.Remove(mpirun_pid);
 #ifndef TESSERA_COORDINATOR_GROUP_MPI_LEFTOVERS_H_
 #define TESSERA_COORDINATOR_GROUP_MPI_LEFTOVERS_H_
@@ -18,11 +20,14 @@ namespace tessera::coordinator {
 
 class MpiLeftovers {
  public:
-  // A private folder for Open MPI's session files, under $TMPDIR or /tmp. Folders left by
-  // coordinators that are dead are removed on the way.
+  // A private folder for Open MPI's session files, under $TMPDIR or /tmp. What coordinators that
+  // are dead have left is removed on the way.
   static absl::StatusOr<MpiLeftovers> MakeSessionDir();
 
   const std::string& session_dir() const { return session_dir_; }
+
+  // Once mpirun runs: lets a later coordinator remove this job's segments should this one be killed.
+  void Remember(int mpirun_pid) const;
 
   // After the job of that mpirun has ended.
   void Remove(int mpirun_pid) const;

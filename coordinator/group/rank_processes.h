@@ -14,11 +14,13 @@ class RankProcesses {
  public:
   // Remembers the process with this pid; none, or one that is not this user's, is ignored.
   void Add(int pid);
+  // Whether one of them has ended, reaped by its parent or not.
+  bool AnyGone() const;
   // SIGKILL to those that are still the processes remembered.
   void Kill() const;
 
  private:
-  std::map<int, std::string> start_times_;  // by pid: field 22 of /proc/<pid>/stat
+  std::map<int, std::string> start_times_;  // by pid
 };
 
 }  // namespace tessera::coordinator

@@ -53,14 +53,18 @@ class ClusterLink::Stream
 
   absl::Status Send(v1::GroupMessage message) {
     absl::MutexLock lock(&mu_);
-    if (broken_) return absl::UnavailableError("the stream to the coordinator is closed");
-    if (outgoing_.size() >= kMaxQueued) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the coordinator has not taken ", outgoing_.size(), " messages"));
+    return Queue(std::move(message));
+  }
+
+  // In one piece: as soon as the engine sees the end it may close the stream.
+  absl::Status SendAndEnd(v1::GroupMessage message, const absl::Status& why) {
+    absl::MutexLock lock(&mu_);
+    const absl::Status queued = Queue(std::move(message));
+    if (!ended_) {
+      ended_ = true;
+      end_ = why;
     }
-    outgoing_.push_back(std::move(message));
-    if (!writing_) StartNextWrite();
-    return absl::OkStatus();
+    return queued;
   }
 
   absl::StatusOr<v1::ShardPlan> AwaitPlan(absl::Duration patience) {
@@ -184,6 +188,19 @@ class ClusterLink::Stream
     return absl::InvalidArgumentError("the coordinator sent a message without a known body");
   }
 
+  absl::Status Queue(v1::GroupMessage message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (broken_ || half_closed_) {
+      return absl::UnavailableError("the stream to the coordinator is closed");
+    }
+    if (outgoing_.size() >= kMaxQueued) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("the coordinator has not taken ", outgoing_.size(), " messages"));
+    }
+    outgoing_.push_back(std::move(message));
+    if (!writing_) StartNextWrite();
+    return absl::OkStatus();
+  }
+
   void StartNextWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     writing_ = true;
     StartWrite(&outgoing_.front());
@@ -251,16 +268,13 @@ absl::Status ClusterLink::SendReady() {
 }
 
 void ClusterLink::SendFailure(int world_rank, const std::string& text, absl::Duration patience) {
-  stream_->End(absl::CancelledError(text), /*quietly=*/true);
   v1::GroupMessage message;
   message.mutable_failure()->set_world_rank(world_rank);
   message.mutable_failure()->set_message(text);
   // The coordinator ends the stream when it has read this: the only proof that it has.
-  if (stream_->Send(std::move(message)).ok()) stream_->AwaitDone(patience);
-}
-
-void ClusterLink::RequestEnd(const std::string& reason) {
-  stream_->End(absl::CancelledError(reason), /*quietly=*/false);
+  if (stream_->SendAndEnd(std::move(message), absl::CancelledError(text)).ok()) {
+    stream_->AwaitDone(patience);
+  }
 }
 
 void ClusterLink::Close(absl::Duration patience) {

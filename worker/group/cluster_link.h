@@ -1,8 +1,8 @@
 // The leader's stream to the coordinator, and the engine's StepChannel over it.
 //
 // gRPC's threads only queue what arrives; the engine thread takes plans out and puts results in, and
-// never waits for the network. The link ends once: by a Shutdown from the coordinator, by RequestEnd
-// or by the loss of the stream; `on_end` hears of it first.
+// never waits for the network. The link ends once: by a Shutdown from the coordinator, by SendFailure
+// or Close, or by the loss of the stream.
 //
 //   ClusterLink link({.coordinator = "127.0.0.1:50052"}, on_end);
 //   TESSERA_ASSIGN_OR_RETURN(v1::ShardPlan plan, link.Join(hello));
@@ -34,8 +34,8 @@ struct ClusterLinkOptions {
 
 class ClusterLink : public StepChannel {
  public:
-  // CANCELLED: an orderly end was asked for; otherwise the stream broke. Called once, on one of
-  // gRPC's threads (or RequestEnd's caller), after a plan has been received.
+  // CANCELLED: the coordinator asked for an orderly end; otherwise the stream broke. Called at most
+  // once, on one of gRPC's threads, after Join has returned a plan.
   using EndCallback = std::function<void(const absl::Status& why)>;
 
   ClusterLink(const ClusterLinkOptions& options, EndCallback on_end);
@@ -46,11 +46,9 @@ class ClusterLink : public StepChannel {
   // time; whatever the coordinator answered when it turned the group away.
   absl::StatusOr<v1::ShardPlan> Join(const v1::Hello& hello);
   absl::Status SendReady();
-  // Best effort: returns once it is on its way, or after `patience`.
+  // Best effort: returns once the coordinator has read it, or after `patience`. From now on NextPlan
+  // answers CANCELLED.
   void SendFailure(int world_rank, const std::string& message, absl::Duration patience);
-
-  // From now on NextPlan answers CANCELLED.
-  void RequestEnd(const std::string& reason);
 
   // Half-closes the stream and waits for the coordinator to do the same.
   void Close(absl::Duration patience);

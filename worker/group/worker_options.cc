@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <iostream>
 #include <thread>
@@ -95,6 +96,10 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
   if (options.describe) return absl::OkStatus();
 
   if (absl::Status status = CheckCoordinator(options.coordinator); !status.ok()) return status;
+  // CLI11's ranges let NaN through.
+  if (std::isnan(raw.comm_timeout_seconds) || std::isnan(raw.join_timeout_seconds)) {
+    return absl::InvalidArgumentError("--comm-timeout and --join-timeout: expected 0.1 .. 86400");
+  }
   const Placement& placement = options.placement;
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   options.threads = raw.threads_per_rank > 0 ? raw.threads_per_rank

@@ -15,6 +15,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "coordinator/group/mpi_leftovers.h"
@@ -175,7 +176,37 @@ TEST_F(LauncherTest, TheDestructorEndsTheJob) {
   EXPECT_EQ(kill(pid, 0), -1);
 }
 
-// The process that launched dies by SIGKILL: its job gets SIGTERM.
+// An mpirun that locks up after its ranks have gone is not waited for.
+TEST_F(LauncherTest, AJobWhoseRankIsGoneEnds) {
+  auto job = Start(Script("trap '' TERM; sleep 1000 & echo $!; wait; sleep 1000"));
+  int rank = 0;
+  ASSERT_TRUE(absl::SimpleAtoi(FirstLine(), &rank));
+  job->AddRankPid(rank);
+  EXPECT_TRUE(job->running());
+  kill(rank, SIGKILL);
+  EXPECT_THAT(std::string(job->Wait().message()), HasSubstr("killed by signal 9"));
+}
+
+TEST_F(LauncherTest, WhatAKilledCoordinatorLeftIsRemoved) {
+  const pid_t dead = fork();
+  if (dead == 0) _exit(0);
+  waitpid(dead, nullptr, 0);
+  const char* tmpdir = getenv("TMPDIR");
+  const std::string session =
+      absl::StrCat(tmpdir ? tmpdir : "/tmp", "/tessera-mpi.", dead, ".left");
+  std::filesystem::create_directories(session);
+  std::ofstream(session + "/mpirun.pid") << dead;
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  const std::string segment = absl::StrFormat("/dev/shm/vader_segment.%s.%u.%x.0", host, geteuid(),
+                                              OpenMpiJobId(host, dead));
+  std::ofstream(segment) << "left";
+  EXPECT_TRUE(Start(Script("true"))->Wait().ok());
+  EXPECT_FALSE(std::filesystem::exists(session));
+  EXPECT_FALSE(std::filesystem::exists(segment));
+}
+
+// The process that launched dies by SIGKILL: so does its job.
 TEST_F(LauncherTest, TheJobDiesWithTheLaunchingProcess) {
   const LaunchOptions options = Script("echo $$; exec sleep 1000");
   int channel[2];

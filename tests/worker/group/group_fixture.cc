@@ -112,6 +112,7 @@ void GroupFixture::StartGroup(int tensor_parallel, int pipeline_parallel) {
   })) << Output();
   const auto record = observer_->record();
   ASSERT_TRUE(record.losses.empty()) << record.losses[0] << "\n" << Output();
+  for (const auto& report : ServingReports()) job_->AddRankPid(report.pid());
 }
 
 std::vector<v1::RankReport> GroupFixture::ServingReports() const {

@@ -1,0 +1,100 @@
+// The command line and the health service of a rank.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/worker/group/health_client.h"
+#include "worker/group/health_server.h"
+#include "worker/group/worker_options.h"
+
+namespace tessera::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+class WorkerOptionsTest : public ::testing::Test {
+ protected:
+  // Parses, and keeps what was printed to stderr.
+  ParsedCommandLine Parse(std::vector<const char*> args) {
+    args.insert(args.begin(), "tessera-worker");
+    ::testing::internal::CaptureStderr();
+    auto parsed = ParseCommandLine(static_cast<int>(args.size()), args.data());
+    errors_ = ::testing::internal::GetCapturedStderr();
+    return parsed;
+  }
+  void TearDown() override {
+    for (const char* name : {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK",
+                             "OMPI_COMM_WORLD_LOCAL_SIZE", "TESSERA_MODEL"}) {
+      unsetenv(name);
+    }
+  }
+  std::string errors_;
+};
+
+TEST_F(WorkerOptionsTest, OneRankAlone) {
+  const auto parsed = Parse({"--model", "m", "--coordinator", "h:1"});
+  EXPECT_FALSE(parsed.exit_code);
+  EXPECT_EQ(parsed.options.communicator, CommunicatorKind::kNull);
+  EXPECT_GE(parsed.options.threads, 1);
+  EXPECT_EQ(parsed.options.host, "127.0.0.1");
+  EXPECT_EQ(parsed.options.health_port, 0);
+}
+
+TEST_F(WorkerOptionsTest, UnderMpirun) {
+  setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
+  setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3", 1);
+  setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "1000000", 1);
+  setenv("TESSERA_MODEL", "from the environment", 1);
+  const auto parsed = Parse({"--coordinator", "h:1", "--health-port", "9000"});
+  EXPECT_FALSE(parsed.exit_code) << errors_;
+  EXPECT_EQ(parsed.options.model, "from the environment");
+  EXPECT_EQ(parsed.options.communicator, CommunicatorKind::kMpi);
+  EXPECT_EQ(parsed.options.threads, 1);
+  EXPECT_EQ(parsed.options.health_port, 9003);
+}
+
+TEST_F(WorkerOptionsTest, MistakesAreNamed) {
+  struct Mistake {
+    std::vector<const char*> args;
+    const char* complaint;
+  };
+  const std::vector<Mistake> mistakes = {
+      {{"--modle", "m"}, "unknown flag --modle"},
+      {{"--coordinator", "h:1"}, "--model is missing"},
+      {{"--model", "m"}, "--coordinator is ''"},
+      {{"--model", "m", "--coordinator", "h"}, "expected HOST:PORT"},
+      {{"--model", "m", "--coordinator", "h:0"}, "1 .. 65535"},
+      {{"--model", "m", "--coordinator", "h:70000"}, "1 .. 65535"},
+      {{"--model", "m", "--coordinator", "h:1", "--threads-per-rank", "-1"}, "0 to 1024"},
+      {{"--model", "m", "--coordinator", "h:1", "--load-format", "onnx"}, "--load-format"},
+      {{"--model", "m", "--coordinator", "h:1", "--communicator", "x"}, "--communicator"},
+      {{"--model", "m", "--coordinator", "h:1", "--comm-timeout", "nan"}, "--comm-timeout"},
+  };
+  for (const Mistake& mistake : mistakes) {
+    const auto parsed = Parse(mistake.args);
+    EXPECT_EQ(parsed.exit_code, 2) << mistake.complaint;
+    EXPECT_THAT(errors_, HasSubstr(mistake.complaint));
+    EXPECT_THAT(errors_, HasSubstr("see tessera-worker --help"));
+  }
+}
+
+TEST(HealthServerTest, ServesOnlyWhenToldSo) {
+  auto health = HealthServer::Start("127.0.0.1", 0);
+  ASSERT_TRUE(health.ok()) << health.status();
+  const int port = (*health)->port();
+  EXPECT_EQ(CheckHealth(port), "NOT_SERVING");
+  (*health)->SetServing(true);
+  EXPECT_EQ(CheckHealth(port), "SERVING");
+  (*health)->SetServing(false);
+  EXPECT_EQ(CheckHealth(port), "NOT_SERVING");
+
+  auto second = HealthServer::Start("127.0.0.1", port);
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(absl::StrCat("127.0.0.1:", port)));
+}
+
+}  // namespace
+}  // namespace tessera::worker
