@@ -115,7 +115,7 @@ void Sampler::WriteRecord(const SampleRequest& request, const LogitRow& row, std
 
   if (shape.masses) {
     LogMasses masses;
-    masses.raw = row.LogMass(1.0, greedy.logit);
+    if (params.num_logprobs() >= 0) masses.raw = row.LogMass(1.0, greedy.logit);
     if (CutsNeedMass(params, vocab_size())) {
       masses.scaled = row.LogMass(params.temperature(), greedy.logit);
     }
