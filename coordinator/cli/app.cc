@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
+#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,18 @@ Examples:
   tessera chat --message "What is the capital of France?"
   tessera status)";
 
+// Flags with their defaults; CLI11's own lines also tell types, ranges and environment names, which
+// the errors and the footer do.
+class PlainFormatter : public CLI::Formatter {
+ public:
+  PlainFormatter() { column_width(28); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    if (option->get_items_expected_max() == 0) return "";
+    const std::string value = option->get_default_str();
+    return value.empty() ? " ..." : absl::StrCat(" ... (=", value, ")");
+  }
+};
+
 // "tessera serve", or "tessera" while no subcommand was recognized.
 std::string ProgramName(const CLI::App& app) {
   const auto parsed = app.get_subcommands();
@@ -35,7 +48,7 @@ int UsageError(const CLI::App& app, const std::string& message) {
 
 std::string Unexpected(const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining(/*recurse=*/true);
-  if (extras.empty()) return "unexpected argument";
+  if (extras.empty()) return "";
   const bool flag = absl::StartsWith(extras.front(), "-");
   return absl::StrCat(flag ? "unknown flag " : "unexpected argument ", extras.front());
 }
@@ -62,10 +75,10 @@ int Parse(CLI::App& app, std::vector<std::string> args) {
   } catch (const CLI::Success& help_or_version) {
     app.exit(help_or_version);
     return 0;
-  } catch (const CLI::ExtrasError&) {
-    return UsageError(app, Unexpected(app));
   } catch (const CLI::ParseError& error) {
-    return UsageError(app, error.what());
+    // A mistyped flag explains a missing one, not the other way around.
+    const std::string unexpected = Unexpected(app);
+    return UsageError(app, unexpected.empty() ? error.what() : unexpected);
   }
   return -1;
 }
@@ -74,6 +87,7 @@ int Parse(CLI::App& app, std::vector<std::string> args) {
 
 int RunCommandLine(const std::vector<std::string>& args) {
   CLI::App app("Tessera: one language model, split over many workers", "tessera");
+  app.formatter(std::make_shared<PlainFormatter>());  // the subcommands inherit it
   app.set_version_flag("--version", std::string("tessera ") + TESSERA_VERSION, "Print the version");
   app.require_subcommand(1);
   app.footer(kFooter);
