@@ -15,7 +15,6 @@
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
-#include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
@@ -102,17 +101,17 @@ absl::Status ServeSession::Open() {
   loop.layout = options_.layout;
   loop.served_model_name = options_.served_model_name;
   loop.max_queue = options_.max_queue;
+  loop.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
   loop_ = EngineLoop::Create(loop);
   TESSERA_ASSIGN_OR_RETURN(
       server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port}, loop_.get()));
   observer_ = std::make_shared<Observer>(loop_.get());
-  auto cluster = ClusterService::Start(
-      {.host = options_.cluster_host, .port = options_.cluster_port},
-      [observer = observer_](const v1::Hello&) -> std::shared_ptr<GroupObserver> {
-        return observer;
-      });
-  if (!cluster.ok()) return wire::Annotate(cluster.status(), "--cluster-host, --cluster-port");
-  cluster_ = *std::move(cluster);
+  TESSERA_ASSIGN_OR_RETURN(
+      cluster_, ClusterService::Start(
+                    {.host = options_.cluster_host, .port = options_.cluster_port},
+                    [observer = observer_](const v1::Hello&) -> std::shared_ptr<GroupObserver> {
+                      return observer;
+                    }));
   return absl::OkStatus();
 }
 
@@ -224,8 +223,9 @@ void ServeSession::Drain() {
   const v1::GetClusterStatusResponse status = loop_->Status();
   const int live = status.requests_running() + status.requests_waiting();
   if (live > 0) {
-    std::cout << absl::StrFormat("stopping: up to %s for %d requests; Ctrl-C again stops at once",
-                                 absl::FormatDuration(options_.shutdown_timeout), live)
+    std::cout << absl::StrFormat("stopping: %d %s up to %s to end; Ctrl-C again stops at once",
+                                 live, live == 1 ? "request has" : "requests have",
+                                 absl::FormatDuration(options_.shutdown_timeout))
               << std::endl;
   }
   {
