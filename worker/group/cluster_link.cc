@@ -60,8 +60,8 @@ class ClusterLink::Stream
   absl::Status SendAndEnd(v1::GroupMessage message, const absl::Status& why) {
     absl::MutexLock lock(&mu_);
     const absl::Status queued = Queue(std::move(message));
-    if (!ended_) {
-      ended_ = true;
+    if (!ending_) {
+      ending_ = ended_ = true;
       end_ = why;
     }
     return queued;
@@ -85,7 +85,8 @@ class ClusterLink::Stream
     if (wait > absl::ZeroDuration()) {
       mu_.AwaitWithTimeout(absl::Condition(this, &Stream::HasStepOrEnded), wait);
     }
-    if (ended_) return end_;
+    // Nothing is wrong with the group itself: whatever ended the stream, it ends in order.
+    if (ended_) return absl::CancelledError(end_.message());
     if (steps_.empty()) return std::optional<v1::StepPlan>();
     std::optional<v1::StepPlan> next(std::move(steps_.front()));
     steps_.pop_front();
@@ -97,12 +98,14 @@ class ClusterLink::Stream
     bool tell = false;
     {
       absl::MutexLock lock(&mu_);
-      if (ended_) return;
-      ended_ = true;
-      end_ = why;
+      if (ending_) return;
+      ending_ = true;
       tell = joined_ && !quietly && on_end_;
     }
-    if (tell) on_end_(why);
+    if (tell) on_end_(why);  // before the engine can see the end and leave
+    absl::MutexLock lock(&mu_);
+    ended_ = true;
+    end_ = why;
   }
 
   void HalfClose() {
@@ -228,6 +231,7 @@ class ClusterLink::Stream
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool half_closed_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = true;  // no writes: not open yet, or no more
+  bool ending_ ABSL_GUARDED_BY(mu_) = false;  // on_end_ is being told
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);
   bool done_ ABSL_GUARDED_BY(mu_) = false;

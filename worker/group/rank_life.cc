@@ -38,7 +38,7 @@ int RankLife::Run() {
   if (!Load(*plan).ok()) return 1;
   if (!Serve().ok()) return 1;
   Leave();
-  return 0;
+  return exit_code_;
 }
 
 absl::Status RankLife::Prepare() {
@@ -167,13 +167,12 @@ void RankLife::Complain(const absl::Status& why) {
 void RankLife::OnLinkEnd(const absl::Status& why) {
   const bool asked_for = absl::IsCancelled(why);
   if (ending_.exchange(true)) return;
-  if (asked_for && serving_) {
-    ExitUnlessDoneWithin(kOrderlyEndTimeout);  // the engine hears of it with its next plan
-    return;
+  if (!asked_for) {
+    PrintLine(absl::StrCat("tessera-worker: ", why.message()));
+    exit_code_ = 1;
   }
-  if (!asked_for) PrintLine(absl::StrCat("tessera-worker: ", why.message()));
-  // mpirun ends the other ranks; nothing of theirs is worth waiting for.
-  ExitNow(asked_for ? 0 : 1);
+  if (!serving_) ExitNow(exit_code_);  // mpirun ends the other ranks
+  ExitUnlessDoneWithin(kOrderlyEndTimeout);  // the engine hears of it with its next plan
 }
 
 void RankLife::OnSignal(int number) {

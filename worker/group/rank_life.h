@@ -71,6 +71,7 @@ class RankLife {
   std::string group_id_;  // the leader's choice
 
   std::atomic<int> world_rank_{-1};   // -1 until MPI is up
+  std::atomic<int> exit_code_{0};     // of an end in order: 1 when the coordinator was lost
   std::atomic<bool> ending_{false};   // asked to end: failures that follow are no news
   std::atomic<bool> serving_{false};  // the engine takes plans
 

@@ -139,7 +139,7 @@ TEST_F(EndToEndTest, APlanThatLiesEndsTheGroup) {
   ASSERT_TRUE(observer_->record().transport->SendPlan(GreedyStep(1, {1 << 30}, 0)).ok());
   ExpectGone(pids);
   EXPECT_THAT(std::string(observer_->record().losses.at(0).message()), HasSubstr("1073741824"));
-  EXPECT_THAT(WorkerLines(), SizeIs(1)) << Output();
+  EXPECT_THAT(std::string(job_->Wait().message()), HasSubstr("1073741824")) << Output();
 }
 
 }  // namespace

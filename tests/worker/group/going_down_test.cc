@@ -30,10 +30,10 @@ TEST_P(GoingDownTest, NothingIsLeft) {
   const absl::Status why = observer_->record().losses.at(0);
   EXPECT_EQ(why.code(), absl::StatusCode::kUnavailable);
   EXPECT_FALSE(why.message().empty());
+  // An orderly end of all ranks may still leave mpirun with status 0; a killed one never does.
   const absl::Status how = job_->Wait();
-  if (signal_number == SIGKILL && victim != kMpirun) {
-    EXPECT_THAT(std::string(how.message()),
-                ::testing::HasSubstr("exited on signal 9")) << Output();
+  if (signal_number == SIGKILL) {
+    EXPECT_FALSE(how.ok()) << Output();
   }
 }
 
