@@ -49,7 +49,7 @@ float Element(DType dtype, const uint8_t* p, int j) {
     case DType::kQ5_K32: {
       const float scale = Half(p) * static_cast<float>(p[4]);
       const float minimum = Half(p + 2) * static_cast<float>(p[5]);
-      const int q = Nibble(p + 6, j) + 16 * Bit(p + 22, j);
+      const int q = Nibble(p + 10, j) + 16 * Bit(p + 6, j);
       return scale * static_cast<float>(q) - minimum;
     }
     case DType::kQ6_K32: {

@@ -30,10 +30,12 @@ namespace tessera::kernels {
 // The 256-wide K-quants are repacked at load so that any 32-wide cut is possible, keeping the
 // file's own factors so that nothing is rounded twice:
 //
-//   kQ4_K32 := f16 d, f16 dmin, u8 sc, u8 mn, nibbles q          w = (d*sc) * q - dmin*mn   22
-//   bytes kQ5_K32 := f16 d, f16 dmin, u8 sc, u8 mn, bits h, nibbles q  w = (d*sc) * q5 - dmin*mn 26
-//   bytes kQ6_K32 := f16 d, int8 sc[2], nibbles q, 8 bytes h           w = (d*sc[j/16]) * (q6 - 32)
-//   28 bytes
+//   kQ4_K32 := f16 d, f16 dmin, u8 sc, u8 mn, nibbles q                              22 bytes
+//              w = (d*sc) * q - dmin*mn
+//   kQ5_K32 := f16 d, f16 dmin, u8 sc, u8 mn, bits h, nibbles q                      26 bytes
+//              w = (d*sc) * q5 - dmin*mn
+//   kQ6_K32 := f16 d, int8 sc[2], nibbles q, 8 bytes h                               28 bytes
+//              w = (d*sc[j/16]) * (q6 - 32)
 //              h: bits 2(j%4).. of byte j/4 = the two high bits of element j
 //
 // (Formats after ggml's block definitions; products are taken in float32 in the order written.)

@@ -116,8 +116,8 @@ TESSERA_INLINE void DecodeBlock<DType::kQ4_K32>(const uint8_t* p, Vec* w) {
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ5_K32>(const uint8_t* p, Vec* w) {
   __m256i q[4];
-  UnpackNibbles(p + 6, q);
-  AddFifthBits(p + 22, q);
+  UnpackNibbles(p + 10, q);
+  AddFifthBits(p + 6, q);
   const __m128 scales = LoadScaledPair(p);
   const Vec scale = SpreadFirst(scales);
   const Vec minimum = SpreadSecond(scales);

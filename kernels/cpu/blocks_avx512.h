@@ -126,7 +126,7 @@ TESSERA_INLINE void DecodeBlock<DType::kQ5_K32>(const uint8_t* p, Vec* w) {
   const Scales scales = LoadScaledPair(p);
   const Vec scale = scales.First();
   const Vec minimum = scales.Second();
-  LookUpFiveBits(p + 6, p + 22, _mm512_sub_ps(_mm512_mul_ps(scale, Counting(0)), minimum),
+  LookUpFiveBits(p + 10, p + 6, _mm512_sub_ps(_mm512_mul_ps(scale, Counting(0)), minimum),
                  _mm512_sub_ps(_mm512_mul_ps(scale, Counting(16)), minimum), w);
 }
 

@@ -83,8 +83,8 @@ TESSERA_INLINE void DecodeBlock<DType::kQ4_K32>(const uint8_t* p, Vec* w) {
 template <>
 TESSERA_INLINE void DecodeBlock<DType::kQ5_K32>(const uint8_t* p, Vec* w) {
   float q[32];
-  UnpackNibbles(p + 6, 0, q);
-  AddFifthBits(p + 22, q);
+  UnpackNibbles(p + 10, 0, q);
+  AddFifthBits(p + 6, q);
   ScaleBlock(q, LoadScale(p) * static_cast<float>(p[4]),
              -(LoadScale(p + 2) * static_cast<float>(p[5])), w);
 }

@@ -3,6 +3,7 @@
 A Cluster is one `tessera serve` with its mpirun job. Ports are chosen by the system, and every test
 ends by proving that no process and no shared-memory segment is left.
 """
+import json
 import os
 import pathlib
 import signal
@@ -21,8 +22,10 @@ START_TIMEOUT = 120
 
 
 def default_model():
-    path = os.environ.get("TESSERA_TEST_MODEL", "")
-    if not path or not os.path.exists(path):
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    cached = cache / "tessera" / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    path = os.environ.get("TESSERA_TEST_MODEL", str(cached))
+    if not os.path.exists(path):
         pytest.skip("SKIPPED LOUDLY: the default model is not in the cache (deploy/fetch-model.sh)")
     return path
 
@@ -121,6 +124,17 @@ def alive(pid):
 def segments():
     return {entry.name for entry in pathlib.Path("/dev/shm").iterdir()
             if entry.name.startswith(("vader_segment", "tessera", "pmix", "psm", "ompi"))}
+
+
+def dummy_config(directory, **changes):
+    """A config.json of a model slow enough to be interrupted; its weights are made up at load."""
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 512,
+              "num_hidden_layers": 6, "num_attention_heads": 8, "num_key_value_heads": 4,
+              "intermediate_size": 1536, "vocab_size": 1000, "max_position_embeddings": 4096,
+              "rms_norm_eps": 1e-5, "tie_word_embeddings": True, **changes}
+    path = directory / "config.json"
+    path.write_text(json.dumps(config))
+    return path
 
 
 def wait_for(condition, timeout, explain=lambda: ""):

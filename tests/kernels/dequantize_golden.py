@@ -25,10 +25,10 @@ def repack_q4_or_q5_k(raw, sub, five):
     scales, minimums = Q4_K.get_scale_min(raw[4:16].reshape(1, 12))
     nibbles = raw[48 if five else 16:][32 * (sub // 2):][:32] >> (4 * (sub % 2)) & 15
     head = np.concatenate([raw[:4], [scales[0, sub], minimums[0, sub]]])
-    parts = [head, pack_nibbles(nibbles)]
+    parts = [head]
     if five:
-        bits = raw[16:48] >> sub & 1
-        parts.append(np.packbits(bits, bitorder="little"))
+        parts.append(np.packbits(raw[16:48] >> sub & 1, bitorder="little"))
+    parts.append(pack_nibbles(nibbles))
     return np.concatenate(parts)
 
 
