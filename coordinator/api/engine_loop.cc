@@ -47,10 +47,10 @@ std::mt19937_64 SeededGenerator() {
 absl::Status CheckWorldSize(const v1::Hello& hello, const Layout& layout) {
   const int expected = layout.tensor_parallel * layout.pipeline_parallel;
   if (hello.world_size() == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the group has ", hello.world_size(), " ranks; expected ", expected, " (",
-      layout.tensor_parallel, " tensor-parallel x ", layout.pipeline_parallel,
-      " pipeline stages)"));
+  return absl::InvalidArgumentError(absl::StrCat("the group has ", hello.world_size(),
+                                                 " ranks; expected ", expected, " (",
+                                                 layout.tensor_parallel, " tensor-parallel x ",
+                                                 layout.pipeline_parallel, " pipeline stages)"));
 }
 
 // What a hello says, checked and planned.
@@ -123,23 +123,23 @@ class EngineLoopImpl final : public EngineLoop {
   const EngineLoopOptions options_;
 
   mutable std::mutex mu_;
-  std::condition_variable work_;                   // the loop waits here
-  std::condition_variable changed_;                // Drain and WaitServing wait here
+  std::condition_variable work_;     // the loop waits here
+  std::condition_variable changed_;  // Drain and WaitServing wait here
   std::deque<Command> commands_;
   Phase phase_ = Phase::kNoGroup;
-  GroupState group_;                               // guards itself
-  std::shared_ptr<const ServedModel> joined_;      // from OnJoin to OnLost
-  std::shared_ptr<GroupTransport> transport_;      // likewise
-  SchedulerStats stats_;                           // after the loop's last turn
+  GroupState group_;                           // guards itself
+  std::shared_ptr<const ServedModel> joined_;  // from OnJoin to OnLost
+  std::shared_ptr<GroupTransport> transport_;  // likewise
+  SchedulerStats stats_;                       // after the loop's last turn
   int64_t next_id_ = 1;
-  int live_count_ = 0;                             // queued, waiting and running
+  int live_count_ = 0;  // queued, waiting and running
   bool draining_ = false;
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   bool stop_ = false;
   std::function<void(bool)> serving_listener_;
   std::mt19937_64 seeds_;
 
-  StepDriver driver_;                              // the loop's thread only
+  StepDriver driver_;  // the loop's thread only
   std::thread thread_;
 };
 
@@ -301,9 +301,8 @@ void EngineLoopImpl::OnRankReport(const v1::RankReport& report) {
 void EngineLoopImpl::OnReady() {
   std::lock_guard<std::mutex> lock(mu_);
   if (phase_ != Phase::kLoading) return;
-  PostLocked([this, served = joined_, transport = transport_] {
-    driver_.Start(*served, transport);
-  });
+  PostLocked(
+      [this, served = joined_, transport = transport_] { driver_.Start(*served, transport); });
   stats_ = SchedulerStats{};
   stats_.blocks_free = joined_->plan.num_kv_blocks();
   group_.SetReady();

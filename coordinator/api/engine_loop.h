@@ -30,14 +30,14 @@ namespace tessera::coordinator {
 class TokenSink {
  public:
   virtual ~TokenSink() = default;
-  virtual void Push(v1::GenerateResponse chunk) = 0;     // no finish_reason set
-  virtual void Finish(v1::GenerateResponse last) = 0;    // finish_reason and usage set
+  virtual void Push(v1::GenerateResponse chunk) = 0;   // no finish_reason set
+  virtual void Finish(v1::GenerateResponse last) = 0;  // finish_reason and usage set
   virtual void Fail(absl::Status why) = 0;
 };
 
 struct GenerationRequest {
   std::vector<int32_t> prompt_ids;
-  v1::SamplingOptions sampling;            // validated: see coordinator/api/validate.h
+  v1::SamplingOptions sampling;  // validated: see coordinator/api/validate.h
   std::string request_id;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -47,13 +47,13 @@ struct ServedModel {
   std::string name;
   v1::ModelDescription description;
   v1::ShardPlan plan;
-  std::unique_ptr<Tokenizer> tokenizer;         // null when the model has none
+  std::unique_ptr<Tokenizer> tokenizer;  // null when the model has none
   absl::StatusOr<ChatFormat> chat_format = absl::NotFoundError("no chat template");
 };
 
 struct EngineLoopOptions {
   Layout layout;
-  std::string served_model_name;   // empty: the model's own
+  std::string served_model_name;  // empty: the model's own
   int max_queue = 1024;
   int max_steps_in_flight = 1;
 };

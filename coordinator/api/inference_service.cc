@@ -93,8 +93,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   }
 
   template <typename Answer>
-  grpc::ServerUnaryReactor* WithModel(grpc::CallbackServerContext& context,
-                                      const std::string& name, Answer answer) {
+  grpc::ServerUnaryReactor* WithModel(grpc::CallbackServerContext& context, const std::string& name,
+                                      Answer answer) {
     const absl::StatusOr<ModelPtr> model = FindModel(name);
     return Done(context, model.ok() ? answer(**model) : model.status());
   }
@@ -114,8 +114,8 @@ class InferenceService final : public v1::Inference::CallbackService {
   }
 
   template <typename Request>
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Stream(
-      const grpc::CallbackServerContext& context, const Request& request) {
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Stream(const grpc::CallbackServerContext& context,
+                                                         const Request& request) {
     auto* stream = new ResponseStream(loop_);
     absl::StatusOr<GenerationRequest> prepared = Prepare(context, request);
     if (prepared.ok()) {

@@ -75,9 +75,8 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
     return wire::FieldError("messages", "is empty; expected at least one message");
   }
   if (!model.chat_format.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("this model cannot chat (", model.chat_format.status().message(),
-                     "); use Generate"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this model cannot chat (", model.chat_format.status().message(), "); use Generate"));
   }
   std::vector<ChatTurn> turns;
   for (const v1::ChatMessage& message : request.messages()) {
@@ -86,8 +85,8 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
   TESSERA_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*model.chat_format, turns));
   // Some templates write BOS themselves; the model must see it once.
   const v1::TokenizerDescription& tokenizer = model.description.tokenizer();
-  const bool has_bos = tokenizer.has_bos_id() &&
-                       prompt.starts_with(model.tokenizer->TokenBytes(tokenizer.bos_id()));
+  const bool has_bos =
+      tokenizer.has_bos_id() && prompt.starts_with(model.tokenizer->TokenBytes(tokenizer.bos_id()));
   TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodePrompt(prompt, !has_bos, model));
   return Checked(std::move(ids), "messages", model);
 }
@@ -98,8 +97,8 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& mod
   const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
   TESSERA_ASSIGN_OR_RETURN(
       const std::vector<int32_t> ids,
-      model.tokenizer->Encode(request.text(), {.add_special = add_special,
-                                               .parse_special = request.parse_special()}));
+      model.tokenizer->Encode(
+          request.text(), {.add_special = add_special, .parse_special = request.parse_special()}));
   for (int32_t id : ids) {
     response->add_ids(id);
     response->add_tokens(model.tokenizer->TokenBytes(id));
@@ -112,8 +111,7 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel&
   TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
   const absl::Span<const int32_t> ids(request.ids().data(),
                                       static_cast<size_t>(request.ids_size()));
-  TESSERA_RETURN_IF_ERROR(
-      CheckTokenIds(ids, "ids", model.description.architecture().vocab_size()));
+  TESSERA_RETURN_IF_ERROR(CheckTokenIds(ids, "ids", model.description.architecture().vocab_size()));
   const bool skip = !request.has_skip_special_tokens() || request.skip_special_tokens();
   response->set_text(model.tokenizer->Decode(ids, skip));
   return absl::OkStatus();

@@ -42,7 +42,8 @@ v1::TokenLogprob RequestOutput::Logprob(int32_t id, float value) const {
 v1::TokenLogprobs RequestOutput::Logprobs(const v1::SampledToken& token) const {
   v1::TokenLogprobs logprobs;
   *logprobs.mutable_chosen() = Logprob(token.token_id(), token.logprob());
-  const int top = std::min({token.top_ids_size(), token.top_logprobs_size(), options_.num_logprobs});
+  const int top =
+      std::min({token.top_ids_size(), token.top_logprobs_size(), options_.num_logprobs});
   for (int i = 0; i < top; ++i) {
     *logprobs.add_top() = Logprob(token.top_ids(i), token.top_logprobs(i));
   }

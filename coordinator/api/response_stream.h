@@ -1,8 +1,8 @@
 // One client's server stream: a gRPC write reactor that is fed by a TokenSink.
 //
-// One write is on the wire at a time. What arrives meanwhile is merged into one pending message (ids
-// and text appended), so a slow reader holds one message back, never a growing queue of them, and
-// never the loop. Internal to the inference service: needs gRPC's headers.
+// One write is on the wire at a time. What arrives meanwhile is merged into one pending message
+// (ids and text appended), so a slow reader holds one message back, never a growing queue of them,
+// and never the loop. Internal to the inference service: needs gRPC's headers.
 //
 //   auto* stream = new ResponseStream(loop);       // deletes itself when gRPC is done with it
 //   stream->Begin(std::move(request));             // submits; a refusal ends the stream
@@ -52,8 +52,8 @@ class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   v1::GenerateResponse writing_;                 // owned by gRPC while write_in_flight_
   std::optional<v1::GenerateResponse> pending_;  // merged
   bool write_in_flight_ = false;
-  bool last_pending_ = false;                    // pending_ is the last message
-  bool finished_ = false;                        // Finish was called
+  bool last_pending_ = false;  // pending_ is the last message
+  bool finished_ = false;      // Finish was called
 };
 
 }  // namespace tessera::coordinator

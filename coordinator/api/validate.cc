@@ -28,23 +28,23 @@ absl::Status CheckFloat(float value, const FloatRange& range) {
   if (above && value <= range.high) return absl::OkStatus();
   const std::string shown = std::isnan(value) ? "NaN" : absl::StrCat(value);
   return FieldError(range.field,
-                    absl::StrCat("is ", shown, "; expected ",
-                                 range.low_allowed ? "" : "more than ", range.low, " .. ",
-                                 range.high));
+                    absl::StrCat("is ", shown, "; expected ", range.low_allowed ? "" : "more than ",
+                                 range.low, " .. ", range.high));
 }
 
 absl::Status CheckInt(int value, absl::string_view field, int low, int high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  const std::string expected =
-      high == std::numeric_limits<int>::max() ? absl::StrCat("at least ", low)
-                                              : absl::StrCat(low, " .. ", high);
+  const std::string expected = high == std::numeric_limits<int>::max()
+                                   ? absl::StrCat("at least ", low)
+                                   : absl::StrCat(low, " .. ", high);
   return FieldError(field, absl::StrCat("is ", value, "; expected ", expected));
 }
 
 absl::Status CheckStopStrings(const v1::SamplingOptions& options, bool has_tokenizer) {
   if (options.stop_size() > kMaxStopStrings) {
-    return FieldError("sampling.stop", absl::StrCat("has ", options.stop_size(),
-                                                    " strings; expected at most ", kMaxStopStrings));
+    return FieldError(
+        "sampling.stop",
+        absl::StrCat("has ", options.stop_size(), " strings; expected at most ", kMaxStopStrings));
   }
   if (options.stop_size() > 0 && !has_tokenizer) {
     return FieldError("sampling.stop", "is set; expected none: this model has no tokenizer");
@@ -68,8 +68,7 @@ PromptLimits LimitsOf(const v1::ModelDescription& model, const v1::ShardPlan& pl
   return limits;
 }
 
-absl::Status CheckTokenIds(absl::Span<const int32_t> ids, absl::string_view field,
-                           int vocab_size) {
+absl::Status CheckTokenIds(absl::Span<const int32_t> ids, absl::string_view field, int vocab_size) {
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] >= 0 && ids[i] < vocab_size) continue;
     return FieldError(absl::StrCat(field, "[", i, "]"),

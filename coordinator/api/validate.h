@@ -4,7 +4,8 @@
 // a google.rpc.BadRequest detail.
 //
 //   TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, "prompt", limits));
-//   TESSERA_ASSIGN_OR_RETURN(CheckedSampling sampling, CheckSampling(request.sampling(), defaults));
+//   TESSERA_ASSIGN_OR_RETURN(CheckedSampling sampling, CheckSampling(request.sampling(),
+//   defaults));
 #ifndef TESSERA_COORDINATOR_API_VALIDATE_H_
 #define TESSERA_COORDINATOR_API_VALIDATE_H_
 
@@ -37,16 +38,16 @@ PromptLimits LimitsOf(const v1::ModelDescription& model, const v1::ShardPlan& pl
 
 struct CheckedSampling {
   v1::SamplingParams params;
-  int max_tokens = 0;              // already cut to what the context leaves
+  int max_tokens = 0;  // already cut to what the context leaves
   std::vector<std::string> stop;
   bool ignore_eos = false;
 };
 
 struct SamplingDefaults {
-  uint64_t seed = 0;               // used when the client sent none
+  uint64_t seed = 0;  // used when the client sent none
   int prompt_tokens = 0;
   int context_tokens = 0;
-  bool has_tokenizer = true;       // without one there is no text to stop at
+  bool has_tokenizer = true;  // without one there is no text to stop at
 };
 
 // The prompt's ids: at least one, room for one more in the context, each within the vocabulary.

@@ -32,8 +32,8 @@ json LogprobsJson(const v1::GenerateResponse& all) {
 }
 
 std::string LogprobLine(const v1::TokenLogprobs& token) {
-  std::string line = absl::StrFormat("%8.4f  %s", token.chosen().logprob(),
-                                     json(token.chosen().token()).dump());
+  std::string line =
+      absl::StrFormat("%8.4f  %s", token.chosen().logprob(), json(token.chosen().token()).dump());
   for (const v1::TokenLogprob& other : token.top()) {
     absl::StrAppendFormat(&line, "  %s %.4f", json(other.token()).dump(), other.logprob());
   }

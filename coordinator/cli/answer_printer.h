@@ -40,8 +40,8 @@ class AnswerPrinter {
   const absl::Time start_;
   absl::Time first_ = absl::InfiniteFuture();
   absl::Time last_ = absl::InfinitePast();
-  int first_tokens_ = 0;         // of the first message
-  v1::GenerateResponse all_;     // merged
+  int first_tokens_ = 0;      // of the first message
+  v1::GenerateResponse all_;  // merged
 };
 
 using StreamCall = std::function<absl::Status(const Client::ChunkCallback&)>;

@@ -37,8 +37,8 @@ class PlainFormatter : public CLI::Formatter {
 // "tessera serve", or "tessera" while no subcommand was recognized.
 std::string ProgramName(const CLI::App& app) {
   const auto parsed = app.get_subcommands();
-  return parsed.empty() ? app.get_name() : absl::StrCat(app.get_name(), " ",
-                                                        parsed.front()->get_name());
+  return parsed.empty() ? app.get_name()
+                        : absl::StrCat(app.get_name(), " ", parsed.front()->get_name());
 }
 
 int UsageError(const CLI::App& app, const std::string& message) {

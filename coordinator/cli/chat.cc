@@ -59,7 +59,8 @@ int AskOnce(Client& client, const ChatFlags& flags, const std::string& message) 
 // Lines until the end of input. A cancelled or failed answer takes its question with it.
 int Converse(Client& client, const ChatFlags& flags) {
   const Style style = StyleFor(STDOUT_FILENO);
-  std::cout << style.Dim("/reset starts anew, /exit or Ctrl-D ends, Ctrl-C stops an answer") << "\n";
+  std::cout << style.Dim("/reset starts anew, /exit or Ctrl-D ends, Ctrl-C stops an answer")
+            << "\n";
   v1::ChatRequest request = NewConversation(flags);
   std::string line;
   while (std::cout << style.Bold("> ") << std::flush, std::getline(std::cin, line)) {
@@ -99,9 +100,10 @@ Command AddChat(CLI::App& parent) {
   AddFlag(*app, "--system", flags->system, "The system message in front");
   AddSamplingFlags(*app, flags->sampling);
   AddSwitch(*app, "--json", flags->json, "Print every answer as a JSON object");
-  app->footer("Examples:\n"
-              "  tessera chat\n"
-              "  tessera chat --message \"What is the capital of France?\" --temperature 0");
+  app->footer(
+      "Examples:\n"
+      "  tessera chat\n"
+      "  tessera chat --message \"What is the capital of France?\" --temperature 0");
   return {app, [flags, message] { return RunChat(*flags, message->count() > 0); }};
 }
 

@@ -20,9 +20,8 @@ class ClientImpl final : public Client {
 
   absl::Status Generate(const v1::GenerateRequest& request,
                         const ChunkCallback& on_chunk) override {
-    return Stream(on_chunk, [&](grpc::ClientContext* context) {
-      return stub_->Generate(context, request);
-    });
+    return Stream(on_chunk,
+                  [&](grpc::ClientContext* context) { return stub_->Generate(context, request); });
   }
 
   absl::Status Chat(const v1::ChatRequest& request, const ChunkCallback& on_chunk) override {
@@ -36,8 +35,7 @@ class ClientImpl final : public Client {
     });
   }
 
-  absl::StatusOr<v1::DetokenizeResponse> Detokenize(
-      const v1::DetokenizeRequest& request) override {
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request) override {
     return Unary<v1::DetokenizeResponse>([&](grpc::ClientContext* context, auto* response) {
       return stub_->Detokenize(context, request, response);
     });

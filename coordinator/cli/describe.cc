@@ -111,8 +111,7 @@ absl::StatusOr<v1::ModelDescription> DescribeModel(const DescribeOptions& option
   if (finished.wait_status != 0) return absl::InvalidArgumentError(WhyItFailed(finished));
   v1::ModelDescription model;
   if (!model.ParseFromString(finished.out)) {
-    return absl::InternalError(absl::StrCat(kWorkerName, " --describe wrote ",
-                                            finished.out.size(),
+    return absl::InternalError(absl::StrCat(kWorkerName, " --describe wrote ", finished.out.size(),
                                             " bytes that are no model description"));
   }
   TESSERA_RETURN_IF_ERROR(ValidateDescription(model));

@@ -56,9 +56,10 @@ Command AddGenerate(CLI::App& parent) {
       AddFlag(*app, "--prompt", flags->prompt, "The text to continue (default: standard input)");
   AddSamplingFlags(*app, flags->sampling);
   AddSwitch(*app, "--json", flags->json, "Print one JSON object at the end");
-  app->footer("Examples:\n"
-              "  tessera generate --prompt \"Once upon a time\" --max-tokens 64\n"
-              "  tessera generate --temperature 0 --json < prompt.txt");
+  app->footer(
+      "Examples:\n"
+      "  tessera generate --prompt \"Once upon a time\" --max-tokens 64\n"
+      "  tessera generate --temperature 0 --json < prompt.txt");
   return {app, [flags, prompt] { return RunGenerate(*flags, prompt->count() > 0); }};
 }
 

@@ -67,8 +67,7 @@ InterruptCallback::InterruptCallback(Interrupts& interrupts, std::function<void(
     : stop_fd_(eventfd(0, EFD_CLOEXEC)) {
   thread_ = std::thread([this, &interrupts, callback = std::move(callback)] {
     for (;;) {
-      std::array<pollfd, 2> fds = {pollfd{interrupts.fd(), POLLIN, 0},
-                                   pollfd{stop_fd_, POLLIN, 0}};
+      std::array<pollfd, 2> fds = {pollfd{interrupts.fd(), POLLIN, 0}, pollfd{stop_fd_, POLLIN, 0}};
       if (poll(fds.data(), fds.size(), -1) < 0) continue;
       if (fds[1].revents != 0) return;
       if (interrupts.Wait(absl::ZeroDuration())) callback();

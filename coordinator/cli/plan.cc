@@ -1,6 +1,6 @@
 // tessera plan: what every rank would own, without starting any.
-#include <CLI/CLI.hpp>
 #include <google/protobuf/util/json_util.h>
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -52,9 +52,10 @@ Command AddPlan(CLI::App& parent) {
       ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
   AddLayoutFlags(*app, flags->layout);
   AddSwitch(*app, "--json", flags->json, "Print the plan as JSON");
-  app->footer("Examples:\n"
-              "  tessera plan --model model.gguf -tp 4\n"
-              "  tessera plan --model model.gguf -tp 2 -pp 2 --tensor-split 3,1");
+  app->footer(
+      "Examples:\n"
+      "  tessera plan --model model.gguf -tp 4\n"
+      "  tessera plan --model model.gguf -tp 2 -pp 2 --tensor-split 3,1");
   return {app, [flags] {
             const absl::Status status = RunPlan(*flags);
             return status.ok() ? 0 : ExitWith(status);

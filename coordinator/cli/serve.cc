@@ -87,10 +87,11 @@ Command AddServe(CLI::App& parent) {
   AddLayoutFlags(*app, flags->options.layout);
   AddListeningFlags(*app, flags->options);
   AddLaunchFlags(*app, *flags);
-  app->footer("Examples:\n"
-              "  tessera serve --model model.gguf -tp 2 -pp 2\n"
-              "  tessera serve --model model.gguf -tp 2 --tensor-split 3,1 --grpc-port 0\n"
-              "  tessera serve --launch external -tp 4 --cluster-host 0.0.0.0");
+  app->footer(
+      "Examples:\n"
+      "  tessera serve --model model.gguf -tp 2 -pp 2\n"
+      "  tessera serve --model model.gguf -tp 2 --tensor-split 3,1 --grpc-port 0\n"
+      "  tessera serve --launch external -tp 4 --cluster-host 0.0.0.0");
   return {app, [flags] { return RunServe(*flags); }};
 }
 

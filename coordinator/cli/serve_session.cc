@@ -143,17 +143,16 @@ absl::Status ServeSession::Launch() {
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;
   const bool verbose = options_.verbose;
-  TESSERA_ASSIGN_OR_RETURN(
-      launcher_, Launcher::Start(
-                     launch,
-                     [verbose](const std::string& line) {
-                       if (verbose) std::cerr << line << std::endl;
-                     },
-                     [this](absl::Status how) {
-                       std::lock_guard<std::mutex> lock(mu_);
-                       job_exit_ = std::move(how);
-                       job_ended_.notify_all();
-                     }));
+  TESSERA_ASSIGN_OR_RETURN(launcher_, Launcher::Start(
+                                          launch,
+                                          [verbose](const std::string& line) {
+                                            if (verbose) std::cerr << line << std::endl;
+                                          },
+                                          [this](absl::Status how) {
+                                            std::lock_guard<std::mutex> lock(mu_);
+                                            job_exit_ = std::move(how);
+                                            job_ended_.notify_all();
+                                          }));
   observer_->Watch(launcher_.get());
   return absl::OkStatus();
 }

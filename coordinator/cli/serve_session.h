@@ -27,21 +27,21 @@
 namespace tessera::coordinator {
 
 struct ServeOptions {
-  std::string model;                    // as the workers see it
+  std::string model;  // as the workers see it
   std::string served_model_name;
   std::string load_format;
   Layout layout;
   int max_queue = 1024;
-  int threads_per_rank = 0;             // 0: the worker's default
+  int threads_per_rank = 0;  // 0: the worker's default
   std::string host = "127.0.0.1";
   int grpc_port = 50051;
   std::string cluster_host = "127.0.0.1";
   int cluster_port = 50052;
-  bool external = false;                // wait for groups instead of launching one
+  bool external = false;  // wait for groups instead of launching one
   std::vector<std::string> mpirun_args;
   absl::Duration shutdown_timeout = absl::Seconds(10);
-  std::string ready_file;               // gets HOST:PORT once a group serves
-  bool verbose = false;                 // show what the workers print
+  std::string ready_file;  // gets HOST:PORT once a group serves
+  bool verbose = false;    // show what the workers print
 };
 
 class ServeSession {

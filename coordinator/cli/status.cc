@@ -1,8 +1,8 @@
 // tessera status: the cluster map, live.
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <google/protobuf/util/json_util.h>
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -57,8 +57,7 @@ void PrintGroup(const v1::GroupStatus& group) {
   std::cout << "\n" << FormatShards(group) << "\n" << FormatProcesses(group) << "\n";
   if (!serving) return;
   const int used = group.kv_blocks_total() - group.kv_blocks_free();
-  std::cout << absl::StrFormat("KV cache: %d of %d blocks in use\n", used,
-                               group.kv_blocks_total());
+  std::cout << absl::StrFormat("KV cache: %d of %d blocks in use\n", used, group.kv_blocks_total());
 }
 
 absl::Status Print(const ClusterStatus& status, bool json) {
@@ -120,9 +119,10 @@ Command AddStatus(CLI::App& parent) {
   AddSwitch(*app, "--has-chat-format", flags->has_chat_format,
             "Exit status 0 only if the model served can chat, too");
   AddSwitch(*app, "--json", flags->json, "Print the status as JSON");
-  app->footer("Examples:\n"
-              "  tessera status\n"
-              "  tessera status --server 127.0.0.1:50051 --wait 60 --json");
+  app->footer(
+      "Examples:\n"
+      "  tessera status\n"
+      "  tessera status --server 127.0.0.1:50051 --wait 60 --json");
   return {app, [flags] {
             const absl::StatusOr<int> code = RunStatus(*flags);
             return code.ok() ? *code : ExitWith(code.status());

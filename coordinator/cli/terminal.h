@@ -1,5 +1,5 @@
-// What people see: colors only where they belong, aligned tables, a progress bar, sizes and times in
-// units people read. Everything returns strings or writes to the stream it is given.
+// What people see: colors only where they belong, aligned tables, a progress bar, sizes and times
+// in units people read. Everything returns strings or writes to the stream it is given.
 //
 //   const Style style = StyleFor(STDERR_FILENO);
 //   std::cerr << style.Dim("TTFT 41 ms") << "\n";
@@ -35,8 +35,7 @@ bool IsTerminal(int fd);
 // Colors on a terminal, unless NO_COLOR is set or TERM is "dumb".
 Style StyleFor(int fd);
 
-// Right-aligned columns two spaces apart, first row underlined by nothing: plain text. Every row has
-// as many cells as the first.
+// Right-aligned columns, two spaces apart; the first row holds the titles.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 
 std::string Megabytes(int64_t bytes);  // "96.3"

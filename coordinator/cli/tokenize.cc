@@ -136,16 +136,17 @@ Command AddTokenize(CLI::App& parent) {
           ->delimiter(',')
           ->allow_extra_args(false)
           ->excludes(text);
-  AddSwitch(*app, "--add-special-tokens", flags->add_special, "BOS and EOS where the model has them");
+  AddSwitch(*app, "--add-special-tokens", flags->add_special,
+            "BOS and EOS where the model has them");
   AddSwitch(*app, "--parse-special", flags->parse_special, "Take \"<|im_end|>\" as its token");
   AddSwitch(*app, "--json", flags->json, "Print JSON");
-  app->footer("Examples:\n"
-              "  tessera tokenize --model model.gguf --text \"Hello, world\"\n"
-              "  tessera tokenize --decode 19556,28,905");
+  app->footer(
+      "Examples:\n"
+      "  tessera tokenize --model model.gguf --text \"Hello, world\"\n"
+      "  tessera tokenize --decode 19556,28,905");
   return {app, [flags, text, decode] {
-            const absl::Status status = decode->count() > 0
-                                            ? RunDecode(*flags)
-                                            : RunEncode(*flags, text->count() > 0);
+            const absl::Status status =
+                decode->count() > 0 ? RunDecode(*flags) : RunEncode(*flags, text->count() > 0);
             return status.ok() ? 0 : ExitWith(status);
           }};
 }

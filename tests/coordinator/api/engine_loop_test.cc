@@ -12,13 +12,13 @@
 namespace tessera::coordinator {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using tessera::testing::ByteModel;
 using tessera::testing::Eventually;
 using tessera::testing::FakeGroup;
 using tessera::testing::kEos;
 using tessera::testing::RecordingSink;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class EngineLoopTest : public ::testing::Test {
  protected:
@@ -239,7 +239,8 @@ TEST_F(EngineLoopTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
   EXPECT_TRUE(Eventually([&] { return group_->shut_down(); }));
   EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::FAILED);
   group_->Lose(absl::OkStatus());
-  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::FAILED) << "the first reason counts";
+  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::FAILED)
+      << "the first reason counts";
   FakeGroup honest(loop_.get());
   EXPECT_TRUE(honest.Join().ok());
 }

@@ -1,5 +1,5 @@
-// A worker group without workers: keeps the plans that the loop sends and answers them when the test
-// says so, with tokens that are a function of the position alone.
+// A worker group without workers: keeps the plans that the loop sends and answers them when the
+// test says so, with tokens that are a function of the position alone.
 //
 //   FakeGroup group(loop.get());
 //   ASSERT_TRUE(group.Join().ok());

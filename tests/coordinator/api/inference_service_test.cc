@@ -20,10 +20,10 @@
 namespace tessera::coordinator {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using tessera::testing::Eventually;
 using tessera::testing::FakeGroup;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class InferenceServiceTest : public ::testing::Test {
  protected:
@@ -193,7 +193,8 @@ TEST_F(InferenceServiceTest, RefusalsNameTheFieldInMessageAndDetails) {
   out_of_range.mutable_token_ids()->add_ids(tessera::testing::kByteVocabulary);
   EXPECT_THAT(std::string(Refusal(out_of_range).message()),
               HasSubstr("token_ids.ids[0] is 259; expected 0 .. 258"));
-  EXPECT_THAT(std::string(Refusal(v1::GenerateRequest()).message()), HasSubstr("prompt is missing"));
+  EXPECT_THAT(std::string(Refusal(v1::GenerateRequest()).message()),
+              HasSubstr("prompt is missing"));
   EXPECT_THAT(std::string(Refusal(Request("")).message()), HasSubstr("prompt is empty"));
   EXPECT_THAT(std::string(Refusal(Request(std::string(300, 'x'))).message()),
               HasSubstr("prompt has 300 tokens; expected at most 255"));

@@ -41,12 +41,24 @@ class RecordingSink final : public coordinator::TokenSink {
     return changed_.wait_for(lock, kPatience, [this] { return ends_ > 0; });
   }
 
-  int ends() const { return Locked([this] { return ends_; }); }
-  std::string text() const { return Locked([this] { return text_; }); }
-  std::vector<int> ids() const { return Locked([this] { return ids_; }); }
-  absl::Status status() const { return Locked([this] { return status_; }); }
-  std::vector<v1::GenerateResponse> chunks() const { return Locked([this] { return chunks_; }); }
-  v1::GenerateResponse last() const { return Locked([this] { return chunks_.back(); }); }
+  int ends() const {
+    return Locked([this] { return ends_; });
+  }
+  std::string text() const {
+    return Locked([this] { return text_; });
+  }
+  std::vector<int> ids() const {
+    return Locked([this] { return ids_; });
+  }
+  absl::Status status() const {
+    return Locked([this] { return status_; });
+  }
+  std::vector<v1::GenerateResponse> chunks() const {
+    return Locked([this] { return chunks_; });
+  }
+  v1::GenerateResponse last() const {
+    return Locked([this] { return chunks_.back(); });
+  }
 
  private:
   void Record(v1::GenerateResponse chunk, bool end) {

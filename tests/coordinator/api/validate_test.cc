@@ -68,10 +68,17 @@ const Refusal kRefusals[] = {
     {"logprobs_negative", [](auto& o) { o.set_logprobs(-1); }, "sampling.logprobs",
      "is -1; expected 0 .. 20"},
     {"logprobs_many", [](auto& o) { o.set_logprobs(21); }, "sampling.logprobs", "is 21"},
-    {"stop_count", [](auto& o) { for (int i = 0; i < 17; ++i) o.add_stop(std::string(1, 'x')); }, "sampling.stop",
-     "has 17 strings; expected at most 16"},
-    {"stop_empty", [](auto& o) { o.add_stop(std::string(1, 'a')); o.add_stop(); }, "sampling.stop[1]",
-     "has 0 bytes; expected 1 .. 1024"},
+    {"stop_count",
+     [](auto& o) {
+       for (int i = 0; i < 17; ++i) o.add_stop(std::string(1, 'x'));
+     },
+     "sampling.stop", "has 17 strings; expected at most 16"},
+    {"stop_empty",
+     [](auto& o) {
+       o.add_stop(std::string(1, 'a'));
+       o.add_stop();
+     },
+     "sampling.stop[1]", "has 0 bytes; expected 1 .. 1024"},
     {"stop_long", [](auto& o) { o.add_stop(std::string(1025, 'x')); }, "sampling.stop[0]",
      "has 1025 bytes"},
 };
@@ -80,8 +87,8 @@ INSTANTIATE_TEST_SUITE_P(Validate, RefusedSampling, ::testing::ValuesIn(kRefusal
                          [](const auto& test) { return test.param.name; });
 
 TEST(Validate, FieldsLeftOutGetTheirDefaults) {
-  const auto checked = CheckSampling(
-      v1::SamplingOptions(), {.seed = 7, .prompt_tokens = 30, .context_tokens = 100});
+  const auto checked =
+      CheckSampling(v1::SamplingOptions(), {.seed = 7, .prompt_tokens = 30, .context_tokens = 100});
   ASSERT_TRUE(checked.ok()) << checked.status();
   EXPECT_EQ(checked->params.temperature(), 1);
   EXPECT_EQ(checked->params.top_k(), 0);

@@ -133,8 +133,7 @@ TEST(CommandLine, NobodyAnsweringIsOneLine) {
   // Port 1 is privileged and unused: a refused connection.
   const Outcome outcome = RunTessera({"status", "--server", "127.0.0.1:1"});
   EXPECT_EQ(outcome.code, 1);
-  EXPECT_EQ(outcome.err,
-            "error: no answer from 127.0.0.1:1: is `tessera serve` running there?\n");
+  EXPECT_EQ(outcome.err, "error: no answer from 127.0.0.1:1: is `tessera serve` running there?\n");
 }
 
 // The worker stands beside the program: in the same folder as this test.
@@ -183,8 +182,9 @@ TEST(LoadDisplay, WritesALinePerQuarterWhereThereIsNoTerminal) {
   for (int64_t loaded : {0, 10, 30, 31, 80, 100, 100}) {
     display.Update({.bytes_loaded = loaded * 1'000'000, .bytes_total = 100'000'000});
   }
-  EXPECT_EQ(out.str(), "loading: 25% of 100.0 MB\nloading: 75% of 100.0 MB\n"
-                       "loading: 100% of 100.0 MB\n");
+  EXPECT_EQ(out.str(),
+            "loading: 25% of 100.0 MB\nloading: 75% of 100.0 MB\n"
+            "loading: 100% of 100.0 MB\n");
 }
 
 TEST(LoadDisplay, RedrawsOneLineOnATerminal) {
