@@ -35,6 +35,12 @@ std::unique_ptr<ModelFile> OpenTinyModel(const std::string& name) {
   return ValueOrDie(OpenModel(TinyFolder(name), LoadFormat::kAuto), "opening " + name);
 }
 
+std::unique_ptr<ModelFile> OpenTinyGguf(const std::string& name) {
+  const std::string path =
+      std::string(TESSERA_SOURCE_DIR) + "/tests/golden/tiny_gguf/" + name + ".gguf";
+  return ValueOrDie(OpenModel(path, LoadFormat::kAuto), "opening " + path);
+}
+
 TinyGolden LoadTinyGolden(const std::string& name) {
   std::ifstream prompts_file(TinyFolder(name) + "/prompts.json");
   const nlohmann::json json = nlohmann::json::parse(prompts_file);

@@ -17,6 +17,8 @@ namespace tessera::worker {
 
 // tests/golden/tiny_models/<name>. Aborts with a message when it does not open.
 std::unique_ptr<ModelFile> OpenTinyModel(const std::string& name);
+// tests/golden/tiny_gguf/<name>.gguf: the same checkpoint in the other format.
+std::unique_ptr<ModelFile> OpenTinyGguf(const std::string& name);
 
 // prompts.json and logits.bin of that folder.
 struct TinyGolden {
