@@ -40,11 +40,11 @@ PY
   passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
 }
 
-run_ctest() {  # run_ctest PRESET [ctest arguments]
-  local preset=$1
-  shift
+run_ctest() {  # run_ctest PRESET TARGET [ctest arguments]
+  local preset=$1 target=$2
+  shift 2
   stage "build $preset"
-  deploy/build.sh "$preset" || { fail "the $preset build"; return; }
+  deploy/build.sh "$preset" "$target" || { fail "the $preset build"; return; }
   stage "test $preset"
   ctest --preset "$preset" --output-junit "$results/$preset.xml" "$@"
   count_junit "$results/$preset.xml" || fail "the $preset tests left no result"
@@ -78,10 +78,10 @@ else
 fi
 for part in "${parts[@]}"; do
   case "$part" in
-    release) run_ctest release ;;
+    release) run_ctest release all ;;
     integration) run_integration ;;
-    debug) run_ctest debug ;;
-    tsan) run_ctest tsan -L threads ;;
+    debug) run_ctest debug all ;;
+    tsan) run_ctest tsan tessera_threads_tests -L threads ;;
   esac
 done
 

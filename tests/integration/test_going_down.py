@@ -5,7 +5,7 @@ import os
 import grpc
 import pytest
 
-from conftest import TINY, alive, segments, wait_for
+from conftest import TINY, alive, dummy_config, segments, wait_for
 
 GONE_WITHIN = 2.0
 
@@ -59,6 +59,24 @@ def test_streams_of_a_dead_group_get_unavailable(start):
             pass
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
     assert "/" not in error.value.details()  # no path, no address
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT], ids=lambda s: s.name)
+def test_ctrl_c_with_streams_running(start, tmp_path, how):
+    cluster = start(dummy_config(tmp_path), 2, 2, "--load-format", "dummy")
+    options = {"max_tokens": 4000, "temperature": 0, "ignore_eos": True}
+    streams = [cluster.client.call("Generate", token_ids={"ids": [1, 2, i]}, sampling=options)
+               for i in range(4)]
+    for stream in streams:
+        next(stream)
+    pids = cluster.pids()
+    cluster.process.send_signal(how)
+    wait_for(lambda: not any(map(alive, pids)), GONE_WITHIN, cluster.log)
+    for stream in streams:
+        with pytest.raises(grpc.RpcError) as error:
+            for _ in stream:
+                pass
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 def test_ctrl_c_while_the_group_starts(start):
