@@ -8,7 +8,7 @@ constexpr int kSpins = 400;
 constexpr int kSpinsBeforeYield = 64;
 
 uint32_t GenerationOf(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
-int PartOf(uint64_t ticket) { return static_cast<int>(ticket & 0xffffffffu); }
+int UnclaimedOf(uint64_t ticket) { return static_cast<int>(ticket & 0xffffffffu); }
 
 // One turn of a waiting loop. Others may need this core to get done what is waited for.
 void Pause(int spin) {
@@ -50,7 +50,7 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
   done_.store(0, std::memory_order_relaxed);
   // Publishes the job. Sequentially consistent with sleepers_: either the worker that is about to
   // sleep sees the ticket, or it is seen here and woken.
-  ticket_.store(static_cast<uint64_t>(generation) << 32);
+  ticket_.store(static_cast<uint64_t>(generation) << 32 | static_cast<uint32_t>(parts));
   if (sleepers_.load() > 0) {
     std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
@@ -63,12 +63,11 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
 
 void ThreadPool::TakeParts(uint32_t generation, int thread) {
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (GenerationOf(ticket) == generation) {
+  while (GenerationOf(ticket) == generation && UnclaimedOf(ticket) > 0) {
     const Call call = call_.load(std::memory_order_relaxed);
     void* context = context_.load(std::memory_order_relaxed);
-    const int part = PartOf(ticket);
-    if (part >= parts_.load(std::memory_order_relaxed)) return;
-    if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel,
+    const int part = parts_.load(std::memory_order_relaxed) - UnclaimedOf(ticket);
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
                                        std::memory_order_acquire)) {
       continue;
     }

@@ -52,12 +52,13 @@ class ThreadPool {
   uint32_t AwaitJob(uint32_t seen);
 
   // The current job. A worker may read these while a later job writes them; its claim on the ticket
-  // then fails and what it read is dropped.
+  // then fails and what it read is dropped: a job is written only once nothing of the one before is
+  // unclaimed, and with nothing unclaimed there is no claim.
   std::atomic<Call> call_{nullptr};
   std::atomic<void*> context_{nullptr};
   std::atomic<int> parts_{0};
 
-  // High half: the job's generation; low half: its next unclaimed part.
+  // High half: the job's generation; low half: how many of its parts are unclaimed.
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<int> done_{0};
 
