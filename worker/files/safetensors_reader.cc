@@ -4,11 +4,15 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <set>
 #include <system_error>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "proto/wire/status_macros.h"
 #include "worker/files/checked_math.h"
 #include "worker/files/file_errors.h"
@@ -20,6 +24,7 @@ namespace {
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 constexpr size_t kMaxTensorDims = 8;
 constexpr size_t kMaxShards = 10'000;
+constexpr char kWholeModel[] = "model.safetensors";
 
 struct SafetensorsType {
   const char* name;
@@ -156,6 +161,48 @@ absl::StatusOr<WeightMap> ReadIndex(const std::string& path) {
   return result;
 }
 
+// Of "model-00001-of-00003.safetensors" the parts around the number, and the count.
+struct ShardNumbering {
+  std::string stem;   // "model-"
+  std::string total;  // "00003"
+};
+std::optional<ShardNumbering> NumberingOf(absl::string_view name) {
+  absl::ConsumeSuffix(&name, ".safetensors");
+  const size_t of = name.rfind("-of-");
+  if (of == name.npos) return std::nullopt;
+  const absl::string_view total = name.substr(of + 4);
+  const absl::string_view before = name.substr(0, of);
+  if (total.empty() || total.size() > 6 || before.size() < total.size()) return std::nullopt;
+  const absl::string_view number = before.substr(before.size() - total.size());
+  const auto all_digits = [](absl::string_view text) {
+    return std::all_of(text.begin(), text.end(), absl::ascii_isdigit);
+  };
+  if (!all_digits(total) || !all_digits(number)) return std::nullopt;
+  return ShardNumbering{std::string(before.substr(0, before.size() - total.size())),
+                        std::string(total)};
+}
+
+// Where no index says which shards there are, their own names do.
+absl::Status CheckNumbering(const std::string& folder, const std::set<std::string>& names) {
+  for (const std::string& name : names) {
+    const auto numbering = NumberingOf(name);
+    if (!numbering) continue;
+    int total = 0;
+    if (!absl::SimpleAtoi(numbering->total, &total)) continue;
+    for (int number = 1; number <= total; ++number) {
+      const std::string digits = absl::StrCat(number);
+      const std::string zeros(numbering->total.size() - digits.size(), '0');
+      const std::string shard = absl::StrCat(numbering->stem, zeros, digits, "-of-",
+                                             numbering->total, ".safetensors");
+      if (names.count(shard) == 0) {
+        return absl::NotFoundError(absl::StrCat(folder, "/", shard, ": expected beside ", name,
+                                                ", no such file"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::set<std::string>> ListShards(const std::string& folder) {
   std::set<std::string> names;
   std::error_code error;
@@ -167,6 +214,9 @@ absl::StatusOr<std::set<std::string>> ListShards(const std::string& folder) {
   if (names.empty()) {
     return absl::NotFoundError(absl::StrCat(folder, ": expected *.safetensors, found none"));
   }
+  // Beside it some folders hold the same weights under other names (consolidated.safetensors).
+  if (names.count(kWholeModel) != 0) return std::set<std::string>{kWholeModel};
+  TESSERA_RETURN_IF_ERROR(CheckNumbering(folder, names));
   return names;
 }
 

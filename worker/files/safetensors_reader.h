@@ -26,8 +26,9 @@ struct SafetensorsModel {
   std::vector<StoredTensor> tensors;  // names are unique over all files
 };
 
-// folder: with model.safetensors.index.json, its shards and exactly what it maps to them; else every
-// *.safetensors in the folder. NOT_FOUND when there are none.
+// folder: with model.safetensors.index.json, its shards and exactly what it maps to them; else
+// model.safetensors; else every *.safetensors in the folder. NOT_FOUND when there are none, or when
+// one of "-00001-of-00003" is missing.
 absl::StatusOr<SafetensorsModel> ReadSafetensorsFolder(const std::string& folder);
 
 // The tensors of one file.

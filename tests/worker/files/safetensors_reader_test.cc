@@ -201,12 +201,40 @@ TEST_F(Folder, IndexAndShardsDisagree) {
   Copy("qwen2");
   std::filesystem::remove(folder_.Path("model-00002-of-00002.safetensors"));
   EXPECT_THAT(OpenError(folder_.path()), HasSubstr("model-00002-of-00002.safetensors"));
+  std::filesystem::remove(folder_.Path(index));
+  EXPECT_THAT(OpenError(folder_.path()),
+              HasSubstr("/model-00002-of-00002.safetensors: expected beside "
+                        "model-00001-of-00002.safetensors, no such file"));
 }
 
 TEST_F(Folder, TheSameTensorInTwoFiles) {
   Copy("mistral");
-  std::filesystem::copy_file(folder_.Path("model.safetensors"), folder_.Path("more.safetensors"));
-  EXPECT_THAT(OpenError(folder_.path()), HasSubstr("already in model.safetensors"));
+  std::filesystem::copy_file(folder_.Path("model.safetensors"), folder_.Path("one.safetensors"));
+  std::filesystem::rename(folder_.Path("model.safetensors"), folder_.Path("two.safetensors"));
+  EXPECT_THAT(OpenError(folder_.path()), HasSubstr("already in one.safetensors"));
+}
+
+// As folders of Mistral have them.
+TEST_F(Folder, TheSameWeightsUnderOtherNamesAreNotRead) {
+  Copy("mistral");
+  const auto alone = OpenModel(folder_.path(), LoadFormat::kAuto);
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  folder_.Write("consolidated.safetensors", "not even a header");
+  const auto both = OpenModel(folder_.path(), LoadFormat::kAuto);
+  ASSERT_TRUE(both.ok()) << both.status();
+  EXPECT_EQ((*both)->description().SerializeAsString(),
+            (*alone)->description().SerializeAsString());
+}
+
+TEST_F(Folder, WithoutTokenizerJsonThereAreIdsOnly) {
+  Copy("mistral");
+  folder_.Write("tokenizer_config.json",
+                R"({"bos_token":"<s>","add_bos_token":true,"chat_template":"T"})");
+  const auto model = OpenModel(folder_.path(), LoadFormat::kAuto);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->description().tokenizer().kind(), v1::TOKENIZER_KIND_UNSPECIFIED);
+  EXPECT_EQ((*model)->description().tokenizer().tokens_size(), 0);
+  EXPECT_THAT((*model)->description().tokenizer().stop_ids(), ::testing::ElementsAre(2));
 }
 
 TEST_F(Folder, CutAtEveryFourKilobytes) {
