@@ -26,6 +26,7 @@ class BaseTokenizer : public Tokenizer {
   bool IsControl(int32_t id) const final { return vocabulary_.IsControl(id); }
   bool IsStop(int32_t id) const final { return vocabulary_.IsStop(id); }
   int vocab_size() const final { return vocabulary_.size(); }
+  size_t longest_token_bytes() const final { return longest_token_bytes_; }
 
  protected:
   // The ids of `text`, valid UTF-8 and not empty, appended to `ids`. `after_token`: it begins the
@@ -41,6 +42,7 @@ class BaseTokenizer : public Tokenizer {
  private:
   Vocabulary vocabulary_;
   std::vector<std::string> token_bytes_;  // by id
+  size_t longest_token_bytes_ = 1;
   VerbatimTokens verbatim_;
 };
 

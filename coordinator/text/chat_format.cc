@@ -61,13 +61,14 @@ absl::StatusOr<Alternating> SplitAlternating(const ChatFormat& format,
   return split;
 }
 
-std::string ChatMlTurn(absl::string_view role, absl::string_view content) {
-  return absl::StrCat("<|im_start|>", role, "\n", content, "<|im_end|>\n");
+void AddChatMlTurn(absl::string_view role, const ChatPrompt& content, ChatPrompt& prompt) {
+  prompt.Literal("<|im_start|>").Literal(role).Literal("\n").Append(content).Literal(
+      "<|im_end|>\n");
 }
 
 // Qwen3: the answers before the user's last question lose their thoughts; one after it keeps them,
 // in a uniform shape.
-std::string WithThinking(const std::string& content, bool after_last_question, bool is_last) {
+ChatPrompt WithThinking(const std::string& content, bool after_last_question, bool is_last) {
   constexpr absl::string_view kOpen = "<think>", kClose = "</think>";
   absl::string_view answer = content, thought;
   const size_t first_close = answer.find(kClose);
@@ -78,9 +79,12 @@ std::string WithThinking(const std::string& content, bool after_last_question, b
     thought = StripLeft(thought, '\n');
     answer = StripLeft(answer.substr(answer.rfind(kClose) + kClose.size()), '\n');
   }
-  if (!after_last_question || (!is_last && thought.empty())) return std::string(answer);
-  return absl::StrCat("<think>\n", StripRight(StripLeft(thought, '\n'), '\n'), "\n</think>\n\n",
-                      StripLeft(answer, '\n'));
+  ChatPrompt turn;
+  if (!after_last_question || (!is_last && thought.empty())) return turn.Content(answer);
+  return turn.Literal("<think>\n")
+      .Content(StripRight(StripLeft(thought, '\n'), '\n'))
+      .Literal("\n</think>\n\n")
+      .Content(StripLeft(answer, '\n'));
 }
 
 bool IsToolResponse(absl::string_view content) {
@@ -95,97 +99,105 @@ size_t LastQuestion(const std::vector<ChatTurn>& turns) {
   return turns.size() - 1;
 }
 
-std::string RenderChatMl(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
-  std::string prompt;
+ChatPrompt RenderChatMl(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
+  ChatPrompt prompt;
   if (turns[0].role != "system" && !format.default_system.empty()) {
-    prompt = ChatMlTurn("system", format.default_system);
+    AddChatMlTurn("system", ChatPrompt().Literal(format.default_system), prompt);
   }
   const size_t last_question = LastQuestion(turns);
   for (size_t i = 0; i < turns.size(); ++i) {
-    if (format.drops_thinking && turns[i].role == "assistant") {
-      prompt += ChatMlTurn(
-          "assistant", WithThinking(turns[i].content, i > last_question, i + 1 == turns.size()));
+    const ChatTurn& turn = turns[i];
+    if (format.drops_thinking && turn.role == "assistant") {
+      const bool is_last = i + 1 == turns.size();
+      AddChatMlTurn("assistant", WithThinking(turn.content, i > last_question, is_last), prompt);
     } else {
-      prompt += ChatMlTurn(turns[i].role, turns[i].content);
+      AddChatMlTurn(turn.role, ChatPrompt().Content(turn.content), prompt);
     }
   }
-  return prompt + "<|im_start|>assistant\n";
+  return prompt.Literal("<|im_start|>assistant\n");
 }
 
-std::string Llama3Turn(absl::string_view role, absl::string_view content) {
-  return absl::StrCat("<|start_header_id|>", role, "<|end_header_id|>\n\n", content, "<|eot_id|>");
+void AddLlama3Turn(absl::string_view role, const ChatPrompt& content, ChatPrompt& prompt) {
+  prompt.Literal("<|start_header_id|>").Literal(role).Literal("<|end_header_id|>\n\n");
+  prompt.Append(content).Literal("<|eot_id|>");
 }
 
-std::string RenderLlama3(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
-  std::string prompt;
+ChatPrompt RenderLlama3(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
+  ChatPrompt prompt;
   Turns rest = turns;
   if (!format.system_preamble.empty()) {
-    std::string system = format.system_preamble;
+    ChatPrompt system;
+    system.Literal(format.system_preamble);
     if (turns[0].role == "system") {
-      absl::StrAppend(&system, PythonStrip(turns[0].content));
+      system.Content(PythonStrip(turns[0].content));
       rest.remove_prefix(1);
     }
-    prompt = Llama3Turn("system", system);
+    AddLlama3Turn("system", system, prompt);
   }
-  for (const ChatTurn& turn : rest) prompt += Llama3Turn(turn.role, PythonStrip(turn.content));
-  return prompt + "<|start_header_id|>assistant<|end_header_id|>\n\n";
+  for (const ChatTurn& turn : rest) {
+    AddLlama3Turn(turn.role, ChatPrompt().Content(PythonStrip(turn.content)), prompt);
+  }
+  return prompt.Literal("<|start_header_id|>assistant<|end_header_id|>\n\n");
 }
 
-std::string RenderZephyr(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
-  std::string prompt;
+ChatPrompt RenderZephyr(const ChatFormat& format, const std::vector<ChatTurn>& turns) {
+  ChatPrompt prompt;
   for (const ChatTurn& turn : turns) {
-    absl::StrAppend(&prompt, "<|", turn.role, "|>\n", turn.content, format.eos_text, "\n");
+    prompt.Literal("<|").Literal(turn.role).Literal("|>\n").Content(turn.content);
+    prompt.Literal(format.eos_text).Literal("\n");
   }
-  return prompt + "<|assistant|>\n";
+  return prompt.Literal("<|assistant|>\n");
 }
 
-std::string RenderLlama2(const ChatFormat& format, const Alternating& chat) {
-  std::string prompt;
+ChatPrompt RenderLlama2(const ChatFormat& format, const Alternating& chat) {
+  ChatPrompt prompt;
   for (size_t i = 0; i < chat.turns.size(); ++i) {
-    std::string content = chat.turns[i].content;
+    ChatPrompt content;
     if (i == 0 && chat.system != nullptr) {
-      content = absl::StrCat("<<SYS>>\n", *chat.system, "\n<</SYS>>\n\n", content);
+      content.Literal("<<SYS>>\n").Content(*chat.system).Literal("\n<</SYS>>\n\n");
     }
-    const absl::string_view stripped = PythonStrip(content);
+    content.Content(chat.turns[i].content).Strip();
     if (chat.turns[i].role == "user") {
       // The first BOS is the tokenizer's.
-      absl::StrAppend(&prompt, i == 0 ? "" : format.bos_text, "[INST] ", stripped, " [/INST]");
+      prompt.Literal(i == 0 ? "" : format.bos_text);
+      prompt.Literal("[INST] ").Append(content).Literal(" [/INST]");
     } else {
-      absl::StrAppend(&prompt, " ", stripped, " ", format.eos_text);
+      prompt.Literal(" ").Append(content).Literal(" ").Literal(format.eos_text);
     }
   }
   return prompt;
 }
 
-std::string RenderMistral(const ChatFormat& format, const Alternating& chat) {
+ChatPrompt RenderMistral(const ChatFormat& format, const Alternating& chat) {
   const bool system_is_first = format.system_placement == SystemPlacement::kFirstUserTurn;
   const size_t system_turn = system_is_first ? 0 : chat.turns.size() - 1;
-  std::string prompt;
+  ChatPrompt prompt;
   for (size_t i = 0; i < chat.turns.size(); ++i) {
     const std::string& content = chat.turns[i].content;
     if (chat.turns[i].role == "user") {
-      absl::StrAppend(&prompt, format.user_open);
-      if (chat.system != nullptr && i == system_turn)
-        absl::StrAppend(&prompt, *chat.system, "\n\n");
-      absl::StrAppend(&prompt, content, format.user_close);
+      prompt.Literal(format.user_open);
+      if (chat.system != nullptr && i == system_turn) {
+        prompt.Content(*chat.system).Literal("\n\n");
+      }
+      prompt.Content(content).Literal(format.user_close);
     } else {
       const absl::string_view answer = format.trims_assistant ? PythonStrip(content) : content;
-      absl::StrAppend(&prompt, format.assistant_open, answer, format.eos_text,
-                      format.assistant_close);
+      prompt.Literal(format.assistant_open).Content(answer);
+      prompt.Literal(format.eos_text).Literal(format.assistant_close);
     }
   }
   return prompt;
 }
 
-std::string RenderGemma(const Alternating& chat) {
-  std::string prompt;
+ChatPrompt RenderGemma(const Alternating& chat) {
+  ChatPrompt prompt;
   for (size_t i = 0; i < chat.turns.size(); ++i) {
-    const absl::string_view role = chat.turns[i].role == "assistant" ? "model" : "user";
-    absl::StrAppend(&prompt, "<start_of_turn>", role, "\n");
-    if (i == 0 && chat.system != nullptr) absl::StrAppend(&prompt, *chat.system, "\n\n");
-    absl::StrAppend(&prompt, PythonStrip(chat.turns[i].content), "<end_of_turn>\n");
+    const bool is_answer = chat.turns[i].role == "assistant";
+    prompt.Literal(is_answer ? "<start_of_turn>model\n" : "<start_of_turn>user\n");
+    if (i == 0 && chat.system != nullptr) prompt.Content(*chat.system).Literal("\n\n");
+    prompt.Content(PythonStrip(chat.turns[i].content)).Literal("<end_of_turn>\n");
   }
-  return prompt + "<start_of_turn>model\n";
+  return prompt.Literal("<start_of_turn>model\n");
 }
 
 }  // namespace
@@ -208,8 +220,8 @@ absl::string_view ChatFamilyName(ChatFamily family) {
   return "unknown";
 }
 
-absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
-                                       const std::vector<ChatTurn>& turns) {
+absl::StatusOr<ChatPrompt> RenderChatPrompt(const ChatFormat& format,
+                                            const std::vector<ChatTurn>& turns) {
   TESSERA_RETURN_IF_ERROR(CheckRoles(turns));
   switch (format.family) {
     case ChatFamily::kChatMl:
@@ -230,6 +242,12 @@ absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
     default:
       return RenderGemma(chat);
   }
+}
+
+absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
+                                       const std::vector<ChatTurn>& turns) {
+  TESSERA_ASSIGN_OR_RETURN(const ChatPrompt prompt, RenderChatPrompt(format, turns));
+  return prompt.text();
 }
 
 }  // namespace tessera::coordinator

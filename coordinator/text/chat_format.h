@@ -1,9 +1,9 @@
 // Chat messages → prompt text, for the families recognized from a model's template.
 //
 //   TESSERA_ASSIGN_OR_RETURN(ChatFormat format, RecognizeChatFormat(model.chat_template()));
-//   TESSERA_ASSIGN_OR_RETURN(std::string prompt, RenderChat(format, messages));
-//   ids = tokenizer->Encode(prompt, {.add_special = !prompt.starts_with(bos), .parse_special =
-//   true});
+//   TESSERA_ASSIGN_OR_RETURN(ChatPrompt prompt, RenderChatPrompt(format, messages));
+//   ids = tokenizer->Encode(prompt.text(), {.add_special = !prompt.text().starts_with(bos),
+//                                           .parse_special = true, .plain = prompt.contents()});
 #ifndef TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
 #define TESSERA_COORDINATOR_TEXT_CHAT_FORMAT_H_
 
@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "coordinator/text/chat_prompt.h"
 
 namespace tessera::coordinator {
 
@@ -60,6 +61,10 @@ absl::StatusOr<ChatFormat> RecognizeChatFormat(absl::string_view jinja_template)
 // add_generation_prompt = true renders it (without BOS: the tokenizer adds it).
 // INVALID_ARGUMENT naming messages[i].role for a role the family does not know or an order it
 // forbids; messages must not be empty.
+absl::StatusOr<ChatPrompt> RenderChatPrompt(const ChatFormat& format,
+                                            const std::vector<ChatTurn>& turns);
+
+// Its text alone.
 absl::StatusOr<std::string> RenderChat(const ChatFormat& format,
                                        const std::vector<ChatTurn>& turns);
 

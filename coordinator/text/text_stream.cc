@@ -18,8 +18,11 @@ std::vector<size_t> Borders(absl::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special)
-    : tokenizer_(tokenizer), skip_special_(skip_special) {
+TextStream::TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special,
+                       TextBefore before)
+    : tokenizer_(tokenizer),
+      skip_special_(skip_special),
+      drops_space_(before == TextBefore::kNothing && tokenizer->strips_leading_space()) {
   for (const std::string& text : stop) {
     if (text.empty()) continue;
     StopString& added = stops_.emplace_back();
@@ -37,8 +40,7 @@ std::string TextStream::Push(int32_t id) {
   if (stopped_ || (skip_special_ && tokenizer_->IsControl(id))) return "";
   absl::string_view added = tokenizer_->TokenBytes(id);
   if (added.empty()) return "";
-  if (at_start_ && tokenizer_->strips_leading_space() && added[0] == ' ') added.remove_prefix(1);
-  at_start_ = false;
+  if (std::exchange(drops_space_, false) && added[0] == ' ') added.remove_prefix(1);
   bytes_.append(added.data(), added.size());
   const size_t whole = WholeUtf8Prefix(bytes_);
   const std::string characters = SanitizeUtf8(absl::string_view(bytes_).substr(0, whole));

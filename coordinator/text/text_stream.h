@@ -21,10 +21,15 @@
 
 namespace tessera::coordinator {
 
+// What stands before a stream's first token. SentencePiece models with a space prefix write " Paris"
+// for the first word of a text; behind "The capital of France is" the space belongs there.
+enum class TextBefore { kNothing, kPrompt };
+
 class TextStream {
  public:
   // `tokenizer` must outlive the stream. Empty stop strings are ignored.
-  TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special);
+  TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special,
+             TextBefore before = TextBefore::kNothing);
 
   // The text that became certain with this token. After stopped(), always "".
   std::string Push(int32_t id);
@@ -50,7 +55,7 @@ class TextStream {
   const Tokenizer* tokenizer_;
   std::vector<StopString> stops_;
   bool skip_special_;
-  bool at_start_ = true;
+  bool drops_space_;  // one leading space, of the first text to come
   bool stopped_ = false;
   std::string bytes_;  // not yet whole characters
   std::string held_;   // whole characters that may begin a stop string

@@ -1,5 +1,6 @@
 #include "coordinator/text/tokenizer.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +17,26 @@ namespace {
 
 // Offsets are 32 bits wide; replacement and the space mark may triple a text.
 constexpr size_t kMaxTextBytes = size_t{1} << 28;
+
+// Valid UTF-8, and where its plain ranges lie after the replacements.
+struct CleanText {
+  std::string text;
+  std::vector<TextRange> plain;
+};
+
+CleanText Clean(absl::string_view text, absl::Span<const TextRange> plain) {
+  CleanText clean;
+  size_t done = 0;
+  for (const TextRange& range : plain) {
+    clean.text += SanitizeUtf8(text.substr(done, range.begin - done));
+    const size_t begin = clean.text.size();
+    clean.text += SanitizeUtf8(text.substr(range.begin, range.end - range.begin));
+    clean.plain.push_back({begin, clean.text.size()});
+    done = range.end;
+  }
+  clean.text += SanitizeUtf8(text.substr(done));
+  return clean;
+}
 
 }  // namespace
 
@@ -45,6 +66,7 @@ BaseTokenizer::BaseTokenizer(Vocabulary vocabulary) : vocabulary_(std::move(voca
 absl::Status BaseTokenizer::SetTokenBytes(std::vector<std::string> bytes) {
   token_bytes_ = std::move(bytes);
   for (int32_t id = 0; id < vocabulary_.size(); ++id) {
+    longest_token_bytes_ = std::max(longest_token_bytes_, token_bytes_[id].size());
     const bool is_control = vocabulary_.IsControl(id);
     if (!is_control && vocabulary_.type(id) != v1::USER_DEFINED) continue;
     TESSERA_RETURN_IF_ERROR(verbatim_.Add(token_bytes_[id], id, is_control));
@@ -58,11 +80,12 @@ absl::StatusOr<std::vector<int32_t>> BaseTokenizer::Encode(absl::string_view tex
     return wire::FieldError(
         "text", absl::StrCat("is ", text.size(), " bytes long; expected at most ", kMaxTextBytes));
   }
-  const std::string clean = SanitizeUtf8(text);
+  const CleanText clean = Clean(text, options.plain);
   std::vector<int32_t> ids;
   if (options.add_special && vocabulary_.leading_bos()) ids.push_back(*vocabulary_.leading_bos());
   bool after_token = true;
-  for (const Fragment& fragment : verbatim_.Split(clean, options.parse_special)) {
+  for (const Fragment& fragment :
+       verbatim_.Split(clean.text, options.parse_special, clean.plain)) {
     after_token = after_token || fragment.id >= 0;
     if (fragment.id >= 0) {
       ids.push_back(fragment.id);

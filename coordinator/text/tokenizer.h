@@ -8,6 +8,7 @@
 #ifndef TESSERA_COORDINATOR_TEXT_TOKENIZER_H_
 #define TESSERA_COORDINATOR_TEXT_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,9 +21,18 @@
 
 namespace tessera::coordinator {
 
+// Half-open, in bytes of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+};
+
 struct EncodeOptions {
   bool add_special = true;     // BOS and EOS where the model wants them
   bool parse_special = false;  // recognize control tokens ("<|im_end|>") in the text
+  // Where none is recognized all the same: what a user wrote into a prompt stays text. In order and
+  // without overlaps. Nothing else about the encoding changes, whatever the ranges.
+  absl::Span<const TextRange> plain = {};
 };
 
 class Tokenizer {
@@ -45,6 +55,7 @@ class Tokenizer {
   virtual bool IsControl(int32_t id) const = 0;
   virtual bool IsStop(int32_t id) const = 0;  // ends a generation
   virtual int vocab_size() const = 0;
+  virtual size_t longest_token_bytes() const = 0;  // a text of n bytes is at least n / this tokens
   // The first text of a sequence loses one leading space (SentencePiece with a space prefix).
   virtual bool strips_leading_space() const = 0;
 

@@ -12,6 +12,7 @@ namespace tessera::coordinator {
 namespace {
 
 constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
+constexpr size_t kMaxQuotedBytes = 200;
 
 // What stands at the front of a byte sequence.
 struct Sequence {
@@ -116,7 +117,10 @@ std::string SanitizeUtf8(absl::string_view bytes) {
 }
 
 std::string Quoted(absl::string_view bytes) {
-  return absl::StrCat("'", absl::Utf8SafeCHexEscape(SanitizeUtf8(bytes)), "'");
+  const absl::string_view shown = bytes.substr(0, kMaxQuotedBytes);
+  const size_t whole = shown.size() < bytes.size() ? WholeUtf8Prefix(shown) : shown.size();
+  return absl::StrCat("'", absl::Utf8SafeCHexEscape(SanitizeUtf8(shown.substr(0, whole))), "'",
+                      whole < bytes.size() ? absl::StrCat("... (", bytes.size(), " bytes)") : "");
 }
 
 std::string NormalizeNfc(absl::string_view valid_utf8) {

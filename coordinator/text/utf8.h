@@ -21,7 +21,8 @@ size_t WholeUtf8Prefix(absl::string_view bytes);
 // replacement per maximal subpart of a character.
 std::string SanitizeUtf8(absl::string_view bytes);
 
-// For messages: `bytes` in quotes, valid UTF-8 whatever they are, without control characters.
+// For messages: `bytes` in quotes, valid UTF-8 whatever they are, without control characters, and
+// cut after a line's worth of them.
 std::string Quoted(absl::string_view bytes);
 
 // Bytes of the character that starts with `lead` in valid UTF-8: 1 .. 4.

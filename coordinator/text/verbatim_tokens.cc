@@ -9,6 +9,24 @@ namespace {
 // Bounds the work at one position of a text.
 constexpr size_t kMaxVerbatimBytes = 1024;
 
+// How far a control token may reach from one position and the next, which only go up.
+class ControlLimit {
+ public:
+  ControlLimit(bool parse_special, absl::Span<const TextRange> plain)
+      : parse_special_(parse_special), plain_(plain) {}
+
+  size_t At(size_t pos) {
+    if (!parse_special_) return 0;
+    while (!plain_.empty() && plain_.front().end <= pos) plain_.remove_prefix(1);
+    if (plain_.empty()) return absl::string_view::npos;
+    return plain_.front().begin > pos ? plain_.front().begin - pos : 0;
+  }
+
+ private:
+  const bool parse_special_;
+  absl::Span<const TextRange> plain_;  // those that do not end before the position
+};
+
 }  // namespace
 
 absl::Status VerbatimTokens::Add(absl::string_view token, int32_t id, bool is_control) {
@@ -30,7 +48,7 @@ absl::Status VerbatimTokens::Add(absl::string_view token, int32_t id, bool is_co
   return absl::OkStatus();
 }
 
-Fragment VerbatimTokens::MatchFront(absl::string_view text, bool parse_special) const {
+Fragment VerbatimTokens::MatchFront(absl::string_view text, size_t control_limit) const {
   Fragment longest;
   uint32_t node = 0;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -38,14 +56,16 @@ Fragment VerbatimTokens::MatchFront(absl::string_view text, bool parse_special) 
     if (edge == edges_.end()) break;
     node = edge->second;
     const Node& here = nodes_[node];
-    if (here.id >= 0 && (parse_special || !here.is_control)) {
+    if (here.id >= 0 && (i < control_limit || !here.is_control)) {
       longest = {here.id, text.substr(0, i + 1)};
     }
   }
   return longest;
 }
 
-std::vector<Fragment> VerbatimTokens::Split(absl::string_view text, bool parse_special) const {
+std::vector<Fragment> VerbatimTokens::Split(absl::string_view text, bool parse_special,
+                                            absl::Span<const TextRange> plain) const {
+  ControlLimit control_limit(parse_special, plain);
   std::vector<Fragment> fragments;
   size_t text_begin = 0;
   const auto end_text = [&](size_t end) {
@@ -56,7 +76,7 @@ std::vector<Fragment> VerbatimTokens::Split(absl::string_view text, bool parse_s
       ++pos;
       continue;
     }
-    const Fragment match = MatchFront(text.substr(pos), parse_special);
+    const Fragment match = MatchFront(text.substr(pos), control_limit.At(pos));
     if (match.id < 0) {
       ++pos;
       continue;

@@ -14,6 +14,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "coordinator/text/tokenizer.h"
 
 namespace tessera::coordinator {
 
@@ -28,7 +30,10 @@ class VerbatimTokens {
   // INVALID_ARGUMENT for a token too long to look for at every position.
   absl::Status Add(absl::string_view token, int32_t id, bool is_control);
 
-  std::vector<Fragment> Split(absl::string_view text, bool parse_special) const;
+  // A control token is not looked for inside of `plain` (in order, without overlaps), nor may it
+  // reach into it.
+  std::vector<Fragment> Split(absl::string_view text, bool parse_special,
+                              absl::Span<const TextRange> plain = {}) const;
 
  private:
   struct Node {
@@ -36,8 +41,9 @@ class VerbatimTokens {
     bool is_control = false;
   };
 
-  // The longest token at the front of `text`; id -1 when there is none.
-  Fragment MatchFront(absl::string_view text, bool parse_special) const;
+  // The longest token at the front of `text`, control tokens of at most `control_limit` bytes; id
+  // -1 when there is none.
+  Fragment MatchFront(absl::string_view text, size_t control_limit) const;
 
   // A trie: (node, byte) → node. The root is node 0.
   std::vector<Node> nodes_ = std::vector<Node>(1);

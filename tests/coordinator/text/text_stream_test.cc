@@ -25,6 +25,7 @@ class Pieces : public Tokenizer {
   bool IsControl(int32_t id) const override { return pieces_.at(id).substr(0, 2) == "<|"; }
   bool IsStop(int32_t) const override { return false; }
   int vocab_size() const override { return static_cast<int>(pieces_.size()); }
+  size_t longest_token_bytes() const override { return 100; }
   bool strips_leading_space() const override { return strips_; }
 
  private:
@@ -80,6 +81,16 @@ TEST(TextStream, StopStringAcrossTokens) {
   EXPECT_THAT(outcome.pushed, ElementsAre("one", "", "", ""));
   EXPECT_EQ(outcome.text, "one");
   EXPECT_TRUE(outcome.stopped);
+}
+
+// "The capital of France is" + " Paris" came out as "isParis".
+TEST(TextStream, AContinuedPromptKeepsTheSpaceBeforeItsFirstWord) {
+  const Pieces pieces({" Paris", " is"}, /*strips=*/true);
+  TextStream answer(&pieces, {}, true, TextBefore::kNothing);
+  EXPECT_EQ(answer.Push(0), "Paris");
+  EXPECT_EQ(answer.Push(1), " is");
+  TextStream continuation(&pieces, {}, true, TextBefore::kPrompt);
+  EXPECT_EQ(continuation.Push(0), " Paris");
 }
 
 TEST(TextStream, HeldBackTextReturnsWhenItWasNoStopString) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "tests/coordinator/text/golden.h"
@@ -44,6 +45,42 @@ TEST(Tokenizer, TextNeverBecomesAControlTokenUnasked) {
       }
     }
   }
+}
+
+TEST(Tokenizer, PlainRangesHoldNoControlTokens) {
+  const auto tokenizer = GoldenTokenizer("smollm");
+  const std::string open = "<|im_start|>", text = open + "a" + open + "b" + open;
+  const size_t second = open.size() + 1;
+  const TextRange whole_second{second, second + open.size()};
+  const int32_t control = Encode(*tokenizer, open, {false, true}).front();
+  const auto controls = [&](std::vector<TextRange> plain) {
+    const auto ids = Encode(*tokenizer, text, {false, true, plain});
+    EXPECT_EQ(tokenizer->Decode(ids, /*skip_special=*/false), text);
+    return std::count(ids.begin(), ids.end(), control);
+  };
+  EXPECT_EQ(controls({}), 3);
+  EXPECT_EQ(controls({whole_second}), 2);
+  // One byte of it is enough, at either end: no control token is half a user's.
+  EXPECT_EQ(controls({{second, second + 1}}), 2);
+  EXPECT_EQ(controls({{whole_second.end - 1, whole_second.end}}), 2);
+  EXPECT_EQ(controls({{second - 1, second}}), 3);
+  EXPECT_EQ(controls({{whole_second.end, whole_second.end + 1}}), 3);
+  EXPECT_EQ(controls({{0, text.size()}}), 0);
+  EXPECT_EQ(controls({{0, 1}, {second, second + 1}, {text.size() - 1, text.size()}}), 0);
+}
+
+TEST(Tokenizer, PlainRangesFollowReplacedBytes) {
+  const auto tokenizer = GoldenTokenizer("smollm");
+  const std::string open = "<|im_start|>", broken = "\xff\xff";  // each becomes three bytes
+  const std::string text = broken + open + broken + open;
+  const TextRange second{text.size() - open.size(), text.size()};
+  const TextRange first{broken.size(), broken.size() + open.size()};
+  const int32_t control = Encode(*tokenizer, open, {false, true}).front();
+  EXPECT_EQ(Encode(*tokenizer, text, {false, true}).back(), control);
+  const auto only_first = Encode(*tokenizer, text, {false, true, {second}});
+  EXPECT_NE(only_first.back(), control);
+  EXPECT_EQ(std::count(only_first.begin(), only_first.end(), control), 1);
+  EXPECT_EQ(Encode(*tokenizer, text, {false, true, {first}}).back(), control);
 }
 
 TEST(Tokenizer, MergesIntoAControlTokenAreInert) {
