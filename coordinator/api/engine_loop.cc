@@ -53,6 +53,13 @@ absl::Status CheckWorldSize(const v1::Hello& hello, const Layout& layout) {
                                                  layout.pipeline_parallel, " pipeline stages)"));
 }
 
+// Templates write bos_token and eos_token by name; what they are is the tokenizer's to say.
+void UseOwnBosAndEos(const Tokenizer& tokenizer, const v1::TokenizerDescription& description,
+                     ChatFormat& format) {
+  if (description.has_bos_id()) format.bos_text = tokenizer.TokenBytes(description.bos_id());
+  if (description.has_eos_id()) format.eos_text = tokenizer.TokenBytes(description.eos_id());
+}
+
 // What a hello says, checked and planned.
 absl::StatusOr<std::shared_ptr<const ServedModel>> Describe(const v1::Hello& hello,
                                                             const EngineLoopOptions& options) {
@@ -67,6 +74,9 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Describe(const v1::Hello& hel
     TESSERA_ASSIGN_OR_RETURN(served->tokenizer, Tokenizer::Create(hello.model().tokenizer()));
   }
   served->chat_format = RecognizeChatFormat(hello.model().chat_template());
+  if (served->chat_format.ok() && served->tokenizer != nullptr) {
+    UseOwnBosAndEos(*served->tokenizer, hello.model().tokenizer(), *served->chat_format);
+  }
   return served;
 }
 
@@ -150,10 +160,14 @@ absl::Status EngineLoopImpl::CheckAdmissionLocked() const {
   if (phase_ != Phase::kServing) {
     return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
   }
-  const int limit = options_.max_queue + joined_->plan.max_sequences_per_step();
-  if (live_count_ < limit) return absl::OkStatus();
+  // Running requests do not count, nor those for whom the next step has a seat.
+  const int seats =
+      stats_.out_of_blocks ? stats_.running : joined_->plan.max_sequences_per_step();
+  const int waiting = live_count_ - seats;
+  if (waiting < options_.max_queue) return absl::OkStatus();
   return wire::OverloadedError(
-      absl::StrCat("the queue is full: ", live_count_, " requests run or wait, at most ", limit),
+      absl::StrCat("the queue is full: ", waiting, " requests wait, at most ", options_.max_queue,
+                   " may"),
       absl::Seconds(1));
 }
 
@@ -183,6 +197,7 @@ absl::StatusOr<int64_t> EngineLoopImpl::Submit(GenerationRequest request,
   }
   RequestOutput output({.tokenizer = joined_->tokenizer.get(),
                         .stop = std::move(sampling.stop),
+                        .text_before = request.text_before,
                         .num_logprobs = sampling.params.num_logprobs(),
                         .prompt_tokens = prompt_tokens,
                         .request_id = std::move(request.request_id)});

@@ -20,6 +20,7 @@
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/schedule/scheduler.h"
 #include "coordinator/text/chat_format.h"
+#include "coordinator/text/text_stream.h"
 #include "coordinator/text/tokenizer.h"
 #include "tessera/v1/inference.pb.h"
 
@@ -40,6 +41,7 @@ struct GenerationRequest {
   v1::SamplingOptions sampling;  // validated: see coordinator/api/validate.h
   std::string request_id;
   absl::Time deadline = absl::InfiniteFuture();
+  TextBefore text_before = TextBefore::kNothing;  // kPrompt: the answer continues the prompt's text
 };
 
 // What the loop knows of the model once a group has joined. Immutable.

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "coordinator/api/prompt.h"
 #include "coordinator/api/response_stream.h"
+#include "coordinator/api/text_worker.h"
 #include "coordinator/api/validate.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/status_macros.h"
@@ -34,6 +35,8 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
 class InferenceService final : public v1::Inference::CallbackService {
  public:
   explicit InferenceService(EngineLoop* loop) : loop_(loop) {}
+  // gRPC may be done with the server before it is done with the last streams.
+  ~InferenceService() override { live_streams_.WaitForNone(); }
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
       grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
@@ -48,7 +51,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const v1::TokenizeRequest* request,
                                      v1::TokenizeResponse* response) override {
-    return WithModel(*context, request->model(), [&](const ServedModel& model) {
+    return WithModel(*context, *request, [=](const ServedModel& model) {
       return coordinator::Tokenize(*request, model, response);
     });
   }
@@ -56,7 +59,7 @@ class InferenceService final : public v1::Inference::CallbackService {
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
                                        const v1::DetokenizeRequest* request,
                                        v1::DetokenizeResponse* response) override {
-    return WithModel(*context, request->model(), [&](const ServedModel& model) {
+    return WithModel(*context, *request, [=](const ServedModel& model) {
       return coordinator::Detokenize(*request, model, response);
     });
   }
@@ -92,41 +95,53 @@ class InferenceService final : public v1::Inference::CallbackService {
     return model;
   }
 
-  template <typename Answer>
-  grpc::ServerUnaryReactor* WithModel(grpc::CallbackServerContext& context, const std::string& name,
+  // Request and response live until the reactor has finished.
+  template <typename Request, typename Answer>
+  grpc::ServerUnaryReactor* WithModel(grpc::CallbackServerContext& context, const Request& request,
                                       Answer answer) {
-    const absl::StatusOr<ModelPtr> model = FindModel(name);
-    return Done(context, model.ok() ? answer(**model) : model.status());
+    const absl::StatusOr<ModelPtr> model = FindModel(request.model());
+    if (!model.ok()) return Done(context, model.status());
+    grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+    text_worker_.Run(request.ByteSizeLong(), [reactor, model = *model, answer] {
+      reactor->Finish(wire::ToGrpc(answer(*model)));
+    });
+    return reactor;
   }
 
-  // GenerateRequest and ChatRequest differ in how the prompt is made, nothing else.
+  // A raw prompt is continued; a chat's answer is a text of its own.
+  static TextBefore BeforeAnswer(const v1::GenerateRequest&) { return TextBefore::kPrompt; }
+  static TextBefore BeforeAnswer(const v1::ChatRequest&) { return TextBefore::kNothing; }
+
   template <typename Request>
-  absl::StatusOr<GenerationRequest> Prepare(const grpc::CallbackServerContext& context,
-                                            const Request& request) const {
+  absl::StatusOr<GenerationRequest> Prepare(const Request& request) const {
     TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(request.model()));
     TESSERA_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
     GenerationRequest prepared;
     TESSERA_ASSIGN_OR_RETURN(prepared.prompt_ids, PromptIds(request, *model));
     prepared.sampling = request.sampling();
     prepared.request_id = request.request_id().empty() ? NewRequestId() : request.request_id();
-    prepared.deadline = DeadlineOf(context);
+    prepared.text_before = BeforeAnswer(request);
     return prepared;
   }
 
   template <typename Request>
   grpc::ServerWriteReactor<v1::GenerateResponse>* Stream(const grpc::CallbackServerContext& context,
                                                          const Request& request) {
-    auto* stream = new ResponseStream(loop_);
-    absl::StatusOr<GenerationRequest> prepared = Prepare(context, request);
-    if (prepared.ok()) {
+    auto* stream = new ResponseStream(loop_, &live_streams_);
+    const absl::Time deadline = DeadlineOf(context);
+    text_worker_.Run(request.ByteSizeLong(), [this, stream, &request, deadline] {
+      if (stream->cancelled()) return stream->Refuse(absl::CancelledError("the client left"));
+      absl::StatusOr<GenerationRequest> prepared = Prepare(request);
+      if (!prepared.ok()) return stream->Refuse(prepared.status());
+      prepared->deadline = deadline;
       stream->Begin(*std::move(prepared));
-    } else {
-      stream->Refuse(prepared.status());
-    }
+    });
     return stream;
   }
 
   EngineLoop* const loop_;
+  LiveStreams live_streams_;
+  TextWorker text_worker_;
 };
 
 }  // namespace

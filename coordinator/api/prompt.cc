@@ -1,9 +1,12 @@
 #include "coordinator/api/prompt.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/api/validate.h"
+#include "coordinator/text/chat_prompt.h"
+#include "coordinator/text/utf8.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
 
@@ -15,18 +18,47 @@ absl::Status NeedTokenizer(const ServedModel& model) {
   return absl::FailedPreconditionError("this model has no tokenizer; send token_ids");
 }
 
+// A shorter text is never refused unread.
+constexpr size_t kAlwaysReadBytes = size_t{1} << 20;
+// Of ids to turn into text: a few bytes of request must not become gigabytes of answer.
+constexpr size_t kMostIds = size_t{1} << 17;
+// How much longer a text may be than its normal form: NFC turns nine bytes of Hangul into three.
+constexpr size_t kMostShrinking = 3;
+
+// Refuses at once what would take long to encode and could not fit anyway.
+absl::Status CheckTextBytes(absl::string_view text, absl::string_view field,
+                            const ServedModel& model) {
+  const PromptLimits limits = LimitsOf(model.description, model.plan);
+  const size_t shrinking = model.description.tokenizer().normalize_nfc() ? kMostShrinking : 1;
+  const size_t most = static_cast<size_t>(limits.context_tokens) *
+                      model.tokenizer->longest_token_bytes() * shrinking;
+  if (text.size() <= most) return absl::OkStatus();
+  return wire::FieldError(field,
+                          absl::StrCat("has ", text.size(), " bytes; expected at most ", most,
+                                       ", as much as the context of ", limits.context_tokens,
+                                       " tokens can hold"));
+}
+
+struct PromptText {
+  absl::string_view text;
+  absl::Span<const TextRange> plain = {};
+  bool add_bos = true;
+};
+
 // The ids of a whole prompt's text, BOS in front where the model wants it. Never EOS behind: the
 // prompt is to be continued.
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const std::string& text, bool add_bos,
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const PromptText& prompt, absl::string_view field,
                                                   const ServedModel& model) {
+  TESSERA_RETURN_IF_ERROR(CheckTextBytes(prompt.text, field, model));
   const v1::TokenizerDescription& description = model.description.tokenizer();
   std::vector<int32_t> ids;
-  if (add_bos && description.add_bos() && description.has_bos_id()) {
+  if (prompt.add_bos && description.add_bos() && description.has_bos_id()) {
     ids.push_back(description.bos_id());
   }
   TESSERA_ASSIGN_OR_RETURN(
       std::vector<int32_t> body,
-      model.tokenizer->Encode(text, {.add_special = false, .parse_special = true}));
+      model.tokenizer->Encode(
+          prompt.text, {.add_special = false, .parse_special = true, .plain = prompt.plain}));
   ids.insert(ids.end(), body.begin(), body.end());
   return ids;
 }
@@ -41,8 +73,8 @@ absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::str
 
 absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
   if (requested.empty() || requested == model.name) return absl::OkStatus();
-  return absl::NotFoundError(
-      absl::StrCat("model '", requested, "' is not served; '", model.name, "' is"));
+  return absl::NotFoundError(absl::StrCat("model ", Quoted(requested), " is not served; ",
+                                          Quoted(model.name), " is"));
 }
 
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
@@ -59,7 +91,8 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& reques
       }
       const bool add_bos = !request.has_add_special_tokens() || request.add_special_tokens();
       TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids,
-                               EncodePrompt(request.text(), add_bos, model));
+                               EncodePrompt({.text = request.text(), .add_bos = add_bos},
+                                            "prompt", model));
       return Checked(std::move(ids), "prompt", model);
     }
     case v1::GenerateRequest::PROMPT_NOT_SET:
@@ -82,18 +115,24 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
   for (const v1::ChatMessage& message : request.messages()) {
     turns.push_back({message.role(), message.content()});
   }
-  TESSERA_ASSIGN_OR_RETURN(const std::string prompt, RenderChat(*model.chat_format, turns));
+  TESSERA_ASSIGN_OR_RETURN(const ChatPrompt prompt, RenderChatPrompt(*model.chat_format, turns));
   // Some templates write BOS themselves; the model must see it once.
   const v1::TokenizerDescription& tokenizer = model.description.tokenizer();
-  const bool has_bos =
-      tokenizer.has_bos_id() && prompt.starts_with(model.tokenizer->TokenBytes(tokenizer.bos_id()));
-  TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids, EncodePrompt(prompt, !has_bos, model));
+  const bool has_bos = tokenizer.has_bos_id() && prompt.text().starts_with(model.tokenizer->TokenBytes(
+                                                     tokenizer.bos_id()));
+  TESSERA_ASSIGN_OR_RETURN(
+      std::vector<int32_t> ids,
+      EncodePrompt({.text = prompt.text(), .plain = prompt.contents(), .add_bos = !has_bos},
+                   "messages", model));
   return Checked(std::move(ids), "messages", model);
 }
 
 absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& model,
                       v1::TokenizeResponse* response) {
   TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
+  if (request.text().size() > kAlwaysReadBytes) {
+    TESSERA_RETURN_IF_ERROR(CheckTextBytes(request.text(), "text", model));
+  }
   const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
   TESSERA_ASSIGN_OR_RETURN(
       const std::vector<int32_t> ids,
@@ -111,6 +150,11 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel&
   TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
   const absl::Span<const int32_t> ids(request.ids().data(),
                                       static_cast<size_t>(request.ids_size()));
+  const size_t most = std::max(kMostIds, static_cast<size_t>(model.plan.max_model_len()));
+  if (ids.size() > most) {
+    return wire::FieldError(
+        "ids", absl::StrCat("has ", ids.size(), " entries; expected at most ", most));
+  }
   TESSERA_RETURN_IF_ERROR(CheckTokenIds(ids, "ids", model.description.architecture().vocab_size()));
   const bool skip = !request.has_skip_special_tokens() || request.skip_special_tokens();
   response->set_text(model.tokenizer->Decode(ids, skip));

@@ -7,7 +7,7 @@ namespace tessera::coordinator {
 
 RequestOutput::RequestOutput(RequestOutputOptions options) : options_(std::move(options)) {
   if (options_.tokenizer != nullptr) {
-    text_.emplace(options_.tokenizer, options_.stop, /*skip_special=*/true);
+    text_.emplace(options_.tokenizer, options_.stop, /*skip_special=*/true, options_.text_before);
   }
 }
 

@@ -21,6 +21,7 @@ namespace tessera::coordinator {
 struct RequestOutputOptions {
   const Tokenizer* tokenizer = nullptr;  // must outlive the output; null: ids only
   std::vector<std::string> stop;
+  TextBefore text_before = TextBefore::kNothing;
   int num_logprobs = -1;  // alternatives beside the chosen token; -1: none at all
   int prompt_tokens = 0;
   std::string request_id;

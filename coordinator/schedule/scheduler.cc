@@ -166,11 +166,13 @@ void Scheduler::PlanPrefills(Step* step) {
 
 // First come, first served: the first one that does not fit holds up the rest.
 void Scheduler::AdmitAndPlan(Step* step) {
+  out_of_blocks_ = step->starved;
   while (!waiting_.empty() && step->budget > 0 && !step->starved &&
          running_.size() < static_cast<size_t>(limits_.max_sequences_per_step)) {
     const SequencePtr sequence = waiting_.begin()->second;
     // Room for all it is known to need, so that a prompt is not admitted only to be preempted.
-    if (BlocksFor(sequence->known()) > pool_.free_count() - UnallocatedPromise()) return;
+    out_of_blocks_ = BlocksFor(sequence->known()) > pool_.free_count() - UnallocatedPromise();
+    if (out_of_blocks_) return;
     waiting_.erase(waiting_.begin());
     running_[sequence->arrival] = sequence;
     PlanChunk(sequence, step);
@@ -330,6 +332,7 @@ SchedulerStats Scheduler::stats() const {
   stats.blocks_total = pool_.total();
   stats.blocks_free = pool_.free_count();
   stats.preemptions = preemptions_;
+  stats.out_of_blocks = out_of_blocks_;
   return stats;
 }
 

@@ -67,6 +67,7 @@ struct SchedulerStats {
   int blocks_total = 0;
   int blocks_free = 0;
   int64_t preemptions = 0;
+  bool out_of_blocks = false;  // the last step had seats left for waiting requests, but no blocks
 };
 
 class Scheduler {
@@ -137,6 +138,7 @@ class Scheduler {
   int64_t next_arrival_ = 0;
   int64_t next_step_id_ = 1;
   int64_t preemptions_ = 0;
+  bool out_of_blocks_ = false;
 };
 
 }  // namespace tessera::coordinator

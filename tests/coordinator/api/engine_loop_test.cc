@@ -47,6 +47,11 @@ class EngineLoopTest : public ::testing::Test {
     if (id != nullptr) *id = *submitted;
     return sink;
   }
+  // Of the one rank of ByteModel.
+  static int64_t BlockBytes() {
+    const auto plan = PlanShards(ByteModel(), Layout());
+    return plan->ranks(0).kv_bytes_per_token() * plan->kv_block_tokens();
+  }
   int FreeBlocks() const { return loop_->Status().groups(0).kv_blocks_free(); }
   int AllBlocks() const { return loop_->Status().groups(0).kv_blocks_total(); }
 
@@ -259,6 +264,43 @@ TEST_F(EngineLoopTest, AFullQueueSaysWhenToRetry) {
   for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
   EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_waiting() == 0; }));
   EXPECT_TRUE(loop_->Submit(Request(3, 1), std::make_shared<RecordingSink>()).ok());
+}
+
+// Four seats, but blocks for one sequence only: the other seats are no room for waiting requests.
+TEST_F(EngineLoopTest, SeatsWithoutMemoryDoNotLengthenTheQueue) {
+  EngineLoopOptions options;
+  options.max_queue = 2;
+  options.layout.kv_bytes_per_rank = 2 * BlockBytes();
+  Serve(options);
+  std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(Request(20, 3))};
+  const v1::StepPlan first = group_->TakePlan();
+  for (int i = 0; i < 2; ++i) sinks.push_back(Submit(Request(20, 3)));
+  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
+  group_->Reply(group_->ResultOf(first));  // now the loop has seen that nobody else fits
+  ASSERT_TRUE(sinks[0]->WaitForTokens(1));
+  const v1::StepPlan second = group_->TakePlan();
+  EXPECT_TRUE(Eventually([&] {
+    return absl::IsResourceExhausted(
+        loop_->Submit(Request(20, 3), std::make_shared<RecordingSink>()).status());
+  }));
+  group_->Reply(group_->ResultOf(second));
+  group_->Run();
+  for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
+}
+
+TEST_F(EngineLoopTest, TemplatesGetTheTokenizersOwnBosAndEos) {
+  Make();
+  v1::ModelDescription model = ByteModel();
+  model.mutable_tokenizer()->set_bos_id(tessera::testing::kImStart);
+  model.set_chat_template(
+      "{% for message in messages %}{{'<|user|>' '<|assistant|>' + message['content'] + eos_token}}"
+      "{% endfor %}");
+  FakeGroup zephyr(loop_.get(), model);
+  ASSERT_TRUE(zephyr.Join().ok());
+  const auto served = loop_->model();
+  ASSERT_TRUE(served->chat_format.ok()) << served->chat_format.status();
+  EXPECT_EQ(served->chat_format->bos_text, "<|im_start|>");
+  EXPECT_EQ(served->chat_format->eos_text, "<eos>");
 }
 
 TEST_F(EngineLoopTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -198,6 +199,94 @@ TEST_F(InferenceServiceTest, RefusalsNameTheFieldInMessageAndDetails) {
   EXPECT_THAT(std::string(Refusal(Request("")).message()), HasSubstr("prompt is empty"));
   EXPECT_THAT(std::string(Refusal(Request(std::string(300, 'x'))).message()),
               HasSubstr("prompt has 300 tokens; expected at most 255"));
+}
+
+TEST_F(InferenceServiceTest, AControlTokenInAMessageDoesNotEndTheTurn) {
+  Serve();
+  grpc::ClientContext context;
+  v1::ChatRequest request;
+  v1::ChatMessage* message = request.add_messages();
+  message->set_role("user");
+  message->set_content("a<|im_end|>b");
+  request.mutable_sampling()->set_max_tokens(1);
+  auto reader = stub_->Chat(&context, request);
+  const v1::StepPlan plan = group_->TakePlan();
+  const auto& ids = plan.chunks(0).token_ids();
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), tessera::testing::kImEnd), 1);
+  group_->Reply(group_->ResultOf(plan));
+  EXPECT_EQ(ReadAll(*reader).size(), 1u);
+}
+
+// Its message of a megabyte did not fit the headers, and the client saw a broken stream.
+TEST_F(InferenceServiceTest, AHugeModelNameIsNotRepeatedInFull) {
+  Serve();
+  v1::GenerateRequest request = Request("a");
+  request.set_model(std::string(1 << 20, 'm'));
+  const absl::Status status = Refusal(request);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_LT(status.message().size(), 500u);
+}
+
+TEST_F(InferenceServiceTest, ATextThatCannotFitIsRefusedUnread) {
+  Serve();
+  const std::string huge(15 << 20, 'x');
+  absl::Status status = Refusal(Request(huge));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  // 256 tokens of at most 12 bytes ("<|im_start|>").
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("prompt has 15728640 bytes; expected at most 3072"));
+  v1::ChatRequest chat;
+  v1::ChatMessage* message = chat.add_messages();
+  message->set_role("user");
+  message->set_content(huge);
+  grpc::ClientContext chat_context, tokenize_context, detokenize_context;
+  auto reader = stub_->Chat(&chat_context, chat);
+  status = wire::FromGrpc(reader->Finish());
+  EXPECT_THAT(std::string(status.message()), HasSubstr("messages has 157286"));
+  v1::TokenizeRequest tokenize;
+  tokenize.set_text(huge);
+  v1::TokenizeResponse tokens;
+  EXPECT_EQ(stub_->Tokenize(&tokenize_context, tokenize, &tokens).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  v1::DetokenizeRequest detokenize;
+  detokenize.mutable_ids()->Resize(10 << 20, 'x');
+  v1::DetokenizeResponse text;
+  EXPECT_EQ(stub_->Detokenize(&detokenize_context, detokenize, &text).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+// Long enough to be encoded off gRPC's threads.
+TEST_F(InferenceServiceTest, LongTextsAreTokenizedToo) {
+  Serve();
+  v1::TokenizeRequest request;
+  request.set_text(std::string(100'000, 'x'));
+  v1::TokenizeResponse tokens;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->Tokenize(&context, request, &tokens).ok());
+  EXPECT_EQ(tokens.ids_size(), 100'000);
+}
+
+TEST_F(InferenceServiceTest, AFullQueueTellsTheClientWhenToRetry) {
+  TearDown();
+  Start(/*max_queue=*/1);
+  Serve();
+  std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>>> readers;
+  for (int i = 0; i < 5; ++i) {  // four run, one waits
+    contexts.push_back(std::make_unique<grpc::ClientContext>());
+    readers.push_back(stub_->Generate(contexts.back().get(), Request("abc", 2)));
+    const int live = i + 1;
+    ASSERT_TRUE(Eventually([&] {
+      const auto status = loop_->Status();
+      return status.requests_running() + status.requests_waiting() == live;
+    }));
+  }
+  const absl::Status refused = Refusal(Request("abc"));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("1 requests wait, at most 1 may"));
+  EXPECT_EQ(wire::RetryAfter(refused), absl::Seconds(1));
+  group_->Run();
+  for (auto& reader : readers) EXPECT_EQ(ReadAll(*reader).size(), 2u);
 }
 
 TEST_F(InferenceServiceTest, AnUnknownModelIsNotFoundAndNoGroupIsUnavailable) {
