@@ -53,13 +53,12 @@ absl::StatusOr<std::vector<int32_t>> ReadIds(const std::string& where, const Jso
   return ids;
 }
 
-// The tokens around a text, where tokenizer_config.json says so it overrules tokenizer.json.
+// The tokens around a text: what tokenizer_config.json says overrules tokenizer.json.
 absl::Status ReadFlags(const ConfigReader& config, v1::TokenizerDescription* tokenizer) {
   TESSERA_ASSIGN_OR_RETURN(const auto bos, config.OptionalBool("add_bos_token"));
   TESSERA_ASSIGN_OR_RETURN(const auto eos, config.OptionalBool("add_eos_token"));
-  if (!bos && !eos) return absl::OkStatus();
-  tokenizer->set_add_bos(bos.value_or(false) && tokenizer->has_bos_id());
-  tokenizer->set_add_eos(eos.value_or(false) && tokenizer->has_eos_id());
+  if (bos) tokenizer->set_add_bos(*bos && tokenizer->has_bos_id());
+  if (eos) tokenizer->set_add_eos(*eos && tokenizer->has_eos_id());
   return absl::OkStatus();
 }
 

@@ -66,15 +66,14 @@ INSTANTIATE_TEST_SUITE_P(
     Name);
 
 // A sliding window cannot be written in llama.cpp's llama architecture: no twin of "mistral".
-INSTANTIATE_TEST_SUITE_P(
-    GgufTwins, GoldenLogitsTest,
-    testing::Combine(testing::Values(Checkpoint{"llama", Format::kGguf},
-                                     Checkpoint{"llama_linear", Format::kGguf},
-                                     Checkpoint{"mistral_yarn", Format::kGguf},
-                                     Checkpoint{"qwen2", Format::kGguf},
-                                     Checkpoint{"qwen3", Format::kGguf}),
-                     kLayouts),
-    Name);
+INSTANTIATE_TEST_SUITE_P(GgufTwins, GoldenLogitsTest,
+                         testing::Combine(testing::Values(Checkpoint{"llama", Format::kGguf},
+                                                          Checkpoint{"llama_linear", Format::kGguf},
+                                                          Checkpoint{"mistral_yarn", Format::kGguf},
+                                                          Checkpoint{"qwen2", Format::kGguf},
+                                                          Checkpoint{"qwen3", Format::kGguf}),
+                                          kLayouts),
+                         Name);
 
 }  // namespace
 }  // namespace tessera::worker

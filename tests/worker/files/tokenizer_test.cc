@@ -95,6 +95,9 @@ TEST_F(HfTokenizer, SplitPatternMergePairsAndTemplates) {
   EXPECT_THAT(model.tokenizer().stop_ids(), ElementsAre(4, 5));
   EXPECT_EQ(model.chat_template(), "D");
 
+  Write("tokenizer_config.json", R"({"add_eos_token":false})");  // says nothing of BOS
+  EXPECT_TRUE(Open().tokenizer().add_bos());
+
   Write("chat_template.jinja", "J");
   Write("tokenizer_config.json", R"({"add_bos_token":false})");
   model = Open();
