@@ -62,9 +62,9 @@ class Device {
   virtual void MatMul(const MatrixView& w, const float* x, const float* bias, int64_t n,
                       float* out) = 0;
 
-  // Turns the leading rope_dim elements of each head by its token's position, in place.
-  // x: (n, heads, head_dim); positions: (n) host.
-  virtual void Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads,
+  // Turns the leading rope_dim elements of each head by the table's row of its token, in place.
+  // x: (n, heads, head_dim); rows: (n) host.
+  virtual void Rope(const RopeTable& table, const int32_t* rows, int64_t n, int heads,
                     int head_dim, float* x) = 0;
 
   // Stores the step's keys and values at their places. k, v: (n, num_kv_heads, head_dim).

@@ -7,7 +7,7 @@
 
 namespace tessera::kernels {
 
-// Rotary tables: cos and sin of every position and pair, (max_positions, rope_dim / 2) each.
+// Rotary tables: cos and sin of every position (or row) and pair, (rows, rope_dim / 2) each.
 struct RopeTable {
   const float* cos = nullptr;
   const float* sin = nullptr;

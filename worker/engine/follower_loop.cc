@@ -14,7 +14,8 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
         absl::StrCat("a step header of ", header.size(), " bytes does not parse"));
   }
   TESSERA_RETURN_IF_ERROR(runner.Check(step));
-  TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations()));
+  TESSERA_RETURN_IF_ERROR(
+      runner.Forward(step, message.activations(), [&] { return links.KeepAlive(); }));
   if (!links.on_last_stage()) {
     return links.SendToNextStage(StepMessageKind::kStep, header, runner.activations());
   }
@@ -27,14 +28,20 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
 absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links) {
   while (true) {
     TESSERA_ASSIGN_OR_RETURN(const StepMessage message, links.ReceiveStep());
-    if (message.kind() == StepMessageKind::kStep) {
-      TESSERA_RETURN_IF_ERROR(RunStep(runner, links, message));
-      continue;
-    }
-    TESSERA_RETURN_IF_ERROR(links.SendToNextStage(message.kind(), message.header()));
-    if (message.kind() == StepMessageKind::kEnd) return absl::OkStatus();
-    if (message.kind() == StepMessageKind::kAbort) {
-      return absl::AbortedError(absl::StrCat("the leader gave up: ", message.header()));
+    switch (message.kind()) {
+      case StepMessageKind::kStep:
+        TESSERA_RETURN_IF_ERROR(RunStep(runner, links, message));
+        break;
+      case StepMessageKind::kHeartbeat:
+        TESSERA_RETURN_IF_ERROR(links.SendHeartbeat());
+        break;
+      case StepMessageKind::kEnd:
+        return links.SendToNextStage(message.kind(), message.header());
+      case StepMessageKind::kAbort:
+        TESSERA_RETURN_IF_ERROR(links.SendToNextStage(message.kind(), message.header()));
+        return absl::AbortedError(absl::StrCat("the leader gave up: ", message.header()));
+      case StepMessageKind::kResult:
+        return absl::InternalError("a step result came down the pipeline; expected a step");
     }
   }
 }

@@ -1,5 +1,6 @@
 // The leader's loop of serve_loops.h.
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <optional>
 #include <string>
@@ -47,12 +48,12 @@ class Leader {
     while (true) {
       TESSERA_ASSIGN_OR_RETURN(const bool accepted, AcceptPlan());
       TESSERA_ASSIGN_OR_RETURN(const bool delivered, DeliverResult());
-      TESSERA_RETURN_IF_ERROR(KeepAlive());
+      TESSERA_RETURN_IF_ERROR(links_.KeepAlive());
+      TESSERA_RETURN_IF_ERROR(CheckPatience());
       if (accepted || delivered || in_flight_.empty()) {
         backoff.Reset();  // an idle leader waits in AcceptPlan instead
         continue;
       }
-      TESSERA_RETURN_IF_ERROR(CheckPatience(backoff.waited()));
       backoff.Wait();
     }
   }
@@ -72,10 +73,10 @@ class Leader {
     TESSERA_RETURN_IF_ERROR(runner_.Check(step));
     const std::string header = step.SerializeAsString();
     TESSERA_RETURN_IF_ERROR(links_.SendToPeers(StepMessageKind::kStep, header));
-    TESSERA_RETURN_IF_ERROR(runner_.Forward(step, {}));
-    last_sent_ = absl::Now();
+    TESSERA_RETURN_IF_ERROR(runner_.Forward(step, {}, [&] { return links_.KeepAlive(); }));
     in_flight_.push_back({step.step_id(), accepted});
     if (!links_.on_last_stage()) {
+      handed_on_ = std::chrono::steady_clock::now();
       return links_.SendToNextStage(StepMessageKind::kStep, header, runner_.activations());
     }
     TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step));
@@ -107,16 +108,12 @@ class Leader {
     return absl::OkStatus();
   }
 
-  absl::Status KeepAlive() {
-    if (absl::Now() - last_sent_ < options_.heartbeat) return absl::OkStatus();
-    last_sent_ = absl::Now();
-    return links_.SendToAll(StepMessageKind::kHeartbeat, "");
-  }
-
-  absl::Status CheckPatience(absl::Duration waited) const {
-    if (waited < options_.result_deadline) return absl::OkStatus();
+  // Fails when a result is due and the last stage has been silent for too long.
+  absl::Status CheckPatience() const {
+    if (in_flight_.empty()) return absl::OkStatus();
+    if (links_.SilenceSince(handed_on_) < options_.result_deadline) return absl::OkStatus();
     return absl::DeadlineExceededError(absl::StrCat(
-        "no result of step ", in_flight_.front().step_id, " from the last stage within ",
+        "step ", in_flight_.front().step_id, ": no sign of life from the last stage within ",
         absl::FormatDuration(options_.result_deadline)));
   }
 
@@ -132,7 +129,7 @@ class Leader {
         backoff.Reset();
         continue;
       }
-      TESSERA_RETURN_IF_ERROR(CheckPatience(backoff.waited()));
+      TESSERA_RETURN_IF_ERROR(CheckPatience());
       backoff.Wait();
     }
     return absl::OkStatus();
@@ -143,7 +140,7 @@ class Leader {
   StepChannel& channel_;
   const RankEngineOptions& options_;
   std::deque<InFlight> in_flight_;
-  absl::Time last_sent_ = absl::Now();
+  std::chrono::steady_clock::time_point handed_on_;  // the latest step, to the next stage
 };
 
 }  // namespace

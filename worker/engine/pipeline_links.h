@@ -1,12 +1,18 @@
 // Who this rank hears from and who hears from it (the picture is in rank_engine.h).
 //
+// Waits are for signs of life, not for results: a stage may compute for minutes, and whoever waits
+// for it hears a heartbeat in between. The leader's heartbeats go down the pipeline and come back
+// to it from the last stage; a rank that computes adds its own (KeepAlive).
+//
 // Borrows the world communicator. Threads: the engine thread.
 //
-//   PipelineLinks links(world, plan);
+//   PipelineLinks links(world, plan, absl::Seconds(5));
 //   TESSERA_RETURN_IF_ERROR(links.SendToAll(StepMessageKind::kHeartbeat, ""));
 #ifndef TESSERA_WORKER_ENGINE_PIPELINE_LINKS_H_
 #define TESSERA_WORKER_ENGINE_PIPELINE_LINKS_H_
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
@@ -14,6 +20,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "proto/wire/status_macros.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
@@ -30,8 +38,12 @@ inline constexpr int kVerdictTag = 104;
 
 class PipelineLinks {
  public:
-  PipelineLinks(Communicator* world, const v1::ShardPlan& plan)
-      : world_(world), tp_(plan.tensor_parallel_size()), pp_(plan.pipeline_parallel_size()) {
+  // heartbeat: the longest that this rank stays silent while it works.
+  PipelineLinks(Communicator* world, const v1::ShardPlan& plan, absl::Duration heartbeat)
+      : world_(world),
+        tp_(plan.tensor_parallel_size()),
+        pp_(plan.pipeline_parallel_size()),
+        heartbeat_(absl::ToChronoNanoseconds(heartbeat)) {
     if (is_leader()) {
       for (int peer = 1; peer < tp_; ++peer) peers_.push_back(peer);
     }
@@ -64,6 +76,21 @@ class PipelineLinks {
     return SendToNextStage(kind, header);
   }
 
+  // A heartbeat to everyone who waits for this rank.
+  absl::Status SendHeartbeat() {
+    last_beat_ = Clock::now();
+    if (reports_results() && !is_leader()) {
+      return world_->Send(0, kResultTag, EncodeStepMessage(StepMessageKind::kHeartbeat, ""));
+    }
+    return SendToAll(StepMessageKind::kHeartbeat, "");
+  }
+
+  // The same if the last one was long enough ago. To be called often.
+  absl::Status KeepAlive() {
+    if (Clock::now() - last_beat_ < heartbeat_) return absl::OkStatus();
+    return SendHeartbeat();
+  }
+
   // From the stage before, or from the leader on the first stage.
   absl::StatusOr<StepMessage> ReceiveStep() {
     const int from = world_->rank() < tp_ ? 0 : world_->rank() - tp_;
@@ -72,31 +99,52 @@ class PipelineLinks {
   }
 
   absl::Status SendResult(const v1::StepResult& result) {
-    Bytes bytes(result.ByteSizeLong());
-    if (!result.SerializeToArray(bytes.data(), static_cast<int>(bytes.size()))) {
-      return absl::InternalError("a step result could not be serialized");
+    std::string header;
+    if (!result.SerializeToString(&header)) {
+      return absl::InternalError(absl::StrCat("the result of step ", result.step_id(), ", ",
+                                              result.ByteSizeLong(),
+                                              " bytes, could not be serialized"));
     }
-    return world_->Send(0, kResultTag, std::move(bytes));
+    return world_->Send(0, kResultTag, EncodeStepMessage(StepMessageKind::kResult, header));
   }
 
   // Leader, with more than one stage: a result that has arrived; nullopt when none has.
   absl::StatusOr<std::optional<v1::StepResult>> TryReceiveResult() {
-    TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes,
-                             world_->TryReceive(reporter(), kResultTag));
-    if (!bytes) return std::nullopt;
-    v1::StepResult result;
-    if (!result.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
-      return absl::InternalError("the last stage sent a step result that does not parse");
+    while (true) {
+      TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes,
+                               world_->TryReceive(reporter(), kResultTag));
+      if (!bytes) return std::nullopt;
+      last_word_ = Clock::now();
+      TESSERA_ASSIGN_OR_RETURN(const StepMessage message, StepMessage::Decode(*std::move(bytes)));
+      if (message.kind() == StepMessageKind::kHeartbeat) continue;
+      v1::StepResult result;
+      if (message.kind() != StepMessageKind::kResult ||
+          !result.ParseFromArray(message.header().data(),
+                                 static_cast<int>(message.header().size()))) {
+        return absl::InternalError(absl::StrCat("the last stage sent ", message.header().size(),
+                                                " bytes of kind ", static_cast<int>(message.kind()),
+                                                " that are no step result"));
+      }
+      return result;
     }
-    return result;
+  }
+
+  // Since the last stage was heard of, by result or heartbeat, or since `begin` if that is later.
+  absl::Duration SilenceSince(std::chrono::steady_clock::time_point begin) const {
+    return absl::FromChrono(Clock::now() - std::max(begin, last_word_));
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   int reporter() const { return (pp_ - 1) * tp_; }
 
   Communicator* const world_;
   const int tp_;
   const int pp_;
+  const std::chrono::nanoseconds heartbeat_;
+  Clock::time_point last_beat_ = Clock::now();  // of this rank
+  Clock::time_point last_word_ = Clock::now();  // of the last stage
   std::vector<int> peers_;
 };
 

@@ -65,8 +65,8 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
   auto runner = Load(file, plan, world->rank(), tp.get(), options);
   TESSERA_RETURN_IF_ERROR(
       AgreeOnStatus(*world, runner.status(), options.load_deadline, "loading the shard"));
-  return std::make_unique<RankEngineImpl>(PipelineLinks(world, plan), std::move(tp),
-                                          *std::move(runner), options);
+  return std::make_unique<RankEngineImpl>(PipelineLinks(world, plan, options.heartbeat),
+                                          std::move(tp), *std::move(runner), options);
 }
 
 }  // namespace tessera::worker

@@ -15,6 +15,7 @@
 #ifndef TESSERA_WORKER_ENGINE_RANK_ENGINE_H_
 #define TESSERA_WORKER_ENGINE_RANK_ENGINE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -48,13 +49,20 @@ struct RankEngineOptions {
   kernels::DeviceOptions device_options;
   // Called on the engine thread now and then while loading, and once at the end.
   std::function<void(int64_t bytes_loaded, int64_t bytes_total)> on_progress;
-  // The leader sends a heartbeat down the pipeline this often when idle, so that every rank's wait
-  // for the next header has a deadline (the communicator's).
+  // The leader sends a heartbeat down the pipeline this often, and every rank that computes does so
+  // between operations: each rank's wait for the one before it has a deadline (the communicator's)
+  // that does not depend on how long a step takes. Well below that deadline.
   absl::Duration heartbeat = absl::Seconds(5);
-  // Leader: how long a step may take after it was handed to the next stage.
+  // Leader: how long the last stage may be silent, heartbeats included, while a result is due.
   absl::Duration result_deadline = absl::Seconds(60);
   // How long one rank may load longer than another.
   absl::Duration load_deadline = absl::Minutes(30);
+
+  // Heartbeat and result deadline that fit a communicator with this deadline.
+  void SetPatience(absl::Duration comm_deadline) {
+    heartbeat = std::min(absl::Seconds(5), comm_deadline / 4);
+    result_deadline = comm_deadline;
+  }
 };
 
 class RankEngine {

@@ -1,7 +1,9 @@
-// What travels down the pipeline: one message per step, header and activations together.
+// What travels down the pipeline, one message per step with header and activations together, and
+// back from its end to the leader.
 //
 //   message     := u32 magic "TSM1", u32 kind, u64 header bytes, header, activations
-//   header      := kStep: serialized StepPlan; kAbort: why, as text; else empty
+//   header      := kStep: serialized StepPlan; kResult: serialized StepResult; kAbort: why, as
+//                  text; else empty
 //   activations := kStep towards a later stage: (n, hidden_size) float32; else none
 //
 // Little endian. A heartbeat carries nothing: it keeps every rank's wait within its deadline. End
@@ -21,7 +23,13 @@
 
 namespace tessera::worker {
 
-enum class StepMessageKind : uint32_t { kStep = 1, kHeartbeat = 2, kEnd = 3, kAbort = 4 };
+enum class StepMessageKind : uint32_t {
+  kStep = 1,
+  kHeartbeat = 2,
+  kEnd = 3,
+  kAbort = 4,
+  kResult = 5
+};
 
 Bytes EncodeStepMessage(StepMessageKind kind, absl::string_view header,
                         absl::Span<const float> activations = {});

@@ -27,7 +27,6 @@ StepRunner::StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> devi
     : tp_(setup.tp),
       is_first_stage_(setup.plan->ranks(setup.world_rank).pp_stage() == 0),
       vocab_(VocabOfStage(*setup.plan, setup.world_rank)),
-      checker_(*setup.plan, setup.file->description().architecture().vocab_size()),
       sampler_(setup.tp, vocab_, Sampler::kDefaultCandidates),
       device_(std::move(device)) {}
 
@@ -40,6 +39,9 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
                                                               .device = runner->device_.get(),
                                                               .tp = setup.tp,
                                                               .progress = setup.progress}));
+  // Last: it keeps a mark per KV block, of which there was memory for as many as the plan says.
+  runner->checker_ = std::make_unique<StepChecker>(
+      *setup.plan, setup.file->description().architecture().vocab_size());
   return runner;
 }
 
@@ -56,7 +58,8 @@ void StepRunner::Flatten(const v1::StepPlan& step) {
   }
 }
 
-absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming) {
+absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
+                                 absl::FunctionRef<absl::Status()> between) {
   Flatten(step);
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed(batch_));
@@ -69,7 +72,7 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
     }
     std::memcpy(decoder_->hidden(), incoming.data(), expected);
   }
-  return decoder_->RunLayers(batch_);
+  return decoder_->RunLayers(batch_, between);
 }
 
 absl::Span<const float> StepRunner::activations() {

@@ -4,7 +4,7 @@
 // thread. Collective over the stage's tensor-parallel ranks: each runs the same steps in the same
 // order.
 //
-//   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations));   // of the stage before, or empty
+//   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations, alive));  // of the stage before
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan));
 //   else      Send(next, runner.activations());
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -39,11 +40,12 @@ class StepRunner {
       const Setup& setup, std::unique_ptr<kernels::Device> device);
 
   // INVALID_ARGUMENT when the step may not be run (step_check.h).
-  absl::Status Check(const v1::StepPlan& step) { return checker_.Check(step); }
+  absl::Status Check(const v1::StepPlan& step) { return checker_->Check(step); }
 
   // Runs this stage's layers over the step's tokens. incoming: (n, hidden) float32 of the stage
-  // before; ignored on the first.
-  absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming);
+  // before; ignored on the first. `between`: see Decoder::RunLayers.
+  absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
+                       absl::FunctionRef<absl::Status()> between);
 
   // (n, hidden) after Forward; what the next stage needs.
   absl::Span<const float> activations();
@@ -65,7 +67,7 @@ class StepRunner {
   Communicator* const tp_;
   const bool is_first_stage_;
   const std::vector<v1::Range> vocab_;  // of the stage's tp ranks
-  StepChecker checker_;
+  std::unique_ptr<StepChecker> checker_;
   Sampler sampler_;
   std::unique_ptr<kernels::Device> device_;
   std::unique_ptr<Decoder> decoder_;

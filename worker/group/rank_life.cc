@@ -122,6 +122,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   news->BeforeLoad(ReadMemoryUse().resident_bytes);
   RankEngineOptions options;
   options.device_options.threads = options_.threads;
+  options.SetPatience(options_.comm_timeout);
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };
   auto engine = RankEngine::Create(*file_, plan, world_.get(), options);
   TESSERA_RETURN_IF_ERROR(AllWell(engine.status(), kLoadTimeout));

@@ -59,7 +59,8 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
       ->envname("TESSERA_COMMUNICATOR")
       ->check(CLI::IsMember({"mpi", "null"}));
   app.add_option("--comm-timeout", raw.comm_timeout_seconds,
-                 "Seconds after which a rank that does not answer ends the group")
+                 "Seconds without a sign of life from a rank, however long it computes, that end "
+                 "the group")
       ->envname("TESSERA_COMM_TIMEOUT")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();

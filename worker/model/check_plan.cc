@@ -1,4 +1,5 @@
 // CheckPlan of shard_slices.h: a rank believes no plan it has not counted through.
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace {
 constexpr int32_t kMaxModelLen = 1 << 24;
 constexpr int32_t kMaxTokensPerStep = 1 << 20;
 constexpr int32_t kMaxBlockTokens = 1024;
+constexpr int64_t kMaxActivationBytes = int64_t{1} << 30;  // MPI counts a message in int
 
 std::string Text(const v1::Range& range) {
   return absl::StrCat("[", range.begin(), ", ", range.end(), ")");
@@ -49,10 +51,12 @@ absl::Status CheckArchitecture(const v1::Architecture& arch) {
   TESSERA_RETURN_IF_ERROR(Expect(arch.head_dim() > 0 && arch.head_dim() % 2 == 0,
                                  "architecture head_dim", "an even number",
                                  absl::StrCat(arch.head_dim())));
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, 1 << 24, arch.hidden_size(), "architecture hidden_size"));
   return ExpectWithin(1, INT32_MAX, arch.ffn_granularity(), "architecture ffn_granularity");
 }
 
-absl::Status CheckSizes(const v1::ShardPlan& plan, int world_rank, int world_size) {
+absl::Status CheckSizes(const v1::Architecture& arch, const v1::ShardPlan& plan, int world_rank,
+                        int world_size) {
   const int64_t tp = plan.tensor_parallel_size();
   const int64_t pp = plan.pipeline_parallel_size();
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, world_size, tp, "tensor_parallel_size"));
@@ -66,8 +70,10 @@ absl::Status CheckSizes(const v1::ShardPlan& plan, int world_rank, int world_siz
   TESSERA_RETURN_IF_ERROR(
       ExpectWithin(1, INT32_MAX / plan.kv_block_tokens(), plan.num_kv_blocks(), "num_kv_blocks"));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, kMaxModelLen, plan.max_model_len(), "max_model_len"));
-  TESSERA_RETURN_IF_ERROR(
-      ExpectWithin(1, kMaxTokensPerStep, plan.max_tokens_per_step(), "max_tokens_per_step"));
+  const int64_t activations_fit =
+      kMaxActivationBytes / (arch.hidden_size() * int64_t{sizeof(float)});
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, std::min<int64_t>(kMaxTokensPerStep, activations_fit),
+                                       plan.max_tokens_per_step(), "max_tokens_per_step"));
   return ExpectWithin(1, kMaxTokensPerStep, plan.max_sequences_per_step(),
                       "max_sequences_per_step");
 }
@@ -137,7 +143,7 @@ absl::Status CheckPlan(const v1::ModelDescription& model, const v1::ShardPlan& p
                        int world_size) {
   const v1::Architecture& arch = model.architecture();
   TESSERA_RETURN_IF_ERROR(CheckArchitecture(arch));
-  TESSERA_RETURN_IF_ERROR(CheckSizes(plan, world_rank, world_size));
+  TESSERA_RETURN_IF_ERROR(CheckSizes(arch, plan, world_rank, world_size));
   int32_t layer = 0;
   for (int stage = 0; stage < plan.pipeline_parallel_size(); ++stage) {
     TESSERA_RETURN_IF_ERROR(CheckStage(arch, plan, stage, layer));

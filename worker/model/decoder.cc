@@ -2,9 +2,9 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "proto/wire/status_macros.h"
-#include "worker/model/rope_table.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -28,8 +28,12 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
                               .head_dim = arch.head_dim()};
   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*setup.device, kv_shape));
   decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
-  TESSERA_RETURN_IF_ERROR(
-      decoder->AllocateBuffers(setup.plan->max_tokens_per_step(), setup.plan->max_model_len()));
+  TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
+  TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
+  decoder->rope_ = {.cos = decoder->cos_,
+                    .sin = decoder->sin_,
+                    .rope_dim = arch.head_dim(),
+                    .interleaved = arch.rope_pairing() == v1::INTERLEAVED};
 
   decoder->kv_head_of_ = KvHeadOf(shard, arch);
   decoder->attention_ = {.num_q_heads = static_cast<int>(Size(shard.q_heads())),
@@ -48,7 +52,7 @@ absl::StatusOr<float*> Decoder::AllocateFloats(int64_t count) {
   return reinterpret_cast<float*>(buffers_.back().get());
 }
 
-absl::Status Decoder::AllocateBuffers(int64_t max_tokens, int64_t max_positions) {
+absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t q_cols = Size(shard_.q_heads()) * arch_.head_dim();
   const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
   TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateFloats(max_tokens * arch_.hidden_size()));
@@ -58,21 +62,13 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens, int64_t max_positions)
   TESSERA_ASSIGN_OR_RETURN(k_, AllocateFloats(max_tokens * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(v_, AllocateFloats(max_tokens * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(attended_, AllocateFloats(max_tokens * q_cols));
+  TESSERA_ASSIGN_OR_RETURN(cos_, AllocateFloats(max_tokens * (arch_.head_dim() / 2)));
+  TESSERA_ASSIGN_OR_RETURN(sin_, AllocateFloats(max_tokens * (arch_.head_dim() / 2)));
   TESSERA_ASSIGN_OR_RETURN(gate_, AllocateFloats(max_tokens * Size(shard_.ffn())));
   TESSERA_ASSIGN_OR_RETURN(up_, AllocateFloats(max_tokens * Size(shard_.ffn())));
   if (shard_.has_output_head()) {
     TESSERA_ASSIGN_OR_RETURN(logits_, AllocateFloats(kMaxLogitRows * local_vocab_size()));
   }
-
-  const int64_t pairs = arch_.head_dim() / 2;
-  TESSERA_ASSIGN_OR_RETURN(float* cos, AllocateFloats(max_positions * pairs));
-  TESSERA_ASSIGN_OR_RETURN(float* sin, AllocateFloats(max_positions * pairs));
-  TESSERA_ASSIGN_OR_RETURN(RopeAngles angles, ComputeRopeAngles(arch_));
-  FillRopeTable(angles, max_positions, cos, sin);
-  rope_ = {.cos = cos,
-           .sin = sin,
-           .rope_dim = arch_.head_dim(),
-           .interleaved = arch_.rope_pairing() == v1::INTERLEAVED};
   return absl::OkStatus();
 }
 
@@ -89,7 +85,16 @@ absl::Status Decoder::Embed(const TokenBatch& batch) {
   return AllReduce(hidden_, batch.size() * arch_.hidden_size());
 }
 
-absl::Status Decoder::RunLayers(const TokenBatch& batch) {
+void Decoder::TurnTo(const TokenBatch& batch) {
+  FillRopeTable(angles_, batch.positions, cos_, sin_);
+  if (rope_rows_.size() >= batch.positions.size()) return;
+  rope_rows_.resize(batch.positions.size());
+  std::iota(rope_rows_.begin(), rope_rows_.end(), 0);
+}
+
+absl::Status Decoder::RunLayers(const TokenBatch& batch,
+                                absl::FunctionRef<absl::Status()> between) {
+  TurnTo(batch);
   const int64_t n = batch.size();
   const int64_t hidden_size = arch_.hidden_size();
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
@@ -97,9 +102,11 @@ absl::Status Decoder::RunLayers(const TokenBatch& batch) {
     device_->RmsNorm(hidden_, layer.attn_norm, arch_.rms_norm_eps(), n, hidden_size, normed_);
     TESSERA_RETURN_IF_ERROR(Attend(batch, static_cast<int>(i)));
     device_->Add(partial_, n * hidden_size, hidden_);
+    TESSERA_RETURN_IF_ERROR(between());
     device_->RmsNorm(hidden_, layer.ffn_norm, arch_.rms_norm_eps(), n, hidden_size, normed_);
     TESSERA_RETURN_IF_ERROR(FeedForward(batch, layer));
     device_->Add(partial_, n * hidden_size, hidden_);
+    TESSERA_RETURN_IF_ERROR(between());
   }
   return device_->Sync();
 }
@@ -119,8 +126,8 @@ absl::Status Decoder::Attend(const TokenBatch& batch, int local_layer) {
     device_->RmsNorm(q_, layer.q_norm, arch_.rms_norm_eps(), n * q_heads, head_dim, q_);
     device_->RmsNorm(k_, layer.k_norm, arch_.rms_norm_eps(), n * kv_heads, head_dim, k_);
   }
-  device_->Rope(rope_, where.positions, n, q_heads, head_dim, q_);
-  device_->Rope(rope_, where.positions, n, kv_heads, head_dim, k_);
+  device_->Rope(rope_, rope_rows_.data(), n, q_heads, head_dim, q_);
+  device_->Rope(rope_, rope_rows_.data(), n, kv_heads, head_dim, k_);
   device_->StoreKv(k_, v_, where, n, cache);
   device_->Attention(q_, where, attention_, cache, n, attended_);
   device_->MatMul(layer.wo, attended_, nullptr, n, partial_);

@@ -8,7 +8,7 @@
 // engine thread. Buffers hold max_tokens_per_step tokens; a batch may not have more.
 //
 //   TESSERA_RETURN_IF_ERROR(decoder->Embed(batch));               // first stage
-//   TESSERA_RETURN_IF_ERROR(decoder->RunLayers(batch));
+//   TESSERA_RETURN_IF_ERROR(decoder->RunLayers(batch, [] { return absl::OkStatus(); }));
 //   decoder->Logits(rows, logits);                                // last stage
 #ifndef TESSERA_WORKER_MODEL_DECODER_H_
 #define TESSERA_WORKER_MODEL_DECODER_H_
@@ -17,6 +17,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -24,6 +25,7 @@
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/model/kv_cache.h"
+#include "worker/model/rope_table.h"
 #include "worker/model/shard_loader.h"
 
 namespace tessera::worker {
@@ -56,7 +58,9 @@ class Decoder {
   int64_t hidden_size() const { return arch_.hidden_size(); }
 
   absl::Status Embed(const TokenBatch& batch);
-  absl::Status RunLayers(const TokenBatch& batch);
+  // `between` is called often in between (twice a layer): layers of a large model take seconds, and
+  // others wait for word from this rank. Its failure is returned at once.
+  absl::Status RunLayers(const TokenBatch& batch, absl::FunctionRef<absl::Status()> between);
 
   // Logits of this rank's vocabulary rows for the batch's tokens `rows` (at most kMaxLogitRows).
   // Returns (rows.size(), local_vocab_size()), valid until the next call.
@@ -69,8 +73,9 @@ class Decoder {
           Communicator* tp)
       : arch_(arch), shard_(shard), device_(device), tp_(tp) {}
 
-  absl::Status AllocateBuffers(int64_t max_tokens, int64_t max_positions);
+  absl::Status AllocateBuffers(int64_t max_tokens);
   absl::StatusOr<float*> AllocateFloats(int64_t count);
+  void TurnTo(const TokenBatch& batch);
   absl::Status Attend(const TokenBatch& batch, int local_layer);
   absl::Status FeedForward(const TokenBatch& batch, const LayerWeights& layer);
   absl::Status AllReduce(float* data, int64_t count);
@@ -82,7 +87,9 @@ class Decoder {
 
   ModelShard weights_;
   std::unique_ptr<KvCache> kv_cache_;
-  kernels::RopeTable rope_;
+  RopeAngles angles_;
+  kernels::RopeTable rope_;          // its row i is that of the batch's token i
+  std::vector<int32_t> rope_rows_;   // 0, 1, ...
   std::vector<int32_t> kv_head_of_;  // (local q heads)
   kernels::AttentionShape attention_;
 
@@ -95,6 +102,8 @@ class Decoder {
   float* k_ = nullptr;         // local kv heads * head_dim
   float* v_ = nullptr;         // local kv heads * head_dim
   float* attended_ = nullptr;  // local q heads * head_dim
+  float* cos_ = nullptr;       // head_dim / 2
+  float* sin_ = nullptr;       // head_dim / 2
   float* gate_ = nullptr;      // local ffn
   float* up_ = nullptr;        // local ffn
   float* logits_ = nullptr;    // (kMaxLogitRows, local vocab)

@@ -121,13 +121,13 @@ absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch) {
   return angles;
 }
 
-void FillRopeTable(const RopeAngles& angles, int64_t num_positions, float* cos, float* sin) {
-  const size_t pairs = angles.per_position.size();
-  for (int64_t position = 0; position < num_positions; ++position) {
-    for (size_t pair = 0; pair < pairs; ++pair) {
-      const double angle = static_cast<double>(position) * angles.per_position[pair];
-      cos[position * pairs + pair] = static_cast<float>(std::cos(angle) * angles.magnitude);
-      sin[position * pairs + pair] = static_cast<float>(std::sin(angle) * angles.magnitude);
+void FillRopeTable(const RopeAngles& angles, absl::Span<const int32_t> positions, float* cos,
+                   float* sin) {
+  for (const int32_t position : positions) {
+    for (const double per_position : angles.per_position) {
+      const double angle = position * per_position;
+      *cos++ = static_cast<float>(std::cos(angle) * angles.magnitude);
+      *sin++ = static_cast<float>(std::sin(angle) * angles.magnitude);
     }
   }
 }

@@ -1,10 +1,13 @@
-// Cosines and sines of rotary position embedding, for every position and pair of a model.
+// Cosines and sines of rotary position embedding, for the positions of a step and every pair.
 //
 // Computed in double after transformers' modeling_rope_utils.py (linear, llama3, yarn) and GGUF's
-// per-pair frequency factors, then rounded once to float32. Pure; owns nothing but its result.
+// per-pair frequency factors, then rounded once to float32. A whole context's table would be larger
+// than everything else a rank keeps beside its shard (64 MiB for 128 k positions of 64 pairs), and
+// computing the rows of a step takes far less time than the step. Pure; owns nothing but its
+// result.
 //
 //   TESSERA_ASSIGN_OR_RETURN(RopeAngles angles, ComputeRopeAngles(arch));
-//   FillRopeTable(angles, max_model_len, cos, sin);
+//   FillRopeTable(angles, positions, cos, sin);
 #ifndef TESSERA_WORKER_MODEL_ROPE_TABLE_H_
 #define TESSERA_WORKER_MODEL_ROPE_TABLE_H_
 
@@ -12,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "tessera/v1/model.pb.h"
 
 namespace tessera::worker {
@@ -24,8 +28,9 @@ struct RopeAngles {
 // INVALID_ARGUMENT naming the field when the scaling's numbers make no angles.
 absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch);
 
-// cos, sin: (num_positions, head_dim / 2).
-void FillRopeTable(const RopeAngles& angles, int64_t num_positions, float* cos, float* sin);
+// Row i is that of positions[i]. cos, sin: (positions.size(), head_dim / 2).
+void FillRopeTable(const RopeAngles& angles, absl::Span<const int32_t> positions, float* cos,
+                   float* sin);
 
 }  // namespace tessera::worker
 

@@ -105,13 +105,14 @@ TEST(RopeTableTest, TheTableIsCosAndSinOfPositionTimesAngle) {
   arch.mutable_rope_scaling()->set_original_max_positions(256);
   const auto angles = ComputeRopeAngles(arch);
   ASSERT_TRUE(angles.ok());
-  std::vector<float> cos(1000 * 3), sin(1000 * 3);
-  FillRopeTable(*angles, 1000, cos.data(), sin.data());
-  for (int position : {0, 1, 17, 999}) {
+  const std::vector<int32_t> positions = {17, 0, 1, 999, 1 << 23};
+  std::vector<float> cos(positions.size() * 3), sin(cos.size());
+  FillRopeTable(*angles, positions, cos.data(), sin.data());
+  for (size_t row = 0; row < positions.size(); ++row) {
     for (int pair = 0; pair < 3; ++pair) {
-      const double angle = position * angles->per_position[pair];
-      EXPECT_FLOAT_EQ(cos[position * 3 + pair], std::cos(angle) * angles->magnitude);
-      EXPECT_FLOAT_EQ(sin[position * 3 + pair], std::sin(angle) * angles->magnitude);
+      const double angle = positions[row] * angles->per_position[pair];
+      EXPECT_FLOAT_EQ(cos[row * 3 + pair], std::cos(angle) * angles->magnitude);
+      EXPECT_FLOAT_EQ(sin[row * 3 + pair], std::sin(angle) * angles->magnitude);
     }
   }
 }

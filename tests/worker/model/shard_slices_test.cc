@@ -223,6 +223,10 @@ TEST(CheckPlanTest, RefusesNamingTheField) {
       {"num_kv_blocks", [](auto& p) { p.set_num_kv_blocks(2147483647); }},
       {"max_model_len", [](auto& p) { p.set_max_model_len(0); }},
       {"max_tokens_per_step", [](auto& p) { p.set_max_tokens_per_step(-1); }},
+      {"max_tokens_per_step",  // activations that no message can carry
+       [&](auto& p) {
+         p.set_max_tokens_per_step((1 << 28) / model.architecture().hidden_size() + 1);
+       }},
       {"max_sequences_per_step", [](auto& p) { p.set_max_sequences_per_step(0); }},
       {"rank 1: world_rank", [&](auto& p) { rank(p, 1)->set_world_rank(2); }},
       {"rank 1: tp_rank", [&](auto& p) { rank(p, 1)->set_tp_rank(0); }},
