@@ -7,17 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/api/inference_service.h"
+#include "proto/wire/host_port.h"
 
 namespace tessera::coordinator {
 namespace {
 
 constexpr char kInferenceService[] = "tessera.v1.Inference";
-
-// IPv6 literals stand in brackets before a port.
-std::string Address(const std::string& host, int port) {
-  const bool bare_v6 = host.find(':') != std::string::npos && host.front() != '[';
-  return bare_v6 ? absl::StrCat("[", host, "]:", port) : absl::StrCat(host, ":", port);
-}
 
 void Configure(const ApiServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(options.max_receive_bytes);
@@ -42,7 +37,7 @@ class ApiServerImpl final : public ApiServer {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     Configure(options, builder);
-    const std::string address = Address(options.host, options.port);
+    const std::string address = wire::HostPort(options.host, options.port);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();

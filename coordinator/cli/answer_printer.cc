@@ -51,7 +51,8 @@ void AnswerPrinter::Add(const v1::GenerateResponse& chunk) {
     first_tokens_ = chunk.token_ids_size();
   }
   if (!json_) std::cout << chunk.text() << std::flush;
-  std::string text = all_.text() + chunk.text();
+  std::string text = std::move(*all_.mutable_text());
+  text += chunk.text();
   all_.MergeFrom(chunk);
   all_.set_text(std::move(text));
 }

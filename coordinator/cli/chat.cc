@@ -15,6 +15,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/text/utf8.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -31,7 +32,7 @@ struct ChatFlags {
 void AddMessage(v1::ChatRequest& request, const char* role, const std::string& content) {
   v1::ChatMessage* message = request.add_messages();
   message->set_role(role);
-  message->set_content(content);
+  message->set_content(SanitizeUtf8(content));  // a terminal may send anything
 }
 
 v1::ChatRequest NewConversation(const ChatFlags& flags) {

@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <mutex>
 
 #include "absl/strings/str_cat.h"
@@ -11,11 +12,20 @@
 namespace tessera::coordinator {
 namespace {
 
+// A server that does not answer within this is not going to: nothing unary waits for a model.
+constexpr auto kUnaryTimeout = std::chrono::seconds(30);
+
+std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);  // the tokens of a long text
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
 class ClientImpl final : public Client {
  public:
   explicit ClientImpl(const std::string& server)
       : server_(server),
-        channel_(grpc::CreateChannel(server, grpc::InsecureChannelCredentials())),
+        channel_(OpenChannel(server)),
         stub_(v1::Inference::NewStub(channel_)) {}
 
   absl::Status Generate(const v1::GenerateRequest& request,
@@ -89,6 +99,7 @@ class ClientImpl final : public Client {
   absl::StatusOr<Response> Unary(Call call) {
     grpc::ClientContext context;
     const InProgress in_progress(this, &context);
+    context.set_deadline(std::chrono::system_clock::now() + kUnaryTimeout);
     Response response;
     const absl::Status status = Explain(call(&context, &response));
     if (!status.ok()) return status;

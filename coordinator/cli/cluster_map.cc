@@ -6,17 +6,10 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/plan/shard_planner.h"
 
 namespace tessera::coordinator {
 namespace {
-
-// Inclusive, as people count: "0-4 (5)".
-std::string Span(const v1::Range& range) {
-  const int size = range.end() - range.begin();
-  if (size <= 0) return "-";
-  if (size == 1) return absl::StrCat(range.begin(), " (1)");
-  return absl::StrCat(range.begin(), "-", range.end() - 1, " (", size, ")");
-}
 
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 std::string OrDash(int number) { return number == 0 ? "-" : absl::StrCat(number); }
@@ -24,18 +17,9 @@ std::string OrDash(int number) { return number == 0 ? "-" : absl::StrCat(number)
 }  // namespace
 
 std::string FormatShards(const v1::GroupStatus& group) {
-  std::vector<std::vector<std::string>> rows = {{"rank", "stage", "layers", "query heads",
-                                                 "KV heads", "FFN columns", "vocabulary rows",
-                                                 "weights MB"}};
-  for (const v1::RankStatus& rank : group.ranks()) {
-    const v1::RankShard& shard = rank.shard();
-    const bool has_vocab = shard.has_embedding() || shard.has_output_head();
-    rows.push_back({absl::StrCat(shard.world_rank()), absl::StrCat(shard.pp_stage()),
-                    Span(shard.layers()), Span(shard.q_heads()), Span(shard.kv_heads()),
-                    Span(shard.ffn()), has_vocab ? Span(shard.vocab()) : "-",
-                    Megabytes(shard.weight_bytes())});
-  }
-  return FormatTable(rows);
+  std::vector<const v1::RankShard*> shards;
+  for (const v1::RankStatus& rank : group.ranks()) shards.push_back(&rank.shard());
+  return FormatShards(shards);
 }
 
 std::string FormatProcesses(const v1::GroupStatus& group) {

@@ -13,6 +13,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/text/utf8.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -30,12 +31,12 @@ int RunGenerate(const GenerateFlags& flags, bool prompt_given) {
   request.set_model(flags.model);
   *request.mutable_sampling() = ToOptions(flags.sampling);
   if (prompt_given) {
-    request.set_text(flags.prompt);
+    request.set_text(SanitizeUtf8(flags.prompt));
   } else if (IsTerminal(STDIN_FILENO)) {
     PrintError("no prompt: give --prompt TEXT, or text on standard input");
     return 2;
   } else {
-    request.set_text(std::string(std::istreambuf_iterator<char>(std::cin), {}));
+    request.set_text(SanitizeUtf8(std::string(std::istreambuf_iterator<char>(std::cin), {})));
   }
   const auto client = Client::Connect(flags.server);
   const auto answer = PrintAnswer(*client, flags.json, [&](const Client::ChunkCallback& on_chunk) {

@@ -17,7 +17,7 @@ struct ServeFlags {
   std::string launch = "mpirun";
   std::string hostfile;
   std::string mpirun_args;
-  double shutdown_timeout = 10;
+  double shutdown_timeout = 1;
 };
 
 void AddModelFlags(CLI::App& app, ServeOptions& options) {
@@ -54,6 +54,9 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
   AddFlag(app, "--threads-per-rank", flags.options.threads_per_rank,
           "Compute threads of a rank (default: its share of the cores)")
       ->check(CLI::Range(1, 4096));
+  AddFlag(app, "--comm-timeout", flags.options.comm_timeout_seconds,
+          "Seconds after which a rank that waits for another gives up (default: the worker's)")
+      ->check(CLI::Range(0.1, 86400.0));
   AddFlag(app, "--shutdown-timeout", flags.shutdown_timeout,
           "Seconds that running requests get after Ctrl-C")
       ->check(CLI::NonNegativeNumber)

@@ -15,6 +15,7 @@
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
+#include "proto/wire/host_port.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
@@ -22,10 +23,11 @@ namespace {
 
 constexpr absl::Duration kLoadingTick = absl::Milliseconds(50);
 constexpr absl::Duration kServingTick = absl::Milliseconds(100);
-// Together less than the two seconds within which everything is gone.
-constexpr absl::Duration kOrderlyExit = absl::Milliseconds(700);
-constexpr absl::Duration kTerminateGrace = absl::Milliseconds(500);
-constexpr absl::Duration kLastWords = absl::Milliseconds(200);  // statuses still on their way out
+// Together with the second that running requests get by default, less than the two seconds within
+// which everything is gone.
+constexpr absl::Duration kOrderlyExit = absl::Milliseconds(400);
+constexpr absl::Duration kTerminateGrace = absl::Milliseconds(300);
+constexpr absl::Duration kLastWords = absl::Milliseconds(100);  // statuses still on their way out
 constexpr absl::Duration kExplanation = absl::Milliseconds(700);
 
 std::string HostName() {
@@ -121,7 +123,7 @@ int ServeSession::world_size() const {
 
 std::string ServeSession::WorkerAddress() const {
   const bool everywhere = options_.cluster_host == "0.0.0.0" || options_.cluster_host == "::";
-  return absl::StrCat(everywhere ? HostName() : options_.cluster_host, ":", cluster_->port());
+  return wire::HostPort(everywhere ? HostName() : options_.cluster_host, cluster_->port());
 }
 
 absl::Status ServeSession::Launch() {
@@ -139,6 +141,9 @@ absl::Status ServeSession::Launch() {
   launch.model = options_.model;
   launch.load_format = options_.load_format;
   launch.threads_per_rank = options_.threads_per_rank;
+  if (options_.comm_timeout_seconds > 0) {
+    launch.worker_args = {"--comm-timeout", absl::StrCat(options_.comm_timeout_seconds)};
+  }
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;
@@ -186,7 +191,7 @@ absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   served_ = true;
   const std::shared_ptr<const ServedModel> model = loop_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
-  const std::string address = absl::StrCat(options_.host, ":", server_->port());
+  const std::string address = wire::HostPort(options_.host, server_->port());
   const Style style = StyleFor(STDOUT_FILENO);
   std::cout << "\n"
             << FormatPlan(model->description, model->plan) << "\n"

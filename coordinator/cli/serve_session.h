@@ -32,14 +32,15 @@ struct ServeOptions {
   std::string load_format;
   Layout layout;
   int max_queue = 1024;
-  int threads_per_rank = 0;  // 0: the worker's default
+  int threads_per_rank = 0;         // 0: the worker's default
+  double comm_timeout_seconds = 0;  // likewise
   std::string host = "127.0.0.1";
   int grpc_port = 50051;
   std::string cluster_host = "127.0.0.1";
   int cluster_port = 50052;
   bool external = false;  // wait for groups instead of launching one
   std::vector<std::string> mpirun_args;
-  absl::Duration shutdown_timeout = absl::Seconds(10);
+  absl::Duration shutdown_timeout = absl::Seconds(1);
   std::string ready_file;  // gets HOST:PORT once a group serves
   bool verbose = false;    // show what the workers print
 };

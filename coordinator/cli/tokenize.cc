@@ -19,6 +19,7 @@
 #include "coordinator/cli/terminal.h"
 #include "coordinator/text/text_stream.h"
 #include "coordinator/text/tokenizer.h"
+#include "coordinator/text/utf8.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
@@ -54,7 +55,7 @@ absl::StatusOr<Pieces> Encode(const TokenizeFlags& flags, const std::string& tex
   Pieces pieces;
   if (flags.model.empty()) {
     v1::TokenizeRequest request;
-    request.set_text(text);
+    request.set_text(SanitizeUtf8(text));
     request.set_add_special_tokens(flags.add_special);
     request.set_parse_special(flags.parse_special);
     TESSERA_ASSIGN_OR_RETURN(const v1::TokenizeResponse response,

@@ -60,7 +60,10 @@ GroupStream* GroupStream::Begin(const ClusterServiceOptions& options, GroupRegis
 absl::Status GroupStream::SendPlan(const v1::StepPlan& plan) {
   v1::CoordinatorMessage message;
   *message.mutable_step_plan() = plan;
-  return Queue(std::move(message));
+  const absl::Status queued = Queue(std::move(message));
+  // A plan that was not sent would be waited for forever.
+  if (absl::IsResourceExhausted(queued)) End(queued);
+  return queued;
 }
 
 void GroupStream::Shutdown(const std::string& reason) {

@@ -115,7 +115,7 @@ class LauncherImpl : public Launcher {
 
   void AddRankPid(int pid) override {
     absl::MutexLock lock(&mu_);
-    ranks_.Add(pid);
+    ranks_.Add(pid, pid_);
   }
 
   void Terminate(absl::Duration grace) override {

@@ -12,8 +12,9 @@ namespace tessera::coordinator {
 
 class RankProcesses {
  public:
-  // Remembers the process with this pid; none, or one that is not this user's, is ignored.
-  void Add(int pid);
+  // Remembers the process with this pid, a descendant of `ancestor`. Any other is ignored: pids come
+  // from peers, and what is remembered is going to be killed.
+  void Add(int pid, int ancestor);
   // Whether one of them has ended, reaped by its parent or not.
   bool AnyGone() const;
   // SIGKILL to those that are still the processes remembered.

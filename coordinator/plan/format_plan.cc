@@ -26,8 +26,14 @@ std::string Mb(int64_t bytes) {
 // Inclusive, as people count: "0-4 (5)".
 std::string Span(const v1::Range& range) {
   const int size = range.end() - range.begin();
+  if (size <= 0) return "-";
   if (size == 1) return absl::StrCat(range.begin(), " (1)");
   return absl::StrCat(range.begin(), "-", range.end() - 1, " (", size, ")");
+}
+
+Row Heading() {
+  return {"rank",        "stage",           "layers",     "query heads",      "KV heads",
+          "FFN columns", "vocabulary rows", "weights MB", "KV MB/1000 tokens"};
 }
 
 Row RankRow(const v1::RankShard& shard) {
@@ -86,14 +92,19 @@ std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& p
       absl::StrFormat("%s%s%s: tensor parallel %d x pipeline parallel %d\n", model.name(),
                       model.quantization().empty() ? "" : " ", model.quantization(),
                       plan.tensor_parallel_size(), plan.pipeline_parallel_size());
-  std::vector<Row> rows = {{"rank", "stage", "layers", "query heads", "KV heads", "FFN columns",
-                            "vocabulary rows", "weights MB", "KV MB/1000 tokens"}};
+  std::vector<Row> rows = {Heading()};
   for (const v1::RankShard& shard : plan.ranks()) rows.push_back(RankRow(shard));
   rows.push_back(TotalRow(model.architecture(), plan));
   const std::string foot = absl::StrFormat(
       "KV cache: %d blocks of %d tokens on every rank; up to %d tokens in a sequence\n",
       plan.num_kv_blocks(), plan.kv_block_tokens(), plan.max_model_len());
   return title + Render(rows) + foot;
+}
+
+std::string FormatShards(absl::Span<const v1::RankShard* const> shards) {
+  std::vector<Row> rows = {Heading()};
+  for (const v1::RankShard* shard : shards) rows.push_back(RankRow(*shard));
+  return Render(rows);
 }
 
 }  // namespace tessera::coordinator

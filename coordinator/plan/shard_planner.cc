@@ -105,7 +105,7 @@ absl::Status CheckLayout(const v1::Architecture& arch, const Layout& layout) {
   }
   TESSERA_RETURN_IF_ERROR(CheckTensorSplit(layout));
   TESSERA_RETURN_IF_ERROR(CheckLayerSplit(arch, layout));
-  TESSERA_RETURN_IF_ERROR(InRange("--block-size", layout.kv_block_tokens, 1, kMaxBlockTokens));
+  TESSERA_RETURN_IF_ERROR(InRange("kv_block_tokens", layout.kv_block_tokens, 1, kMaxBlockTokens));
   TESSERA_RETURN_IF_ERROR(
       InRange("--max-num-batched-tokens", layout.max_tokens_per_step, 1, kMaxPerStep));
   return InRange("--max-num-seqs", layout.max_sequences_per_step, 1, kMaxPerStep);

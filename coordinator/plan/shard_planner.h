@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "tessera/v1/model.pb.h"
 
 namespace tessera::coordinator {
@@ -51,6 +52,9 @@ absl::Status ValidateDescription(const v1::ModelDescription& model);
 // The cluster map for people: one line per rank with stage, layers, query heads, KV heads, FFN
 // columns, vocabulary rows, MB of weights and MB of KV per 1,000 tokens. Plain ASCII table.
 std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& plan);
+
+// Its rows for these ranks alone, under the same heading.
+std::string FormatShards(absl::Span<const v1::RankShard* const> shards);
 
 }  // namespace tessera::coordinator
 

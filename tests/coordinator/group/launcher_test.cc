@@ -159,6 +159,24 @@ TEST_F(LauncherTest, ReportedRanksDieWithTheJob) {
   EXPECT_TRUE(AwaitGone(rank));
 }
 
+// A peer on the cluster port could have any process of this user killed.
+TEST_F(LauncherTest, AReportedProcessOfSomebodyElseIsLeftAlone) {
+  const pid_t stranger = fork();
+  if (stranger == 0) {
+    for (;;) pause();
+  }
+  auto job = Start(Script("echo up; sleep 1000"));
+  FirstLine();
+  job->AddRankPid(stranger);
+  job->AddRankPid(getpid());
+  kill(job->pid(), SIGKILL);
+  EXPECT_FALSE(job->Wait().ok());
+  job = nullptr;
+  EXPECT_EQ(waitpid(stranger, nullptr, WNOHANG), 0) << "the stranger was killed";
+  kill(stranger, SIGKILL);
+  waitpid(stranger, nullptr, 0);
+}
+
 TEST_F(LauncherTest, AnOrphanHoldingTheOutputDoesNotHoldTheJob) {
   auto job = Start(Script("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.01; exit 0"));
   EXPECT_TRUE(job->Wait().ok());

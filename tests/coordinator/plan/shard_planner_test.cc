@@ -249,9 +249,40 @@ TEST(ShardPlannerTest, RefusesBadSplits) {
               HasSubstr("--layer-split has 3 stages; expected 2"));
 }
 
+// 70 and 405 billion parameters as Llama 3 has them, and a made-up model of more than 10^12 in F32:
+// what the ranks hold is the model, to the byte but for what every rank repeats.
+TEST(ShardPlannerTest, HugeModelsDoNotOverflow) {
+  const std::vector<ExampleModel> models = {
+      {.num_layers = 80, .hidden_size = 8192, .num_heads = 64, .num_kv_heads = 8, .head_dim = 128,
+       .ffn_size = 28672, .vocab_size = 128256, .max_positions = 131072, .tied_embeddings = false},
+      {.num_layers = 126, .hidden_size = 16384, .num_heads = 128, .num_kv_heads = 8,
+       .head_dim = 128, .ffn_size = 53248, .vocab_size = 128256, .max_positions = 131072,
+       .tied_embeddings = false},
+      {.num_layers = 200, .hidden_size = 32768, .num_heads = 256, .num_kv_heads = 16,
+       .head_dim = 128, .ffn_size = 98304, .vocab_size = 300000, .max_positions = 1 << 20,
+       .tied_embeddings = false, .quantized = false}};
+  for (const ExampleModel& example : models) {
+    const auto model = MakeModel(example);
+    const auto plan = MustPlan(model, {.tensor_parallel = 8, .pipeline_parallel = 16});
+    ASSERT_EQ(plan.ranks_size(), 128);
+    double whole = 0, held = 0;
+    for (const auto& tensor : model.tensors()) whole += static_cast<double>(tensor.resident_bytes());
+    for (const auto& rank : plan.ranks()) {
+      EXPECT_GT(rank.weight_bytes(), 0);
+      EXPECT_GT(rank.kv_bytes_per_token(), 0);
+      held += static_cast<double>(rank.weight_bytes());
+    }
+    EXPECT_GE(held, whole);
+    EXPECT_LT(held, whole * 1.001);
+    EXPECT_GT(plan.num_kv_blocks(), 0);
+    EXPECT_GT(plan.max_model_len(), 1);
+    EXPECT_FALSE(FormatPlan(model, plan).empty());
+  }
+}
+
 TEST(ShardPlannerTest, RefusesBadStepLimits) {
   const auto model = SmolLm2();
-  EXPECT_THAT(ErrorOf(model, {.kv_block_tokens = 0}), HasSubstr("--block-size is 0"));
+  EXPECT_THAT(ErrorOf(model, {.kv_block_tokens = 0}), HasSubstr("kv_block_tokens is 0"));
   EXPECT_THAT(ErrorOf(model, {.max_tokens_per_step = 0}), HasSubstr("--max-num-batched-tokens"));
   EXPECT_THAT(ErrorOf(model, {.max_sequences_per_step = 0}), HasSubstr("--max-num-seqs is 0"));
 }
