@@ -161,14 +161,12 @@ absl::Status EngineLoopImpl::CheckAdmissionLocked() const {
     return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
   }
   // Running requests do not count, nor those for whom the next step has a seat.
-  const int seats =
-      stats_.out_of_blocks ? stats_.running : joined_->plan.max_sequences_per_step();
+  const int seats = stats_.out_of_blocks ? stats_.running : joined_->plan.max_sequences_per_step();
   const int waiting = live_count_ - seats;
   if (waiting < options_.max_queue) return absl::OkStatus();
-  return wire::OverloadedError(
-      absl::StrCat("the queue is full: ", waiting, " requests wait, at most ", options_.max_queue,
-                   " may"),
-      absl::Seconds(1));
+  return wire::OverloadedError(absl::StrCat("the queue is full: ", waiting,
+                                            " requests wait, at most ", options_.max_queue, " may"),
+                               absl::Seconds(1));
 }
 
 absl::StatusOr<int64_t> EngineLoopImpl::Submit(GenerationRequest request,

@@ -33,10 +33,9 @@ absl::Status CheckTextBytes(absl::string_view text, absl::string_view field,
   const size_t most = static_cast<size_t>(limits.context_tokens) *
                       model.tokenizer->longest_token_bytes() * shrinking;
   if (text.size() <= most) return absl::OkStatus();
-  return wire::FieldError(field,
-                          absl::StrCat("has ", text.size(), " bytes; expected at most ", most,
-                                       ", as much as the context of ", limits.context_tokens,
-                                       " tokens can hold"));
+  return wire::FieldError(field, absl::StrCat("has ", text.size(), " bytes; expected at most ",
+                                              most, ", as much as the context of ",
+                                              limits.context_tokens, " tokens can hold"));
 }
 
 struct PromptText {
@@ -73,8 +72,8 @@ absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::str
 
 absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
   if (requested.empty() || requested == model.name) return absl::OkStatus();
-  return absl::NotFoundError(absl::StrCat("model ", Quoted(requested), " is not served; ",
-                                          Quoted(model.name), " is"));
+  return absl::NotFoundError(
+      absl::StrCat("model ", Quoted(requested), " is not served; ", Quoted(model.name), " is"));
 }
 
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
@@ -90,9 +89,9 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& reques
         return wire::FieldError("prompt", "is empty; expected some text");
       }
       const bool add_bos = !request.has_add_special_tokens() || request.add_special_tokens();
-      TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids,
-                               EncodePrompt({.text = request.text(), .add_bos = add_bos},
-                                            "prompt", model));
+      TESSERA_ASSIGN_OR_RETURN(
+          std::vector<int32_t> ids,
+          EncodePrompt({.text = request.text(), .add_bos = add_bos}, "prompt", model));
       return Checked(std::move(ids), "prompt", model);
     }
     case v1::GenerateRequest::PROMPT_NOT_SET:
@@ -118,8 +117,8 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
   TESSERA_ASSIGN_OR_RETURN(const ChatPrompt prompt, RenderChatPrompt(*model.chat_format, turns));
   // Some templates write BOS themselves; the model must see it once.
   const v1::TokenizerDescription& tokenizer = model.description.tokenizer();
-  const bool has_bos = tokenizer.has_bos_id() && prompt.text().starts_with(model.tokenizer->TokenBytes(
-                                                     tokenizer.bos_id()));
+  const bool has_bos = tokenizer.has_bos_id() &&
+                       prompt.text().starts_with(model.tokenizer->TokenBytes(tokenizer.bos_id()));
   TESSERA_ASSIGN_OR_RETURN(
       std::vector<int32_t> ids,
       EncodePrompt({.text = prompt.text(), .plain = prompt.contents(), .add_bos = !has_bos},
@@ -152,8 +151,8 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel&
                                       static_cast<size_t>(request.ids_size()));
   const size_t most = std::max(kMostIds, static_cast<size_t>(model.plan.max_model_len()));
   if (ids.size() > most) {
-    return wire::FieldError(
-        "ids", absl::StrCat("has ", ids.size(), " entries; expected at most ", most));
+    return wire::FieldError("ids",
+                            absl::StrCat("has ", ids.size(), " entries; expected at most ", most));
   }
   TESSERA_RETURN_IF_ERROR(CheckTokenIds(ids, "ids", model.description.architecture().vocab_size()));
   const bool skip = !request.has_skip_special_tokens() || request.skip_special_tokens();

@@ -155,7 +155,8 @@ void ResponseStream::OnCancel() {
 
 void ResponseStream::OnDone() {
   {
-    std::lock_guard<std::mutex> lock(mu_);  // until Begin or Refuse, which finished it, has returned
+    std::lock_guard<std::mutex> lock(
+        mu_);  // until Begin or Refuse, which finished it, has returned
   }
   if (sink_ != nullptr) sink_->Detach();
   LiveStreams* const live = live_;

@@ -73,7 +73,7 @@ class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   std::shared_ptr<Sink> sink_;
 
   std::mutex mu_;
-  std::optional<int64_t> id_;                    // once submitted
+  std::optional<int64_t> id_;  // once submitted
   struct Merged {
     v1::GenerateResponse chunk;
     size_t bytes = 0;  // about

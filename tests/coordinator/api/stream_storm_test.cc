@@ -77,8 +77,8 @@ class StreamStormTest : public ::testing::Test {
     auto server = ApiServer::Start({.port = 0}, loop_.get());
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
-    stub_ = v1::Inference::NewStub(grpc::CreateChannel(
-        absl::StrCat("127.0.0.1:", server_->port()), grpc::InsecureChannelCredentials()));
+    stub_ = v1::Inference::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
+                                                       grpc::InsecureChannelCredentials()));
     group_ = std::make_unique<FakeGroup>(loop_.get());
     ASSERT_TRUE(group_->Join().ok());
     group_->Run();
