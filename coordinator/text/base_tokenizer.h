@@ -16,6 +16,9 @@
 
 namespace tessera::coordinator {
 
+// Where a piece of plain text stands in the text to encode.
+enum class TextPlace { kStart, kAfterToken, kAfterText };
+
 class BaseTokenizer : public Tokenizer {
  public:
   explicit BaseTokenizer(Vocabulary vocabulary);
@@ -29,9 +32,8 @@ class BaseTokenizer : public Tokenizer {
   size_t longest_token_bytes() const final { return longest_token_bytes_; }
 
  protected:
-  // The ids of `text`, valid UTF-8 and not empty, appended to `ids`. `after_token`: it begins the
-  // sequence or follows a token that was found verbatim.
-  virtual absl::Status EncodeText(absl::string_view text, bool after_token,
+  // The ids of `text`, valid UTF-8 and not empty, appended to `ids`.
+  virtual absl::Status EncodeText(absl::string_view text, TextPlace place,
                                   std::vector<int32_t>& ids) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }

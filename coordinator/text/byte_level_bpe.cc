@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/text/base_tokenizer.h"
+#include "coordinator/text/merge_table.h"
 #include "coordinator/text/pre_tokenizer.h"
 #include "coordinator/text/symbol_merger.h"
 #include "coordinator/text/utf8.h"
@@ -32,29 +33,24 @@ class ByteLevelBpe final : public BaseTokenizer {
     normalize_nfc_ = description.normalize_nfc();
     TESSERA_RETURN_IF_ERROR(ReadTokens());
     if (description.ignore_merges()) IndexWholeWords();
-    return ReadMerges(description);
+    TESSERA_ASSIGN_OR_RETURN(merges_, MergeTable::Create(description, vocabulary()));
+    return absl::OkStatus();
   }
 
   bool strips_leading_space() const override { return false; }
 
  private:
-  absl::Status EncodeText(absl::string_view text, bool after_token,
+  absl::Status EncodeText(absl::string_view text, TextPlace place,
                           std::vector<int32_t>& ids) const override;
   void EncodePiece(absl::string_view piece, Merger& merger, std::vector<int32_t>& ids) const;
 
   absl::Status ReadTokens();
   void IndexWholeWords();
-  absl::Status ReadMerges(const v1::TokenizerDescription& description);
-  absl::StatusOr<int32_t> MergePart(absl::string_view part, int index) const;
-
-  static uint64_t PairKey(int32_t left, int32_t right) {
-    return static_cast<uint64_t>(left) << 32 | static_cast<uint32_t>(right);
-  }
 
   PreTokenizer pre_tokenizer_;
   bool normalize_nfc_ = false;
   std::array<int32_t, 256> byte_ids_{};  // -1: the vocabulary has no token for that byte
-  absl::flat_hash_map<uint64_t, Merger::Candidate> merges_;  // (left id, right id) → rank, product
+  MergeTable merges_;
   absl::flat_hash_map<std::string, int32_t> whole_words_;  // bytes → id, with ignore_merges only
 };
 
@@ -84,40 +80,7 @@ void ByteLevelBpe::IndexWholeWords() {
   }
 }
 
-absl::StatusOr<int32_t> ByteLevelBpe::MergePart(absl::string_view part, int index) const {
-  const std::optional<int32_t> id = vocabulary().Find(part);
-  if (id) return *id;
-  return wire::FieldError(absl::StrCat("tokenizer.merges[", index, "]"),
-                          absl::StrCat("has ", Quoted(part), ", which is not in the vocabulary"));
-}
-
-absl::Status ByteLevelBpe::ReadMerges(const v1::TokenizerDescription& description) {
-  merges_.reserve(description.merges_size());
-  for (int rank = 0; rank < description.merges_size(); ++rank) {
-    const absl::string_view merge = description.merges(rank);
-    const std::string field = absl::StrCat("tokenizer.merges[", rank, "]");
-    const size_t space = merge.find(' ');
-    if (space == merge.npos || space == 0 || space + 1 >= merge.size() ||
-        merge.find(' ', space + 1) != merge.npos) {
-      return wire::FieldError(
-          field, absl::StrCat("is ", Quoted(merge), "; expected two tokens and one space"));
-    }
-    const absl::string_view left_part = merge.substr(0, space);
-    const absl::string_view right_part = merge.substr(space + 1);
-    TESSERA_ASSIGN_OR_RETURN(const int32_t left, MergePart(left_part, rank));
-    TESSERA_ASSIGN_OR_RETURN(const int32_t right, MergePart(right_part, rank));
-    TESSERA_ASSIGN_OR_RETURN(const int32_t product,
-                             MergePart(absl::StrCat(left_part, right_part), rank));
-    // Text never becomes a control token, whatever the merges say.
-    if (IsControl(left) || IsControl(right) || IsControl(product)) continue;
-    if (!merges_.try_emplace(PairKey(left, right), Merger::Candidate{rank, product}).second) {
-      return wire::FieldError(field, "merges the same two tokens as an earlier entry");
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ByteLevelBpe::EncodeText(absl::string_view text, bool /*after_token*/,
+absl::Status ByteLevelBpe::EncodeText(absl::string_view text, TextPlace /*place*/,
                                       std::vector<int32_t>& ids) const {
   std::string normalized;
   if (normalize_nfc_) {
@@ -147,9 +110,9 @@ void ByteLevelBpe::EncodePiece(absl::string_view piece, Merger& merger,
     if (id >= 0) merger.Append(id, 1);
   }
   merger.Merge([&](const Symbol& left, const Symbol& right) -> std::optional<Merger::Candidate> {
-    const auto merge = merges_.find(PairKey(left.id, right.id));
-    if (merge == merges_.end()) return std::nullopt;
-    return merge->second;
+    const Merge* merge = merges_.Find(left.id, right.id);
+    if (merge == nullptr) return std::nullopt;
+    return Merger::Candidate{merge->rank, merge->product};
   });
   merger.ForEach([&](const Symbol& symbol) { ids.push_back(symbol.id); });
 }

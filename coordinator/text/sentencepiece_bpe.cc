@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "coordinator/text/base_tokenizer.h"
+#include "coordinator/text/merge_table.h"
 #include "coordinator/text/symbol_merger.h"
 #include "coordinator/text/utf8.h"
 #include "proto/wire/status_builders.h"
@@ -22,7 +24,7 @@
 namespace tessera::coordinator {
 namespace {
 
-using Merger = SymbolMerger<float>;  // by minus the score
+using Merger = SymbolMerger<float>;  // by rank, or by minus the score
 
 constexpr absl::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
@@ -42,8 +44,13 @@ class SentencePieceBpe final : public BaseTokenizer {
 
   absl::Status Init(const v1::TokenizerDescription& description) {
     add_space_prefix_ = description.add_space_prefix();
+    prefix_at_start_only_ = description.space_prefix_at_start_only();
+    prefix_unless_spaced_ = description.space_prefix_unless_spaced();
     TESSERA_RETURN_IF_ERROR(ReadTokens());
-    return ReadScores(description);
+    if (description.merges_size() == 0) return ReadScores(description);
+    IndexWords(std::vector<float>(vocab_size()));
+    TESSERA_ASSIGN_OR_RETURN(merges_, MergeTable::Create(description, vocabulary()));
+    return absl::OkStatus();
   }
 
   bool strips_leading_space() const override { return add_space_prefix_; }
@@ -54,19 +61,26 @@ class SentencePieceBpe final : public BaseTokenizer {
     float score;
   };
 
-  absl::Status EncodeText(absl::string_view text, bool after_token,
+  absl::Status EncodeText(absl::string_view text, TextPlace place,
                           std::vector<int32_t>& ids) const override;
+  bool WantsSpacePrefix(absl::string_view text, TextPlace place) const;
+  std::optional<Merger::Candidate> FindWord(absl::string_view text) const;
+  std::optional<Merger::Candidate> FindMerge(const Symbol& left, const Symbol& right) const;
   void EncodeUnknown(absl::string_view character, bool follows_unknown,
                      std::vector<int32_t>& ids) const;
 
   absl::Status ReadTokens();
   absl::Status ReadScores(const v1::TokenizerDescription& description);
+  void IndexWords(const std::vector<float>& scores);
 
   bool add_space_prefix_ = false;
+  bool prefix_at_start_only_ = false;
+  bool prefix_unless_spaced_ = false;
   std::array<int32_t, 256> byte_ids_{};  // -1: no such token
   bool has_all_bytes_ = false;
   absl::flat_hash_map<std::string, Entry> words_;  // what characters may merge into
   size_t longest_word_ = 0;                        // bytes
+  std::optional<MergeTable> merges_;  // rules instead of the scores, where there is one
 };
 
 absl::Status SentencePieceBpe::ReadTokens() {
@@ -105,23 +119,49 @@ absl::Status SentencePieceBpe::ReadScores(const v1::TokenizerDescription& descri
                                                              vocab_size(), " tokens"));
   }
   for (int32_t id = 0; id < vocab_size(); ++id) {
-    const float score = description.scores(id);
-    if (!std::isfinite(score)) {
+    if (!std::isfinite(description.scores(id))) {
       return wire::FieldError(absl::StrCat("tokenizer.scores[", id, "]"), "is not finite");
     }
+  }
+  IndexWords({description.scores().begin(), description.scores().end()});
+  return absl::OkStatus();
+}
+
+void SentencePieceBpe::IndexWords(const std::vector<float>& scores) {
+  for (int32_t id = 0; id < vocab_size(); ++id) {
     const std::string& token = vocabulary().token(id);
     const v1::TokenType type = vocabulary().type(id);
     const bool is_word = type == v1::NORMAL || type == v1::USER_DEFINED || type == v1::UNUSED;
     if (!is_word || token.empty()) continue;
-    words_[token] = {id, score};
+    words_[token] = {id, scores[id]};
     longest_word_ = std::max(longest_word_, token.size());
   }
-  return absl::OkStatus();
 }
 
-absl::Status SentencePieceBpe::EncodeText(absl::string_view text, bool after_token,
+bool SentencePieceBpe::WantsSpacePrefix(absl::string_view text, TextPlace place) const {
+  if (!add_space_prefix_ || place == TextPlace::kAfterText) return false;
+  if (prefix_at_start_only_ && place != TextPlace::kStart) return false;
+  const bool is_spaced = text[0] == ' ' || absl::StartsWith(text, kSpaceMark);
+  return !(prefix_unless_spaced_ && is_spaced);
+}
+
+std::optional<Merger::Candidate> SentencePieceBpe::FindWord(absl::string_view text) const {
+  if (text.size() > longest_word_) return std::nullopt;
+  const auto word = words_.find(text);
+  if (word == words_.end()) return std::nullopt;
+  return Merger::Candidate{-word->second.score, word->second.id};
+}
+
+std::optional<Merger::Candidate> SentencePieceBpe::FindMerge(const Symbol& left,
+                                                             const Symbol& right) const {
+  const Merge* merge = merges_->Find(left.id, right.id);
+  if (merge == nullptr) return std::nullopt;
+  return Merger::Candidate{static_cast<float>(merge->rank), merge->product};
+}
+
+absl::Status SentencePieceBpe::EncodeText(absl::string_view text, TextPlace place,
                                           std::vector<int32_t>& ids) const {
-  std::string marked = add_space_prefix_ && after_token ? " " : "";
+  std::string marked = WantsSpacePrefix(text, place) ? " " : "";
   marked.append(text.data(), text.size());
   marked = absl::StrReplaceAll(marked, {{" ", kSpaceMark}});
   const absl::string_view view = marked;
@@ -134,11 +174,8 @@ absl::Status SentencePieceBpe::EncodeText(absl::string_view text, bool after_tok
     pos += length;
   }
   merger.Merge([&](const Symbol& left, const Symbol& right) -> std::optional<Merger::Candidate> {
-    const size_t length = left.length + right.length;
-    if (length > longest_word_) return std::nullopt;
-    const auto word = words_.find(view.substr(left.begin, length));
-    if (word == words_.end()) return std::nullopt;
-    return Merger::Candidate{-word->second.score, word->second.id};
+    return merges_ ? FindMerge(left, right)
+                   : FindWord(view.substr(left.begin, left.length + right.length));
   });
   bool follows_unknown = false;
   merger.ForEach([&](const Symbol& symbol) {

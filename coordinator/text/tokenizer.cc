@@ -83,15 +83,15 @@ absl::StatusOr<std::vector<int32_t>> BaseTokenizer::Encode(absl::string_view tex
   const CleanText clean = Clean(text, options.plain);
   std::vector<int32_t> ids;
   if (options.add_special && vocabulary_.leading_bos()) ids.push_back(*vocabulary_.leading_bos());
-  bool after_token = true;
+  TextPlace place = TextPlace::kStart;
   for (const Fragment& fragment :
        verbatim_.Split(clean.text, options.parse_special, clean.plain)) {
-    after_token = after_token || fragment.id >= 0;
     if (fragment.id >= 0) {
       ids.push_back(fragment.id);
+      place = TextPlace::kAfterToken;
     } else {
-      TESSERA_RETURN_IF_ERROR(EncodeText(fragment.text, after_token, ids));
-      after_token = false;
+      TESSERA_RETURN_IF_ERROR(EncodeText(fragment.text, place, ids));
+      place = TextPlace::kAfterText;
     }
   }
   if (options.add_special && vocabulary_.trailing_eos()) ids.push_back(*vocabulary_.trailing_eos());

@@ -107,11 +107,12 @@ def merges_from_scores(pieces, scores):
   return [(left, right) for left, right, _ in merges]
 
 
-def sentencepiece_like(messages, added=True):
+def sentencepiece_like(messages, added=True, keep_merge=lambda rank: True):
   golden = description(messages, "spm-llama")
   pieces = [t.decode() for t in golden.tokens]
-  tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)},
-                                   merges_from_scores(pieces, golden.scores), unk_token="<unk>",
+  merges = [merge for rank, merge in enumerate(merges_from_scores(pieces, golden.scores))
+            if keep_merge(rank)]
+  tokenizer = Tokenizer(models.BPE({p: i for i, p in enumerate(pieces)}, merges, unk_token="<unk>",
                                    fuse_unk=True, byte_fallback=True))
   if added:
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False)
@@ -127,6 +128,20 @@ def llama2(messages, added=True):
   tokenizer = sentencepiece_like(messages, added)
   tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE),
                                                normalizers.Replace(" ", SPACE)])
+  return tokenizer
+
+
+def mistral(messages, added=True):
+  tokenizer = sentencepiece_like(messages, added)
+  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="first", split=False)
+  return tokenizer
+
+
+def some_merges(messages, added=True):
+  """Of the ways to make a piece only some, and of some pieces none: what a trainer leaves, or what
+  transformers before 4.31 left out (the pieces with score 0)."""
+  tokenizer = sentencepiece_like(messages, added, keep_merge=lambda rank: rank > 0 and rank % 7 != 3)
+  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme="always", split=False)
   return tokenizer
 
 
@@ -232,6 +247,14 @@ def main():
       "eos_token": "</s>", "unk_token": "<unk>", "pad_token": None,
       "added_tokens_decoder": added_tokens_decoder(llama2_), "sp_model_kwargs": {},
       "chat_template": template("llama-2"), "tokenizer_class": "LlamaTokenizer"})
+
+  for name, make in (("mistral", mistral), ("some_merges", some_merges)):
+    tokenizer = make(messages)
+    write_differing_ids(name, "spm-llama", tokenizer, make(messages, added=False))
+    write_folder(name, tokenizer, model_type="mistral", tokenizer_config={
+        "add_bos_token": True, "add_eos_token": False, "legacy": False, "bos_token": "<s>",
+        "eos_token": "</s>", "unk_token": "<unk>", "chat_template": template("mistral-v0.3"),
+        "added_tokens_decoder": added_tokens_decoder(tokenizer), "tokenizer_class": "LlamaTokenizer"})
 
 
 if __name__ == "__main__":

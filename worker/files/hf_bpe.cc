@@ -1,7 +1,5 @@
 #include "worker/files/hf_bpe.h"
 
-#include <algorithm>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -14,8 +12,6 @@
 
 namespace tessera::worker {
 namespace {
-
-using Ids = std::unordered_map<std::string, int32_t>;
 
 // A string member, or the pair ["left", "right"].
 absl::StatusOr<std::pair<std::string, std::string>> ParseMerge(const std::string& where,
@@ -127,22 +123,6 @@ bool IsByteToken(const std::string& text) {
   return text.size() == 6 && absl::StartsWith(text, "<0x") && text[5] == '>';
 }
 
-// Merging the best score first must do what merging the lowest rank first does: a token's score is
-// minus its first merge's rank, and what no merge makes comes after all of them.
-void SetScoresFromRanks(const std::vector<std::pair<std::string, std::string>>& merges,
-                        v1::TokenizerDescription* tokenizer) {
-  Ids ids;
-  for (int id = 0; id < tokenizer->tokens_size(); ++id) ids.emplace(tokenizer->tokens(id), id);
-  const float last = -static_cast<float>(merges.size()) - 1;
-  tokenizer->mutable_scores()->Resize(tokenizer->tokens_size(), last);
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto it = ids.find(merges[rank].first + merges[rank].second);
-    if (it == ids.end()) continue;
-    float* score = tokenizer->mutable_scores()->Mutable(it->second);
-    *score = std::max(*score, -static_cast<float>(rank));
-  }
-}
-
 void MarkSentencePieceTypes(const Json& model, v1::TokenizerDescription* tokenizer) {
   const Json* unk = FindMember(model, "unk_token");
   for (int id = 0; id < tokenizer->tokens_size(); ++id) {
@@ -185,14 +165,15 @@ absl::Status ParseTokenizerJson(const std::string& where, const Json& root, int 
   TESSERA_RETURN_IF_ERROR(ReadAddedTokens(where, root, vocab_size, tokenizer));
   TESSERA_ASSIGN_OR_RETURN(const auto merges, ReadMerges(where, *model));
 
+  for (const auto& [left, right] : merges) {
+    tokenizer->add_merges(absl::StrCat(left, " ", right));
+  }
   if (tokenizer->kind() == v1::BYTE_LEVEL_BPE) {
-    for (const auto& [left, right] : merges) {
-      tokenizer->add_merges(absl::StrCat(left, " ", right));
-    }
     TESSERA_ASSIGN_OR_RETURN(const bool ignore_merges, read.BoolOr("ignore_merges", false));
     tokenizer->set_ignore_merges(ignore_merges);
   } else {
-    SetScoresFromRanks(merges, tokenizer);
+    // The description's way to say that scores rule.
+    if (merges.empty()) return FileError(where, "model.merges: expected some, found none");
     MarkSentencePieceTypes(*model, tokenizer);
   }
   return ParsePostProcessor(where, root, tokenizer);

@@ -136,7 +136,11 @@ absl::Status ParseMetaspace(const std::string& where, const Json& step,
   if (replacement.value_or(kSpaceMark) != kSpaceMark || split) return Unsupported(where, step);
   TESSERA_ASSIGN_OR_RETURN(const auto scheme, read.OptionalString("prepend_scheme"));
   TESSERA_ASSIGN_OR_RETURN(const bool old_prefix, read.BoolOr("add_prefix_space", true));
-  tokenizer->set_add_space_prefix(scheme ? *scheme != "never" : old_prefix);
+  const std::string prefix(scheme.value_or(old_prefix ? "always" : "never"));
+  if (prefix != "always" && prefix != "first" && prefix != "never") return Unsupported(where, step);
+  tokenizer->set_add_space_prefix(prefix != "never");
+  tokenizer->set_space_prefix_at_start_only(prefix == "first");
+  tokenizer->set_space_prefix_unless_spaced(prefix != "never");
   return absl::OkStatus();
 }
 

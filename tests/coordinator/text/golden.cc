@@ -77,8 +77,12 @@ std::unique_ptr<Tokenizer> GoldenTokenizer(const std::string& name) {
 }
 
 void ExpectGoldenIds(const Tokenizer& tokenizer, const std::string& name, bool compare_special) {
+  ExpectGoldenIds(tokenizer, ReadGoldenIds(name), compare_special);
+}
+
+void ExpectGoldenIds(const Tokenizer& tokenizer, const std::vector<GoldenIds>& golden,
+                     bool compare_special) {
   const std::vector<std::string> texts = GoldenTexts();
-  const std::vector<GoldenIds> golden = ReadGoldenIds(name);
   ASSERT_GE(texts.size(), 2000u);
   ASSERT_EQ(texts.size(), golden.size());
   for (size_t i = 0; i < texts.size(); ++i) {

@@ -30,6 +30,8 @@ std::unique_ptr<Tokenizer> GoldenTokenizer(const std::string& name);
 // with them.
 void ExpectGoldenIds(const Tokenizer& tokenizer, const std::string& name,
                      bool compare_special = true);
+void ExpectGoldenIds(const Tokenizer& tokenizer, const std::vector<GoldenIds>& golden,
+                     bool compare_special = true);
 
 }  // namespace tessera::coordinator
 

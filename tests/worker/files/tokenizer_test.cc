@@ -105,7 +105,7 @@ TEST_F(HfTokenizer, SplitPatternMergePairsAndTemplates) {
   EXPECT_EQ(model.chat_template(), "J");
 }
 
-TEST_F(HfTokenizer, SentencePieceScoresFollowTheMerges) {
+TEST_F(HfTokenizer, SentencePieceMergesAsTheFileSays) {
   Write("tokenizer.json", R"({"added_tokens":[{"id":0,"content":"<unk>","special":true}],
       "normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"▁"},
         {"type":"Replace","pattern":{"String":" "},"content":"▁"}]},
@@ -120,7 +120,8 @@ TEST_F(HfTokenizer, SentencePieceScoresFollowTheMerges) {
   EXPECT_EQ(tokenizer.unk_id(), 0);
   EXPECT_THAT(tokenizer.types(), ElementsAre(v1::UNKNOWN, v1::BYTE, v1::NORMAL, v1::NORMAL,
                                              v1::NORMAL, v1::NORMAL));
-  EXPECT_THAT(tokenizer.scores(), ElementsAre(-3, -3, -3, -3, -1, 0));
+  EXPECT_THAT(tokenizer.merges(), ElementsAre("a a", "▁ a"));
+  EXPECT_THAT(tokenizer.scores(), ::testing::IsEmpty());
 }
 
 TEST_F(HfTokenizer, Refusals) {
@@ -145,6 +146,13 @@ TEST_F(HfTokenizer, Refusals) {
               HasSubstr("expected an id below 131"));
   EXPECT_THAT(Error(absl::StrCat("{", pre, R"("model":{"vocab":{"a":0,"b":0},"merges":[]}})")),
               HasSubstr("id 0: both"));
+  const auto metaspace = [&](const std::string& scheme, const std::string& merges) {
+    return Error(absl::StrCat(R"({"pre_tokenizer":{"type":"Metaspace","replacement":"▁","split":false,
+        "prepend_scheme":")", scheme, R"("},"model":{"type":"BPE","byte_fallback":true,
+        "vocab":{"a":0,"aa":1},"merges":)", merges, "}}"));
+  };
+  EXPECT_THAT(metaspace("last", R"(["a a"])"), HasSubstr("pre_tokenizer: not implemented"));
+  EXPECT_THAT(metaspace("first", "[]"), HasSubstr("model.merges: expected some"));
   EXPECT_THAT(Error("[]"), HasSubstr("expected a JSON object"));
   EXPECT_THAT(Error("{\"model\":"), HasSubstr("tokenizer.json: expected JSON"));
 }
