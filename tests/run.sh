@@ -61,7 +61,10 @@ run_integration() {
     if ! { python3 -m venv "$venv" &&
            "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt &&
            echo "$wanted" >"$venv/installed"; }; then
-      fail "the Python packages of tests/requirements.txt could not be installed"
+      rm -rf "$venv"
+      echo "NOTE: the integration tests are SKIPPED: the Python packages of tests/requirements.txt"
+      echo "      could not be installed (no package index?)"
+      skipped=$((skipped + 1))
       return
     fi
   fi
