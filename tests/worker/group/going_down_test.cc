@@ -60,22 +60,24 @@ TEST_F(GoingDownAtOnceTest, TheLauncherTakesTheGroupDown) {
 
 TEST_F(GoingDownAtOnceTest, WhileItLoads) {
   // The coordinator never answers: the group waits for its plan.
-  absl::Notification asked, answer;
+  // Shared: the service's thread may still be on its way out of the wait when this function ends.
+  auto asked = std::make_shared<absl::Notification>();
+  auto answer = std::make_shared<absl::Notification>();
   observer_ = std::make_shared<coordinator::RecordingObserver>(
-      [&](const v1::Hello&) -> absl::StatusOr<v1::ShardPlan> {
-        asked.Notify();
-        answer.WaitForNotification();
+      [asked, answer](const v1::Hello&) -> absl::StatusOr<v1::ShardPlan> {
+        asked->Notify();
+        answer->WaitForNotification();
         return absl::UnavailableError("too late");
       });
   auto service = coordinator::ClusterService::Start({}, [&](const v1::Hello&) { return observer_; });
   ASSERT_TRUE(service.ok());
   service_ = *std::move(service);
   Launch(Options(2));
-  asked.WaitForNotification();
+  asked->WaitForNotification();
   kill(MpirunPid(), SIGKILL);
   EXPECT_FALSE(job_->Wait().ok());
   EXPECT_TRUE(SegmentsOf(MpirunPid()).empty());
-  answer.Notify();
+  answer->Notify();
 }
 
 }  // namespace
