@@ -169,7 +169,7 @@ def start(tmp_path):
     for cluster in clusters:
         cluster.stop()
     wait_for(lambda: not any(map(alive, pids)), 10, lambda: f"left: {[p for p in pids if alive(p)]}")
-    assert segments() <= before, segments() - before
+    wait_for(lambda: segments() <= before, 2, lambda: str(segments() - before))
 
 
 @pytest.fixture(scope="module")
