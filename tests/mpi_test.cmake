@@ -6,7 +6,6 @@
 # TESSERA_MPIRUN is the command line in front of "-n N program", for tests that launch it
 # themselves: runs as root, with more ranks than cores, ends a job at once when a rank dies, and
 # (together with PMIX_MCA_gds=hash in its environment) shares no files that a killed mpirun leaves.
-include_guard(GLOBAL)
 
 set(TESSERA_MPIRUN ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none
     --mca mpi_yield_when_idle 1 --mca odls_base_sigkill_timeout 0 --mca rtc ^hwloc)
