@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
-#include "worker/comm/backoff.h"
+#include "worker/comm/receive_within.h"
 #include "worker/engine/pipeline_links.h"
 
 namespace tessera::worker {
@@ -30,10 +30,8 @@ absl::Status Decode(const Bytes& bytes) {
 
 absl::StatusOr<absl::Status> Await(Communicator& world, int peer, int tag, absl::Duration deadline,
                                    absl::string_view doing) {
-  for (Backoff backoff; backoff.waited() < deadline; backoff.Wait()) {
-    TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes, world.TryReceive(peer, tag));
-    if (bytes) return Decode(*bytes);
-  }
+  TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes, ReceiveWithin(world, peer, tag, deadline));
+  if (bytes) return Decode(*bytes);
   return absl::DeadlineExceededError(absl::StrCat(doing, ": no word from rank ", peer, " within ",
                                                   absl::FormatDuration(deadline)));
 }

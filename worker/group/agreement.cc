@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
 #include "proto/wire/status_macros.h"
-#include "worker/comm/backoff.h"
+#include "worker/comm/receive_within.h"
 
 namespace tessera::worker {
 namespace {
@@ -51,22 +51,17 @@ absl::StatusOr<Agreement> Decode(const Bytes& bytes) {
   return agreement;
 }
 
-absl::StatusOr<Bytes> ReceiveWithin(Communicator& world, int peer, int tag,
-                                    absl::Duration timeout) {
-  for (Backoff backoff;; backoff.Wait()) {
-    TESSERA_ASSIGN_OR_RETURN(auto message, world.TryReceive(peer, tag));
-    if (message) return *std::move(message);
-    if (backoff.waited() >= timeout) {
-      return absl::DeadlineExceededError(absl::StrCat(
-          "rank ", peer, " did not answer rank ", world.rank(), " within ",
-          absl::FormatDuration(timeout)));
-    }
-  }
+absl::StatusOr<Bytes> Await(Communicator& world, int peer, int tag, absl::Duration timeout) {
+  TESSERA_ASSIGN_OR_RETURN(auto message, ReceiveWithin(world, peer, tag, timeout));
+  if (message) return *std::move(message);
+  return absl::DeadlineExceededError(absl::StrCat("rank ", peer, " did not answer rank ",
+                                                  world.rank(), " within ",
+                                                  absl::FormatDuration(timeout)));
 }
 
 absl::StatusOr<Agreement> Ask(Communicator& world, Agreement outcome, absl::Duration timeout) {
   for (int peer = 1; peer < world.size(); ++peer) {
-    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, ReceiveWithin(world, peer, kStatusTag, timeout));
+    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, Await(world, peer, kStatusTag, timeout));
     TESSERA_ASSIGN_OR_RETURN(Agreement theirs, Decode(bytes));
     if (outcome.status.ok() && !theirs.status.ok()) outcome = std::move(theirs);
   }
@@ -79,7 +74,7 @@ absl::StatusOr<Agreement> Ask(Communicator& world, Agreement outcome, absl::Dura
 absl::StatusOr<Agreement> Answer(Communicator& world, const Agreement& mine,
                                  absl::Duration timeout) {
   TESSERA_RETURN_IF_ERROR(world.Send(kLeader, kStatusTag, Encode(mine)));
-  TESSERA_ASSIGN_OR_RETURN(Bytes bytes, ReceiveWithin(world, kLeader, kOutcomeTag, timeout));
+  TESSERA_ASSIGN_OR_RETURN(Bytes bytes, Await(world, kLeader, kOutcomeTag, timeout));
   return Decode(bytes);
 }
 
@@ -96,7 +91,7 @@ Agreement Agree(Communicator& world, const absl::Status& mine, absl::Duration ti
 absl::StatusOr<std::string> FromLeader(Communicator& world, const std::string& text,
                                        absl::Duration timeout) {
   if (world.rank() != kLeader) {
-    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, ReceiveWithin(world, kLeader, kTextTag, timeout));
+    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, Await(world, kLeader, kTextTag, timeout));
     return ToString(bytes);
   }
   for (int peer = 1; peer < world.size(); ++peer) {
