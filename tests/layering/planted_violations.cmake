@@ -19,6 +19,8 @@ endfunction()
 function(run_checker)
   execute_process(COMMAND ${CMAKE_COMMAND} -DSOURCE_DIR=${WORK_DIR} -P ${CHECKER}
     RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
+  # CMake wraps its messages at a width that depends on the path.
+  string(REGEX REPLACE "[ \t\n]+" " " output "${output}")
   set(result ${result} PARENT_SCOPE)
   set(output "${output}" PARENT_SCOPE)
 endfunction()
