@@ -18,12 +18,15 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/schedule/block_pool.h"
+#include "coordinator/schedule/tenant_queue.h"
+#include "coordinator/schedule/token_constraint.h"
 #include "tessera/v1/cluster.pb.h"
 
 namespace tessera::coordinator {
@@ -36,7 +39,19 @@ struct SchedulerLimits {
   int max_model_len = 0;            // prompt + generated; 0 = what the KV blocks hold
   int max_prefill_chunk = 512;      // tokens of one prompt per step
   int max_queue = 1024;             // waiting requests; one more is refused
-  int max_steps_in_flight = 1;      // over disjoint sequences
+  int max_steps_in_flight = 1;      // over disjoint sequences; the pipeline's stages
+  // One step ahead: decodes whose last token is still being drawn go out as soon as their step is the
+  // oldest in flight (SequenceChunk.last_token_from_step), one step more than max_steps_in_flight.
+  // Not while a running sequence needs its last token here first (a constraint, a bad word of
+  // several tokens).
+  bool lookahead = true;
+  bool prefix_caching = true;
+  SchedulingPolicy policy = SchedulingPolicy::kFcfs;
+  std::map<std::string, double> tenant_weights = {};  // tenants not named: 1
+  // Prompt chunks beside decodes may make a step this many times as long as the decodes alone take
+  // (learned: step_cost.h). A tenant that has had less than its share may fill the whole budget.
+  // 0: no bound but the token budget.
+  double prefill_stretch = 2.0;
   int vocab_size = 0;               // Commit refuses token ids from here on; 0 = unchecked
 };
 
@@ -44,21 +59,37 @@ struct SchedulerLimits {
 struct ScheduledRequest {
   int64_t id = 0;                        // unique among the live ones
   std::vector<int32_t> prompt_ids = {};  // at least one
-  int max_tokens = 1;                    // at least 1
-  v1::SamplingParams sampling = {};
-  std::vector<int32_t> stop_ids = {};  // sampling one of these finishes the request
+  int max_tokens = 1;                    // at least 1; 0: only the prompt is computed (score)
+  v1::SamplingParams sampling = {};      // its seed is replaced by the choice's
+  std::vector<uint64_t> seeds = {};      // one per choice; empty: one choice, sampling.seed
+  std::vector<int32_t> stop_ids = {};    // sampling one of these finishes the choice
+  int min_tokens = 0;                    // stop_ids are banned for the first so many tokens
+  std::vector<std::vector<int32_t>> bad_words = {};  // token sequences that are never completed
+  std::shared_ptr<const TokenConstraint> constraint = nullptr;  // cloned for each choice
+  // Log probabilities of prompt tokens: those at positions >= targets_from (at least 1), with
+  // target_logprobs alternatives each. They come with Emissions, in order. -1: none. Such a prompt
+  // is computed whole from targets_from - 1 on, whatever the prefix cache holds.
+  int targets_from = -1;
+  int target_logprobs = 0;
+  std::string tenant = {};
+  int32_t priority = 0;  // lower first
   absl::Time deadline = absl::InfiniteFuture();
   bool return_logits = false;
 };
 
 enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline, kAborted };
 
-// What Commit, Schedule or Cancel tell of a request. A request that finished is forgotten.
+// What Commit, Schedule or Cancel tell of a request, or of one choice of it. A request whose choices
+// have all finished is forgotten.
 struct Emission {
   int64_t request_id = 0;
-  // One token, or none (deadline, abort). The stop token itself is emitted, with kStopToken.
+  // One token, or none (targets alone, deadline, abort). The stop token itself is emitted, with
+  // kStopToken.
   std::optional<v1::SampledToken> token;
   FinishCause finished = FinishCause::kNone;
+  int choice = 0;  // of token and finished; kDeadline and kAborted end all choices in one emission
+  std::vector<v1::TargetLogprob> targets = {};  // of the prompt, in order, as they become known
+  int cached_tokens = 0;  // with a choice's first token: of the prompt, found in the prefix cache
 };
 
 struct SchedulerStats {
@@ -68,6 +99,13 @@ struct SchedulerStats {
   int blocks_free = 0;
   int64_t preemptions = 0;
   bool out_of_blocks = false;  // the last step had seats left for waiting requests, but no blocks
+  int blocks_cached = 0;       // of the free ones: hold a findable prefix
+  int64_t steps = 0;           // committed
+  int64_t tokens_computed = 0;
+  int64_t prefix_queries = 0;  // prompt tokens looked up
+  int64_t prefix_hits = 0;     // of those, found
+  int64_t compute_micros = 0;  // of the committed steps, as the leader reports them
+  int64_t stall_micros = 0;
 };
 
 class Scheduler {
@@ -80,12 +118,13 @@ class Scheduler {
 
   // RESOURCE_EXHAUSTED when the queue is full; INVALID_ARGUMENT when the prompt plus one token does
   // not fit max_model_len or can never fit the KV blocks (names prompt and the limit), for an empty
-  // prompt and for max_tokens below 1; ALREADY_EXISTS for an id that is live. A request that would
+  // prompt and for max_tokens below 0; ALREADY_EXISTS for an id that is live. A request that would
   // outgrow max_model_len or all KV blocks together is accepted and ends there with kLength.
   absl::Status Add(ScheduledRequest request, absl::Time now);
 
   // The next step, or nullopt when there is nothing to do or the steps in flight are the most
-  // allowed. Requests past their deadline are finished first; see TakeExpired.
+  // allowed. Requests past their deadline are finished first, and so are waiting ones that cannot be
+  // served in time as far as is known (their prompt alone takes longer); see TakeExpired.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
 
   // Requests that a Schedule call dropped because of their deadline (kDeadline). Clears the list.
@@ -95,6 +134,9 @@ class Scheduler {
   // are dropped. INTERNAL when the result does not match its plan (a lying group): then nothing has
   // changed, and the caller ends the group and calls AbortAll.
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
+
+  // The same for one choice (a stop string was found): the others go on. False when it is not live.
+  bool FinishChoice(int64_t request_id, int choice);
 
   // Forgets the request; its blocks are free at once, or, when a step in flight still writes them,
   // with that step's Commit. False when it is not live.

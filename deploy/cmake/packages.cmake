@@ -8,6 +8,8 @@ find_package(absl CONFIG REQUIRED)
 find_package(MPI REQUIRED COMPONENTS CXX)
 find_package(nlohmann_json 3.10 REQUIRED)
 find_package(CLI11 2.1 REQUIRED)
+find_package(Boost 1.81 REQUIRED)                # headers: Beast and Asio
+find_package(prometheus-cpp CONFIG REQUIRED)     # its core alone; the HTTP door serves /metrics
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)

@@ -212,7 +212,7 @@ struct Violation {
 
 TEST_F(ClusterServiceTest, MessagesOutOfOrderEndTheGroup) {
   v1::GroupMessage other_version = FakeLeader::Hello("a", 2);
-  other_version.mutable_hello()->set_protocol_version(2);
+  other_version.mutable_hello()->set_protocol_version(3);
   v1::GroupMessage no_model = FakeLeader::Hello("a", 2);
   no_model.mutable_hello()->clear_model();
   const std::vector<Violation> violations = {

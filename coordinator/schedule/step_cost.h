@@ -1,0 +1,43 @@
+// How long a step takes, learned from the steps that were: base + per_decode × decodes +
+// per_prefill × prompt tokens (+ a term for the attention's context if it pays). With it the
+// scheduler cuts prompt chunks so that they stretch the running streams' steps by a bounded factor.
+//
+// Exponentially forgetting least squares, non-negative; robust against single outliers (a step that
+// waited for the machine). Pure, deterministic.
+//
+//   cost.Observe({.decodes = 8, .prefill_tokens = 0}, 21'000);
+//   int most = cost.PrefillAllowance(8, 2.0);   // tokens of prompts beside 8 decodes
+#ifndef TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
+#define TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
+
+#include <cstdint>
+
+namespace tessera::coordinator {
+
+struct StepShape {
+  int decodes = 0;
+  int prefill_tokens = 0;
+};
+
+class StepCost {
+ public:
+  void Observe(const StepShape& shape, int64_t micros);
+
+  bool known() const;                            // enough has been seen to predict
+  double PredictMicros(const StepShape& shape) const;  // 0 while nothing is known
+
+  // The most prompt tokens for which a step with `decodes` decodes takes at most `stretch` times as
+  // long as without them; at least 1. INT_MAX without decodes or while nothing is known.
+  int PrefillAllowance(int decodes, double stretch) const;
+
+ private:
+  static constexpr int kTerms = 3;
+  double moments_[kTerms][kTerms] = {};
+  double products_[kTerms] = {};
+  double coefficients_[kTerms] = {};
+  int64_t observed_ = 0;
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
