@@ -23,7 +23,7 @@ class StepCost {
  public:
   void Observe(const StepShape& shape, int64_t micros);
 
-  bool known() const;                            // enough has been seen to predict
+  bool known() const;                                  // enough has been seen to predict
   double PredictMicros(const StepShape& shape) const;  // 0 while nothing is known
 
   // The most prompt tokens for which a step with `decodes` decodes takes at most `stretch` times as
@@ -31,11 +31,29 @@ class StepCost {
   int PrefillAllowance(int decodes, double stretch) const;
 
  private:
-  static constexpr int kTerms = 3;
-  double moments_[kTerms][kTerms] = {};
-  double products_[kTerms] = {};
-  double coefficients_[kTerms] = {};
+  static constexpr int kTerms = 3;  // 1, decodes, prompt tokens
+  static constexpr int kDecodeKinds = 5;
+  static constexpr int kPrefillKinds = 4;
+
+  // Sums over the steps of one kind, the older ones faded. Kinds fade apart, so that thousands of
+  // steps without prompts do not make it forget what prompts cost.
+  struct Moments {
+    double weight = 0;  // in steps
+    double terms[kTerms][kTerms] = {};
+    double products[kTerms] = {};
+
+    void Scale(double factor);
+    void Add(const StepShape& shape, double micros, double factor);
+  };
+
+  void Fit();
+
+  Moments kinds_[kDecodeKinds][kPrefillKinds];
+  double coefficients_[kTerms] = {};  // microseconds
+  double deviation_ = 0;              // mean relative error
   int64_t observed_ = 0;
+  bool seen_decodes_ = false;  // a step without prompt tokens
+  bool seen_prefill_ = false;
 };
 
 }  // namespace tessera::coordinator

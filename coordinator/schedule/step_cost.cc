@@ -1,0 +1,161 @@
+#include "coordinator/schedule/step_cost.h"
+
+#include <algorithm>
+#include <climits>
+#include <cmath>
+
+namespace tessera::coordinator {
+namespace {
+
+constexpr int kTerms = 3;  // 1, decodes, prompt tokens
+constexpr int kMinObserved = 8;
+constexpr double kKeep = 0.97;         // of what a kind of step says, with every step of that kind;
+constexpr double kKeepOthers = 0.998;  // with every step of another kind,
+constexpr double kLeastWeight = 1;     // down to one step's worth
+constexpr double kRidge = 1e-9;        // decides between equal fits: the smaller coefficients
+constexpr double kFreeDeviations = 3;  // what lies further off counts less (Huber 1964)
+constexpr double kLeastDeviation = 0.05;
+
+using Terms = double[kTerms];
+
+double Dot(const Terms a, const Terms b) {
+  double sum = 0;
+  for (int i = 0; i < kTerms; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+int DecodeKind(int decodes) {
+  return decodes < 1 ? 0 : decodes < 4 ? 1 : decodes < 16 ? 2 : decodes < 64 ? 3 : 4;
+}
+
+int PrefillKind(int tokens) { return tokens < 1 ? 0 : tokens < 32 ? 1 : tokens < 256 ? 2 : 3; }
+
+// Of the terms in `used` (a bit each), scaled so that the matrix has a unit diagonal; Gaussian
+// elimination. False when the rest cannot be told apart or a coefficient would be negative.
+bool Solve(const double moments[kTerms][kTerms], const double products[kTerms], unsigned used,
+           Terms solution) {
+  double rows[kTerms][kTerms + 1];
+  double scale[kTerms];
+  int index[kTerms];
+  int count = 0;
+  for (int i = 0; i < kTerms; ++i) {
+    solution[i] = 0;
+    if ((used >> i & 1U) == 0) continue;
+    if (moments[i][i] <= 0) return false;
+    scale[count] = 1 / std::sqrt(moments[i][i]);
+    index[count++] = i;
+  }
+  for (int i = 0; i < count; ++i) {
+    for (int j = 0; j < count; ++j) {
+      rows[i][j] = moments[index[i]][index[j]] * scale[i] * scale[j] + (i == j ? kRidge : 0);
+    }
+    rows[i][count] = products[index[i]] * scale[i];
+  }
+  for (int pivot = 0; pivot < count; ++pivot) {
+    if (rows[pivot][pivot] < kRidge / 2) return false;
+    for (int i = pivot + 1; i < count; ++i) {
+      const double factor = rows[i][pivot] / rows[pivot][pivot];
+      for (int j = pivot; j <= count; ++j) rows[i][j] -= factor * rows[pivot][j];
+    }
+  }
+  for (int i = count - 1; i >= 0; --i) {
+    double value = rows[i][count];
+    for (int j = i + 1; j < count; ++j) value -= rows[i][j] * solution[index[j]] / scale[j];
+    solution[index[i]] = value / rows[i][i] * scale[i];
+    if (!(solution[index[i]] >= 0)) return false;
+  }
+  return true;
+}
+
+// What is left of the sum of squares; less is better. A constant of the data is left out.
+double Loss(const double moments[kTerms][kTerms], const double products[kTerms],
+            const Terms solution) {
+  double loss = -2 * Dot(products, solution);
+  for (int i = 0; i < kTerms; ++i) loss += solution[i] * Dot(moments[i], solution);
+  return loss;
+}
+
+}  // namespace
+
+void StepCost::Observe(const StepShape& shape, int64_t micros) {
+  if (micros <= 0 || shape.decodes < 0 || shape.prefill_tokens < 0) return;
+  if (shape.decodes == 0 && shape.prefill_tokens == 0) return;
+  const double seen = static_cast<double>(micros);
+  const double predicted = known() ? std::max(PredictMicros(shape), 1.0) : seen;
+  const double off = std::abs(seen - predicted) / predicted;
+  const double free = kFreeDeviations * std::max(deviation_, kLeastDeviation);
+  deviation_ += 0.05 * (std::min(off, 2 * free) - deviation_);
+
+  for (auto& kinds : kinds_) {
+    for (Moments& kind : kinds) {
+      if (kind.weight > kLeastWeight) kind.Scale(kKeepOthers);
+    }
+  }
+  Moments& kind = kinds_[DecodeKind(shape.decodes)][PrefillKind(shape.prefill_tokens)];
+  kind.Scale(kKeep);
+  // Relative errors count: a step of 2 ms says as much of the machine as one of 200 ms.
+  const double trust = off <= free ? 1 : free / off;
+  kind.Add(shape, seen, trust / (predicted * predicted));
+  kind.weight += trust;
+  ++observed_;
+  (shape.prefill_tokens > 0 ? seen_prefill_ : seen_decodes_) = true;
+  Fit();
+}
+
+void StepCost::Moments::Scale(double factor) {
+  weight *= factor;
+  for (auto& row : terms) {
+    for (double& value : row) value *= factor;
+  }
+  for (double& value : products) value *= factor;
+}
+
+void StepCost::Moments::Add(const StepShape& shape, double micros, double factor) {
+  const Terms x = {1, static_cast<double>(shape.decodes),
+                   static_cast<double>(shape.prefill_tokens)};
+  for (int i = 0; i < kTerms; ++i) {
+    for (int j = 0; j < kTerms; ++j) terms[i][j] += factor * x[i] * x[j];
+    products[i] += factor * x[i] * micros;
+  }
+}
+
+// Non-negative least squares: with three terms, the best of the seven ways to leave some out.
+void StepCost::Fit() {
+  Moments all;
+  for (const auto& kinds : kinds_) {
+    for (const Moments& kind : kinds) {
+      for (int i = 0; i < kTerms; ++i) {
+        for (int j = 0; j < kTerms; ++j) all.terms[i][j] += kind.terms[i][j];
+        all.products[i] += kind.products[i];
+      }
+    }
+  }
+  double least = HUGE_VAL;
+  for (unsigned used = 1; used < 1U << kTerms; ++used) {
+    Terms solution;
+    if (!Solve(all.terms, all.products, used, solution)) continue;
+    const double loss = Loss(all.terms, all.products, solution);
+    if (loss >= least) continue;
+    least = loss;
+    std::copy(solution, solution + kTerms, coefficients_);
+  }
+}
+
+bool StepCost::known() const { return observed_ >= kMinObserved && seen_decodes_ && seen_prefill_; }
+
+double StepCost::PredictMicros(const StepShape& shape) const {
+  if (!known()) return 0;
+  return coefficients_[0] + coefficients_[1] * shape.decodes +
+         coefficients_[2] * shape.prefill_tokens;
+}
+
+int StepCost::PrefillAllowance(int decodes, double stretch) const {
+  if (decodes < 1 || !known()) return INT_MAX;
+  const double alone = PredictMicros({.decodes = decodes, .prefill_tokens = 0});
+  const double allowed = (stretch - 1) * alone;
+  const double per_token = coefficients_[2];
+  if (allowed >= per_token * INT_MAX) return INT_MAX;
+  return allowed <= per_token ? 1 : static_cast<int>(allowed / per_token);
+}
+
+}  // namespace tessera::coordinator
