@@ -21,12 +21,15 @@ class ChatPrompt {
   ChatPrompt& Literal(absl::string_view words);
   ChatPrompt& Content(absl::string_view words);
   ChatPrompt& Append(const ChatPrompt& more);
+  // Bytes [begin, end) of `from`, with its marks. People's words that touch become one range.
+  ChatPrompt& AppendSlice(const ChatPrompt& from, size_t begin, size_t end);
   // Without the white space at both ends, whoever wrote it; see PythonStrip.
   void Strip();
 
   const std::string& text() const { return text_; }
   // Where people's words stand: in order, without overlaps, none of them empty.
   absl::Span<const TextRange> contents() const { return contents_; }
+  bool IsContent(size_t pos) const;  // did people write the byte at `pos`?
 
  private:
   std::string text_;
