@@ -13,6 +13,7 @@ constexpr double kKeep = 0.97;         // of what a kind of step says, with ever
 constexpr double kKeepOthers = 0.998;  // with every step of another kind,
 constexpr double kLeastWeight = 1;     // down to one step's worth
 constexpr double kRidge = 1e-9;        // decides between equal fits: the smaller coefficients
+constexpr double kKeepChanged = 0.7;   // with every step that shows that the machine has changed
 constexpr double kFreeDeviations = 3;  // what lies further off counts less (Huber 1964)
 constexpr double kLeastDeviation = 0.05;
 
@@ -80,26 +81,37 @@ double Loss(const double moments[kTerms][kTerms], const double products[kTerms],
 void StepCost::Observe(const StepShape& shape, int64_t micros) {
   if (micros <= 0 || shape.decodes < 0 || shape.prefill_tokens < 0) return;
   if (shape.decodes == 0 && shape.prefill_tokens == 0) return;
+  const bool has_prefill = shape.prefill_tokens > 0;
   const double seen = static_cast<double>(micros);
   const double predicted = known() ? std::max(PredictMicros(shape), 1.0) : seen;
-  const double off = std::abs(seen - predicted) / predicted;
-  const double free = kFreeDeviations * std::max(deviation_, kLeastDeviation);
-  deviation_ += 0.05 * (std::min(off, 2 * free) - deviation_);
-
+  const double trust = trust_[has_prefill].Weigh((seen - predicted) / predicted);
   for (auto& kinds : kinds_) {
-    for (Moments& kind : kinds) {
-      if (kind.weight > kLeastWeight) kind.Scale(kKeepOthers);
+    for (int i = 0; i < kPrefillKinds; ++i) {
+      if (kinds[i].weight > kLeastWeight) kinds[i].Scale(kKeepOthers);
+      if (trust_[has_prefill].changed() && (i > 0) == has_prefill) kinds[i].Scale(kKeepChanged);
     }
   }
   Moments& kind = kinds_[DecodeKind(shape.decodes)][PrefillKind(shape.prefill_tokens)];
   kind.Scale(kKeep);
-  // Relative errors count: a step of 2 ms says as much of the machine as one of 200 ms.
-  const double trust = off <= free ? 1 : free / off;
-  kind.Add(shape, seen, trust / (predicted * predicted));
   kind.weight += trust;
+  // Relative errors count: a step of 2 ms says as much of the machine as one of 200 ms.
+  kind.Add(shape, seen, trust / (predicted * predicted));
   ++observed_;
-  (shape.prefill_tokens > 0 ? seen_prefill_ : seen_decodes_) = true;
+  (has_prefill ? seen_prefill_ : seen_decodes_) = true;
   Fit();
+}
+
+double StepCost::Trust::Weigh(double error) {
+  const double off = std::abs(error);
+  const double free = kFreeDeviations * std::max(deviation, kLeastDeviation);
+  deviation += 0.05 * (std::min(off, free) - deviation);
+  if (off <= free) {
+    streak = 0;
+    return 1;
+  }
+  const int sign = error > 0 ? 1 : -1;
+  streak = streak * sign > 0 ? streak + sign : sign;
+  return changed() ? 1 : free / off;
 }
 
 void StepCost::Moments::Scale(double factor) {

@@ -46,11 +46,21 @@ class StepCost {
     void Add(const StepShape& shape, double micros, double factor);
   };
 
+  // How much a step counts, by its relative error: little when it is far off, unless several in a
+  // row are off in the same direction. That is no outlier but a machine that has changed.
+  struct Trust {
+    double deviation = 0;  // mean relative error
+    int streak = 0;        // of errors too far off; its sign is theirs
+
+    double Weigh(double error);
+    bool changed() const { return streak > 3 || streak < -3; }
+  };
+
   void Fit();
 
   Moments kinds_[kDecodeKinds][kPrefillKinds];
+  Trust trust_[2];                    // of steps without and with prompt tokens
   double coefficients_[kTerms] = {};  // microseconds
-  double deviation_ = 0;              // mean relative error
   int64_t observed_ = 0;
   bool seen_decodes_ = false;  // a step without prompt tokens
   bool seen_prefill_ = false;
