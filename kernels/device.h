@@ -71,6 +71,9 @@ class Device {
   virtual void StoreKv(const float* k, const float* v, const TokenPlacement& where, int64_t n,
                        const KvCacheView& cache) = 0;
 
+  // The keys and values of block `source` over those of block `destination`, another one.
+  virtual void CopyKvBlock(const KvCacheView& cache, int source, int destination) = 0;
+
   // Causal attention of each token over positions 0..its own (within the window), all of which are
   // in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
   virtual void Attention(const float* q, const TokenPlacement& where, const AttentionShape& shape,

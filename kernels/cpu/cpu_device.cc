@@ -151,6 +151,11 @@ class CpuDevice final : public Device {
     StoreRows(v, where, n, cache, cache.values);
   }
 
+  void CopyKvBlock(const KvCacheView& cache, int source, int destination) override {
+    CopyBlock(cache, source, destination, cache.keys);
+    CopyBlock(cache, source, destination, cache.values);
+  }
+
   void Attention(const float* q, const TokenPlacement& where, const AttentionShape& shape,
                  const KvCacheView& cache, int64_t n, float* out) override {
     assert(shape.head_dim == cache.head_dim);

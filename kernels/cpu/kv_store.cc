@@ -21,4 +21,11 @@ void StoreRows(const float* rows, const TokenPlacement& where, int64_t n, const 
   }
 }
 
+void CopyBlock(const KvCacheView& cache, int source, int destination, float* store) {
+  assert(source >= 0 && source < cache.num_blocks && destination != source);
+  assert(destination >= 0 && destination < cache.num_blocks);
+  const int64_t floats = int64_t{cache.num_kv_heads} * cache.block_tokens * cache.head_dim;
+  std::memcpy(store + destination * floats, store + source * floats, floats * sizeof(float));
+}
+
 }  // namespace tessera::kernels::cpu

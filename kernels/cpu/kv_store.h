@@ -12,6 +12,9 @@ namespace tessera::kernels::cpu {
 void StoreRows(const float* rows, const TokenPlacement& where, int64_t n, const KvCacheView& cache,
                float* store);
 
+// Block `source` of `store` over block `destination`.
+void CopyBlock(const KvCacheView& cache, int source, int destination, float* store);
+
 }  // namespace tessera::kernels::cpu
 
 #endif  // TESSERA_KERNELS_CPU_KV_STORE_H_

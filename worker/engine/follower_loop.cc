@@ -14,12 +14,12 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
         absl::StrCat("a step header of ", header.size(), " bytes does not parse"));
   }
   TESSERA_RETURN_IF_ERROR(runner.Check(step));
-  TESSERA_RETURN_IF_ERROR(
-      runner.Forward(step, message.activations(), [&] { return links.KeepAlive(); }));
+  const auto alive = [&] { return links.KeepAlive(); };
+  TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations(), alive));
   if (!links.on_last_stage()) {
     return links.SendToNextStage(StepMessageKind::kStep, header, runner.activations());
   }
-  TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step));
+  TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step, alive));
   return links.reports_results() ? links.SendResult(result) : absl::OkStatus();
 }
 

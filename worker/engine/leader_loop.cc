@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "proto/wire/status_macros.h"
 #include "worker/comm/backoff.h"
+#include "worker/engine/recent_steps.h"
 #include "worker/engine/serve_loops.h"
 
 namespace tessera::worker {
@@ -19,11 +19,18 @@ namespace {
 // drives unfinished sends forward and notices a dead group.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(100);
 
+// A longer wait for a plan means that nobody wanted one.
+constexpr absl::Duration kLongestStall = absl::Seconds(1);
+
 class Leader {
  public:
   Leader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
          const RankEngineOptions& options)
-      : runner_(runner), links_(links), channel_(channel), options_(options) {}
+      : runner_(runner),
+        links_(links),
+        channel_(channel),
+        options_(options),
+        recent_(links.stages()) {}
 
   absl::Status Run() {
     const absl::Status status = Loop();
@@ -37,9 +44,12 @@ class Leader {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct InFlight {
-    int64_t step_id;
-    absl::Time accepted;
+    int64_t step_id = 0;
+    Clock::time_point began;
+    absl::Duration stall;
   };
 
   // Returns CANCELLED when the channel asks for the end.
@@ -58,28 +68,53 @@ class Leader {
     }
   }
 
+  // Starts the next step when there is room for it, a plan, and every token that the plan continues
+  // from. A plan whose tokens are still being drawn waits; the ones behind it stay in the channel.
   absl::StatusOr<bool> AcceptPlan() {
     if (static_cast<int>(in_flight_.size()) >= links_.stages()) return false;
-    const absl::Duration wait =
-        in_flight_.empty() ? std::min(kIdleWait, options_.heartbeat) : absl::ZeroDuration();
-    TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepPlan> step, channel_.NextPlan(wait));
-    if (!step) return false;
-    TESSERA_RETURN_IF_ERROR(RunStep(*step));
+    if (!next_) TESSERA_RETURN_IF_ERROR(TakePlan());
+    if (!next_ || next_waits_) return false;
+    TESSERA_ASSIGN_OR_RETURN(const bool ready, recent_.FillIn(*next_));
+    next_waits_ = !ready;
+    if (!ready) return false;
+    const v1::StepPlan step = *std::move(next_);
+    next_.reset();
+    TESSERA_RETURN_IF_ERROR(RunStep(step));
     return true;
   }
 
+  absl::Status TakePlan() {
+    if (!looking_since_) looking_since_ = Clock::now();
+    const absl::Duration wait =
+        in_flight_.empty() ? std::min(kIdleWait, options_.heartbeat) : absl::ZeroDuration();
+    TESSERA_ASSIGN_OR_RETURN(next_, channel_.NextPlan(wait));
+    if (!next_) return absl::OkStatus();
+    next_stall_ = StallBefore(*next_);
+    looking_since_.reset();
+    return absl::OkStatus();
+  }
+
+  // How long this stage looked for the plan in vain (StepResult.stall_micros in serve_loops.h).
+  absl::Duration StallBefore(const v1::StepPlan& plan) const {
+    const absl::Duration looked = absl::FromChrono(Clock::now() - *looking_since_);
+    const bool idle = in_flight_.empty() && !recent_.Continues(plan);
+    return idle || looked > kLongestStall ? absl::ZeroDuration() : looked;
+  }
+
   absl::Status RunStep(const v1::StepPlan& step) {
-    const absl::Time accepted = absl::Now();
+    const Clock::time_point began = Clock::now();
+    const auto alive = [&] { return links_.KeepAlive(); };
     TESSERA_RETURN_IF_ERROR(runner_.Check(step));
     const std::string header = step.SerializeAsString();
     TESSERA_RETURN_IF_ERROR(links_.SendToPeers(StepMessageKind::kStep, header));
-    TESSERA_RETURN_IF_ERROR(runner_.Forward(step, {}, [&] { return links_.KeepAlive(); }));
-    in_flight_.push_back({step.step_id(), accepted});
+    TESSERA_RETURN_IF_ERROR(runner_.Forward(step, {}, alive));
+    in_flight_.push_back({step.step_id(), began, next_stall_});
+    recent_.Begin(step);
     if (!links_.on_last_stage()) {
-      handed_on_ = std::chrono::steady_clock::now();
+      handed_on_ = Clock::now();
       return links_.SendToNextStage(StepMessageKind::kStep, header, runner_.activations());
     }
-    TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step));
+    TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step, alive));
     return Deliver(std::move(result));
   }
 
@@ -96,15 +131,15 @@ class Leader {
     return channel_.SendResult(std::move(result));
   }
 
-  // Takes the step out of flight and notes how long it took.
+  // Takes the step out of flight, keeps its tokens and notes how long it took.
   absl::Status Complete(v1::StepResult& result) {
-    if (in_flight_.empty() || in_flight_.front().step_id != result.step_id()) {
-      return absl::InternalError(absl::StrCat(
-          "the last stage answered step ", result.step_id(), "; expected ",
-          in_flight_.empty() ? "none" : absl::StrCat("step ", in_flight_.front().step_id)));
-    }
-    result.set_compute_micros(absl::ToInt64Microseconds(absl::Now() - in_flight_.front().accepted));
+    TESSERA_RETURN_IF_ERROR(recent_.End(result));
+    const InFlight& step = in_flight_.front();
+    result.set_compute_micros(
+        absl::ToInt64Microseconds(absl::FromChrono(Clock::now() - step.began)));
+    result.set_stall_micros(absl::ToInt64Microseconds(step.stall));
     in_flight_.pop_front();
+    next_waits_ = false;
     return absl::OkStatus();
   }
 
@@ -140,7 +175,12 @@ class Leader {
   StepChannel& channel_;
   const RankEngineOptions& options_;
   std::deque<InFlight> in_flight_;
-  std::chrono::steady_clock::time_point handed_on_;  // the latest step, to the next stage
+  RecentSteps recent_;
+  std::optional<v1::StepPlan> next_;  // taken from the channel, not begun
+  bool next_waits_ = false;           // for a token of a step in flight
+  absl::Duration next_stall_;
+  std::optional<Clock::time_point> looking_since_;  // for a plan, with room for one
+  Clock::time_point handed_on_;                     // the latest step, to the next stage
 };
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
+
 namespace tessera::worker {
 namespace {
 
@@ -37,7 +39,25 @@ Extremes Scan(absl::Span<const float> logits) {
   return {*std::max_element(max, max + kLanes), finite};
 }
 
+constexpr float kForbidden = -std::numeric_limits<float>::infinity();
+
 }  // namespace
+
+double LogAddExp(double a, double b) {
+  const double high = std::max(a, b), low = std::min(a, b);
+  if (low == kForbidden) return high;
+  return high + std::log1p(std::exp(low - high));
+}
+
+absl::Status NotFiniteError(int64_t sequence_id, int64_t position) {
+  return absl::InternalError(absl::StrCat("sequence ", sequence_id, ", position ", position,
+                                          ": the logits hold a NaN or an infinity"));
+}
+
+LogitRow OwnPart(absl::Span<const float> logits, size_t row, const v1::Range& own) {
+  const size_t width = own.end() - own.begin();
+  return {logits.subspan(row * width, width), own.begin()};
+}
 
 Draw LogitRow::Greedy() const {
   const Extremes extremes = Scan(logits);
@@ -46,9 +66,16 @@ Draw LogitRow::Greedy() const {
   return {extremes.max, first_id + static_cast<int32_t>(at - logits.begin()), extremes.max};
 }
 
-Draw LogitRow::Sampled(double temperature, const NoiseRow& noise) const {
-  Draw best = Greedy();  // a good contender first: most others then fail the bound
-  if (best.id < 0) return best;
+Draw LogitRow::GreedyOfAllowed() const {
+  const float max = Scan(logits).max;
+  if (max == kForbidden) return Draw{.id = kNothingToDraw};
+  const auto at = std::find(logits.begin(), logits.end(), max);
+  return {max, first_id + static_cast<int32_t>(at - logits.begin()), max};
+}
+
+Draw LogitRow::Sampled(double temperature, const NoiseRow& noise, const Draw& greedy) const {
+  if (greedy.id < 0) return greedy;
+  Draw best = greedy;  // a good contender first: most others then fail the bound
   best.score = best.logit / temperature + noise.Gumbel(best.id);
   for (size_t i = 0; i < logits.size(); ++i) {
     const int32_t id = first_id + static_cast<int32_t>(i);
@@ -86,6 +113,16 @@ void LogitRow::Best(int64_t count, std::vector<Candidate>& best) const {
   }
   std::sort(best.begin(), best.end(),
             [](const Candidate& a, const Candidate& b) { return Better(a, b); });
+  while (!best.empty() && best.back().logit == kForbidden) best.pop_back();
+}
+
+int64_t LogitRow::CountBetter(const Candidate& candidate) const {
+  // Two plain counts, which the compiler turns into vector instructions: of equals, the lower ids.
+  const int64_t ties_end = std::clamp<int64_t>(int64_t{candidate.id} - first_id, 0, logits.size());
+  int64_t count = 0;
+  for (int64_t i = 0; i < ties_end; ++i) count += logits[i] >= candidate.logit;
+  for (size_t i = ties_end; i < logits.size(); ++i) count += logits[i] > candidate.logit;
+  return count;
 }
 
 }  // namespace tessera::worker

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -13,14 +14,15 @@ namespace {
 
 // Logarithms of a row's mass: of sum exp(logit), and of sum exp(logit / temperature).
 struct LogMasses {
-  double raw = 0;     // for logprobs
-  double scaled = 0;  // for top-p
+  double raw = -std::numeric_limits<double>::infinity();     // for logprobs
+  double scaled = -std::numeric_limits<double>::infinity();  // for top-p
 };
 
-double LogAddExp(double a, double b) {
-  const double high = std::max(a, b);
-  return high + std::log1p(std::exp(std::min(a, b) - high));
+bool IsChanged(const SampleRequest& request) {
+  return ChangesRow(*request.params, *request.draw);
 }
+
+bool WantsLogprobs(const SampleRequest& request) { return request.params->num_logprobs() >= 0; }
 
 template <typename T>
 T Load(const std::byte* from) {
@@ -31,7 +33,8 @@ T Load(const std::byte* from) {
 
 }  // namespace
 
-// What a rank sends per request; the same on every rank, as all know the request.
+// What a rank sends per request; the same on every rank, as all know the request. Draw, scaled mass
+// and candidates are those of the row to draw from.
 //
 //   record := Draw, [LogMasses], num_candidates × Candidate (id -1 pads)
 struct Sampler::RecordShape {
@@ -48,17 +51,19 @@ struct Sampler::Merged {
   Draw draw;                    // the best of the ranks' draws
   bool finite = true;           // no rank saw a NaN or an infinity
   LogMasses masses;             // of the whole row
-  std::vector<Candidate> best;  // the row's first best.size() tokens, best first
+  std::vector<Candidate> best;  // the first best.size() tokens that may be drawn, best first
+  bool best_is_all = false;     // no others may be drawn
 };
 
 Sampler::Sampler(Communicator* tp, std::vector<v1::Range> vocab, int64_t max_candidates)
-    : tp_(tp), vocab_(std::move(vocab)), max_candidates_(max_candidates) {}
+    : tp_(tp), vocab_(std::move(vocab)), max_candidates_(max_candidates), scorer_(tp, vocab_) {}
 
-Sampler::RecordShape Sampler::ShapeOf(const v1::SamplingParams& params) const {
+Sampler::RecordShape Sampler::ShapeOf(const SampleRequest& request) const {
+  const v1::SamplingParams& params = *request.params;
   RecordShape shape;
-  const bool logprobs = params.num_logprobs() >= 0;
+  const bool logprobs = WantsLogprobs(request) && !IsChanged(request);
   shape.masses = logprobs || CutsNeedMass(params, vocab_size());
-  shape.num_candidates = std::max<int64_t>(0, params.num_logprobs());
+  shape.num_candidates = logprobs ? params.num_logprobs() : 0;
   if (HasCuts(params, vocab_size())) {
     // The best k of every rank hold the best k of all.
     const int64_t for_cuts =
@@ -68,19 +73,13 @@ Sampler::RecordShape Sampler::ShapeOf(const v1::SamplingParams& params) const {
   return shape;
 }
 
-LogitRow Sampler::OwnRow(absl::Span<const float> logits, size_t row) const {
-  const v1::Range& range = vocab_[tp_->rank()];
-  const size_t width = range.end() - range.begin();
-  return {logits.subspan(row * width, width), range.begin()};
-}
-
 absl::StatusOr<std::vector<v1::SampledToken>> Sampler::Sample(
     absl::Span<const SampleRequest> requests, absl::Span<const float> logits) {
   std::vector<size_t> offsets;
   size_t bytes_per_rank = 0;
   for (const SampleRequest& request : requests) {
     offsets.push_back(bytes_per_rank);
-    bytes_per_rank += ShapeOf(*request.params).bytes();
+    bytes_per_rank += ShapeOf(request).bytes();
   }
   mine_.resize(bytes_per_rank);
   all_.resize(bytes_per_rank * tp_->size());
@@ -96,62 +95,70 @@ absl::StatusOr<std::vector<v1::SampledToken>> Sampler::Sample(
                              Decide(requests[i], OwnRow(logits, i), merged));
     tokens.push_back(std::move(token));
   }
+  TESSERA_RETURN_IF_ERROR(ScoreChangedRows(requests, logits, tokens));
   return tokens;
 }
 
-void Sampler::WriteRecord(const SampleRequest& request, const LogitRow& row, std::byte* out) {
+LogitRow Sampler::Changed(const SampleRequest& request, const LogitRow& row) {
+  changed_.assign(row.logits.begin(), row.logits.end());
+  changer_.Change(*request.params, *request.draw, row.first_id, absl::MakeSpan(changed_));
+  return {changed_, row.first_id};
+}
+
+void Sampler::WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out) {
   const v1::SamplingParams& params = *request.params;
-  const RecordShape shape = ShapeOf(params);
+  const RecordShape shape = ShapeOf(request);
   const bool plain_sampling = params.temperature() > 0 && !HasCuts(params, vocab_size());
-  const Draw greedy = row.Greedy();
-  Draw draw = greedy;
-  if (plain_sampling && greedy.id >= 0) {
-    draw = row.Sampled(params.temperature(), NoiseRow(params.seed(), request.position));
+  Draw greedy = row.Greedy();
+  if (IsChanged(request) && greedy.id != kNotFinite) {
+    row = Changed(request, row);
+    greedy = row.GreedyOfAllowed();
   }
-  std::memset(out, 0, shape.bytes());
+  Draw draw = greedy;
+  if (plain_sampling) {
+    draw = row.Sampled(params.temperature(), NoiseRow(params.seed(), request.position), greedy);
+  }
   std::memcpy(out, &draw, sizeof(draw));
-  if (greedy.id < 0) return;
   out += sizeof(draw);
 
+  const bool some = greedy.id >= 0;
   if (shape.masses) {
     LogMasses masses;
-    if (params.num_logprobs() >= 0) masses.raw = row.LogMass(1.0, greedy.logit);
-    if (CutsNeedMass(params, vocab_size())) {
+    if (some && WantsLogprobs(request)) masses.raw = row.LogMass(1.0, greedy.logit);
+    if (some && CutsNeedMass(params, vocab_size())) {
       masses.scaled = row.LogMass(params.temperature(), greedy.logit);
     }
     std::memcpy(out, &masses, sizeof(masses));
     out += sizeof(masses);
   }
   if (shape.num_candidates > 0) {
-    row.Best(shape.num_candidates, best_);
+    best_.clear();
+    if (some) row.Best(shape.num_candidates, best_);
+    best_.resize(shape.num_candidates, Candidate{0, -1});
     std::memcpy(out, best_.data(), best_.size() * sizeof(Candidate));
-    out += best_.size() * sizeof(Candidate);
-    const Candidate padding{0, -1};
-    for (int64_t i = best_.size(); i < shape.num_candidates; ++i, out += sizeof(padding)) {
-      std::memcpy(out, &padding, sizeof(padding));
-    }
   }
 }
 
 Sampler::Merged Sampler::MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
                                       size_t bytes_per_rank, size_t offset) const {
-  const RecordShape shape = ShapeOf(*request.params);
+  const RecordShape shape = ShapeOf(request);
   Merged merged;
+  merged.draw.id = kNothingToDraw;
   std::optional<Candidate> known_until;  // beyond it, some rank may have more than it sent
   for (int tp_rank = 0; tp_rank < tp_->size(); ++tp_rank) {
     const std::byte* in = all.data() + tp_rank * bytes_per_rank + offset;
     const Draw draw = Load<Draw>(in);
-    if (draw.id < 0) {
+    if (draw.id == kNotFinite) {
       merged.finite = false;
       return merged;
     }
-    if (merged.draw.id < 0 || Better(draw, merged.draw)) merged.draw = draw;
+    const bool better = merged.draw.id < 0 || Better(draw, merged.draw);
+    if (draw.id >= 0 && better) merged.draw = draw;
     in += sizeof(Draw);
     if (shape.masses) {
       const LogMasses theirs = Load<LogMasses>(in);
-      merged.masses.raw = tp_rank == 0 ? theirs.raw : LogAddExp(merged.masses.raw, theirs.raw);
-      merged.masses.scaled =
-          tp_rank == 0 ? theirs.scaled : LogAddExp(merged.masses.scaled, theirs.scaled);
+      merged.masses.raw = LogAddExp(merged.masses.raw, theirs.raw);
+      merged.masses.scaled = LogAddExp(merged.masses.scaled, theirs.scaled);
       in += sizeof(LogMasses);
     }
     Candidate candidate;
@@ -159,12 +166,15 @@ Sampler::Merged Sampler::MergeRecords(const SampleRequest& request, absl::Span<c
       candidate = Load<Candidate>(in);
       if (candidate.id >= 0) merged.best.push_back(candidate);
     }
+    // Padding says that the rank has no more.
     const int64_t owned = vocab_[tp_rank].end() - vocab_[tp_rank].begin();
-    const bool has_more = owned > shape.num_candidates && shape.num_candidates > 0;
+    const bool has_more =
+        shape.num_candidates > 0 && owned > shape.num_candidates && candidate.id >= 0;
     if (has_more && (!known_until || Better(candidate, *known_until))) known_until = candidate;
   }
   const auto better = [](const Candidate& a, const Candidate& b) { return Better(a, b); };
   std::sort(merged.best.begin(), merged.best.end(), better);
+  merged.best_is_all = shape.num_candidates > 0 && !known_until;
   if (known_until) {
     merged.best.erase(
         std::upper_bound(merged.best.begin(), merged.best.end(), *known_until, better),
@@ -173,7 +183,9 @@ Sampler::Merged Sampler::MergeRecords(const SampleRequest& request, absl::Span<c
   return merged;
 }
 
-absl::StatusOr<std::vector<Candidate>> Sampler::GatherRow(const LogitRow& row) {
+// All tokens of the row that may be drawn, best first.
+absl::StatusOr<std::vector<Candidate>> Sampler::GatherRow(const SampleRequest& request,
+                                                          const LogitRow& row) {
   ++rows_gathered_;
   int64_t widest = 0;
   for (const v1::Range& range : vocab_) {
@@ -184,27 +196,26 @@ absl::StatusOr<std::vector<Candidate>> Sampler::GatherRow(const LogitRow& row) {
   std::memcpy(padded.data(), row.logits.data(), row.logits.size() * sizeof(float));
   TESSERA_RETURN_IF_ERROR(tp_->AllGather(padded, absl::MakeSpan(gathered)));
 
-  std::vector<Candidate> whole;
-  whole.reserve(vocab_size());
+  std::vector<float> logits(vocab_size());
   for (int tp_rank = 0; tp_rank < tp_->size(); ++tp_rank) {
-    const std::byte* in = gathered.data() + tp_rank * bytes_per_rank;
-    for (int32_t id = vocab_[tp_rank].begin(); id < vocab_[tp_rank].end(); ++id) {
-      whole.push_back({Load<float>(in), id});
-      in += sizeof(float);
-    }
+    const v1::Range& range = vocab_[tp_rank];
+    std::memcpy(logits.data() + range.begin(), gathered.data() + tp_rank * bytes_per_rank,
+                (range.end() - range.begin()) * sizeof(float));
   }
-  std::sort(whole.begin(), whole.end(),
-            [](const Candidate& a, const Candidate& b) { return Better(a, b); });
-  return whole;
+  LogitRow whole{logits, 0};
+  if (IsChanged(request)) whole = Changed(request, whole);
+  std::vector<Candidate> best;
+  whole.Best(vocab_size(), best);
+  return best;
 }
 
 absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, const LogitRow& row,
                                                  const Merged& merged) {
   const v1::SamplingParams& params = *request.params;
-  if (!merged.finite) {
+  if (!merged.finite) return NotFiniteError(request.sequence_id, request.position);
+  if (merged.draw.id == kNothingToDraw) {
     return absl::InternalError(absl::StrCat("sequence ", request.sequence_id, ", position ",
-                                            request.position,
-                                            ": the logits hold a NaN or an infinity"));
+                                            request.position, ": no token may be drawn"));
   }
   Draw chosen = merged.draw;
   if (HasCuts(params, vocab_size())) {
@@ -214,7 +225,7 @@ absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, c
   v1::SampledToken token;
   token.set_sequence_id(request.sequence_id);
   token.set_token_id(chosen.id);
-  if (params.num_logprobs() >= 0) {
+  if (WantsLogprobs(request) && !IsChanged(request)) {
     token.set_logprob(static_cast<float>(chosen.logit - merged.masses.raw));
     for (int i = 0; i < params.num_logprobs(); ++i) {
       token.add_top_ids(merged.best[i].id);
@@ -227,24 +238,48 @@ absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, c
 absl::StatusOr<Draw> Sampler::DrawWithCuts(const SampleRequest& request, const LogitRow& row,
                                            const Merged& merged) {
   const v1::SamplingParams& params = *request.params;
-  absl::Span<const Candidate> best = merged.best;
-  const double mass = std::exp(merged.masses.scaled - best[0].logit / double{params.temperature()});
-  std::optional<int64_t> kept = CountKept(best, vocab_size(), mass, params);
+  KnownBest known{.best = merged.best, .all = merged.best_is_all};
+  known.mass = std::exp(merged.masses.scaled - known.best[0].logit / double{params.temperature()});
+  std::optional<int64_t> kept = CountKept(known, vocab_size(), params);
   std::vector<Candidate> whole;
   if (!kept) {
-    TESSERA_ASSIGN_OR_RETURN(whole, GatherRow(row));
-    best = whole;
-    kept = CountKept(best, vocab_size(), mass, params);
+    TESSERA_ASSIGN_OR_RETURN(whole, GatherRow(request, row));
+    known.best = whole;
+    known.all = true;
+    kept = CountKept(known, vocab_size(), params);
   }
   const NoiseRow noise(params.seed(), request.position);
   Draw chosen;
-  for (const Candidate& candidate : best.first(kept.value())) {
+  for (const Candidate& candidate : known.best.first(kept.value())) {
     const double score =
         candidate.logit / double{params.temperature()} + noise.Gumbel(candidate.id);
     const Draw draw{score, candidate.id, candidate.logit};
     if (chosen.id < 0 || Better(draw, chosen)) chosen = draw;
   }
   return chosen;
+}
+
+// Log probabilities under the rows as the model made them, where the draw did not see those.
+absl::Status Sampler::ScoreChangedRows(absl::Span<const SampleRequest> requests,
+                                       absl::Span<const float> logits,
+                                       std::vector<v1::SampledToken>& tokens) {
+  std::vector<Target> targets;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!WantsLogprobs(requests[i]) || !IsChanged(requests[i])) continue;
+    targets.push_back({.row = i,
+                       .token_id = tokens[i].token_id(),
+                       .num_logprobs = requests[i].params->num_logprobs(),
+                       .sequence_id = requests[i].sequence_id,
+                       .position = requests[i].position});
+  }
+  TESSERA_ASSIGN_OR_RETURN(std::vector<v1::TargetLogprob> scores, scorer_.Score(targets, logits));
+  for (size_t i = 0; i < targets.size(); ++i) {
+    v1::SampledToken& token = tokens[targets[i].row];
+    token.set_logprob(scores[i].logprob());
+    *token.mutable_top_ids() = std::move(*scores[i].mutable_top_ids());
+    *token.mutable_top_logprobs() = std::move(*scores[i].mutable_top_logprobs());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace tessera::worker

@@ -6,6 +6,10 @@
 // those do not settle a cut is the row itself gathered. Every rank computes the same decision from
 // the same records.
 //
+// A row that the parameters change (row_changes.h) is changed in a copy, each rank its own part; log
+// probabilities come from the row as the model made it, in a second short exchange where a changed
+// row is asked for them.
+//
 // Noise is keyed by (seed, position, token id), so the same seed draws the same token whatever the
 // layout, the batch or the rank. Threads: the engine thread. Collective: every rank of the
 // communicator calls Sample with the same requests.
@@ -24,6 +28,8 @@
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/logit_row.h"
+#include "worker/engine/row_changes.h"
+#include "worker/engine/target_scorer.h"
 
 namespace tessera::worker {
 
@@ -31,6 +37,7 @@ struct SampleRequest {
   const v1::SamplingParams* params = nullptr;
   int64_t sequence_id = 0;
   int64_t position = 0;  // of the token to be drawn
+  const v1::DrawState* draw = &v1::DrawState::default_instance();
 };
 
 class Sampler {
@@ -42,7 +49,7 @@ class Sampler {
   Sampler(Communicator* tp, std::vector<v1::Range> vocab, int64_t max_candidates);
 
   // logits: (requests.size(), own vocabulary rows). One token per request, in order. INTERNAL when
-  // a row holds a NaN or an infinity.
+  // a row holds a NaN or an infinity, or when none of its tokens may be drawn.
   absl::StatusOr<std::vector<v1::SampledToken>> Sample(absl::Span<const SampleRequest> requests,
                                                        absl::Span<const float> logits);
 
@@ -53,17 +60,23 @@ class Sampler {
   struct RecordShape;
   struct Merged;
 
-  RecordShape ShapeOf(const v1::SamplingParams& params) const;
-  LogitRow OwnRow(absl::Span<const float> logits, size_t row) const;
-  void WriteRecord(const SampleRequest& request, const LogitRow& row, std::byte* out);
+  RecordShape ShapeOf(const SampleRequest& request) const;
+  LogitRow OwnRow(absl::Span<const float> logits, size_t row) const {
+    return OwnPart(logits, row, vocab_[tp_->rank()]);
+  }
+  LogitRow Changed(const SampleRequest& request, const LogitRow& row);
+  void WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out);
   Merged MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
                       size_t bytes_per_rank, size_t offset) const;
-  absl::StatusOr<std::vector<Candidate>> GatherRow(const LogitRow& row);
+  absl::StatusOr<std::vector<Candidate>> GatherRow(const SampleRequest& request,
+                                                   const LogitRow& row);
   absl::StatusOr<v1::SampledToken> Decide(const SampleRequest& request, const LogitRow& row,
                                           const Merged& merged);
-
   absl::StatusOr<Draw> DrawWithCuts(const SampleRequest& request, const LogitRow& row,
                                     const Merged& merged);
+  absl::Status ScoreChangedRows(absl::Span<const SampleRequest> requests,
+                                absl::Span<const float> logits,
+                                std::vector<v1::SampledToken>& tokens);
 
   int64_t vocab_size() const { return vocab_.back().end(); }
 
@@ -71,9 +84,12 @@ class Sampler {
   const std::vector<v1::Range> vocab_;
   const int64_t max_candidates_;
   int64_t rows_gathered_ = 0;
+  RowChanger changer_;
+  TargetScorer scorer_;
   // Kept between calls so that a step allocates nothing new.
   std::vector<std::byte> mine_, all_;
   std::vector<Candidate> best_;
+  std::vector<float> changed_;
 };
 
 }  // namespace tessera::worker

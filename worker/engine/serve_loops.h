@@ -13,7 +13,15 @@
 namespace tessera::worker {
 
 // World rank 0: takes plans from the channel, keeps up to links.stages() of them in flight, and
-// hands results back in the order of the plans.
+// hands results back in the order of the plans. A plan that continues from a token still being drawn
+// (recent_steps.h) begins once that step's result has been handed back; plans begin in the order
+// they came. The coordinator may send one plan more than there are stages: it waits in the channel.
+//
+// StepResult.compute_micros runs from the start of the step's work to its result. stall_micros is
+// how long before it the leader had room for a step and looked into an empty channel: the round trip
+// that was not hidden. Waiting for room or for a token does not count, nor does an idle group: 0
+// when no step was in flight and the plan goes on with no sequence of the recent steps, or when the
+// plan was more than a second away.
 absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
                            const RankEngineOptions& options);
 

@@ -1,6 +1,7 @@
 #include "worker/engine/step_check.h"
 
-#include <cmath>
+#include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
@@ -11,27 +12,9 @@ namespace {
 
 constexpr int64_t kMaxLogitBytes = int64_t{1} << 30;  // one protobuf message holds less than 2 GiB
 
-absl::Status Bad(absl::string_view field, absl::string_view expected, absl::string_view actual) {
-  return absl::InvalidArgumentError(absl::StrCat(field, ": expected ", expected, ", got ", actual));
-}
-
-absl::Status CheckSampling(const v1::SamplingParams& sampling, int32_t vocab_size) {
-  const float temperature = sampling.temperature();
-  if (!std::isfinite(temperature) || temperature < 0) {
-    return Bad("temperature", "a finite number >= 0", absl::StrCat(temperature));
-  }
-  if (sampling.top_k() < 0) return Bad("top_k", ">= 0", absl::StrCat(sampling.top_k()));
-  if (!(sampling.top_p() >= 0 && sampling.top_p() <= 1)) {
-    return Bad("top_p", "0 .. 1", absl::StrCat(sampling.top_p()));
-  }
-  if (!(sampling.min_p() >= 0 && sampling.min_p() <= 1)) {
-    return Bad("min_p", "0 .. 1", absl::StrCat(sampling.min_p()));
-  }
-  if (sampling.num_logprobs() < -1 || sampling.num_logprobs() > vocab_size) {
-    return Bad("num_logprobs", absl::StrCat("-1 .. ", vocab_size),
-               absl::StrCat(sampling.num_logprobs()));
-  }
-  return absl::OkStatus();
+// Behind the chunk's last position.
+int64_t EndOf(const v1::SequenceChunk& chunk) {
+  return int64_t{chunk.start_position()} + chunk.token_ids_size();
 }
 
 }  // namespace
@@ -43,68 +26,149 @@ StepChecker::StepChecker(const v1::ShardPlan& plan, int32_t vocab_size)
       max_model_len_(plan.max_model_len()),
       max_tokens_(plan.max_tokens_per_step()),
       max_chunks_(plan.max_sequences_per_step()),
-      block_used_in_(plan.num_kv_blocks(), 0) {}
+      draw_checker_(vocab_size, plan.max_model_len()),
+      block_uses_(plan.num_kv_blocks()) {}
 
 absl::Status StepChecker::Check(const v1::StepPlan& step) {
   const std::string where = absl::StrCat("step ", step.step_id());
-  if (step.chunks_size() < 1 || step.chunks_size() > max_chunks_) {
-    return Bad(where + ": chunks", absl::StrCat("1 .. ", max_chunks_),
-               absl::StrCat(step.chunks_size()));
-  }
-  ++generation_;
-  int64_t tokens = 0, logit_tokens = 0;
+  absl::Status status = CheckTotals(step);
+  if (!status.ok()) return wire::Annotate(status, where);
   for (int i = 0; i < step.chunks_size(); ++i) {
-    const v1::SequenceChunk& chunk = step.chunks(i);
-    const absl::Status status = CheckChunk(chunk);
+    status = CheckChunk(step.chunks(i), first_stamp_ + i);
     if (!status.ok()) {
-      return wire::Annotate(
-          status, absl::StrCat(where, ", chunk ", i, " (sequence ", chunk.sequence_id(), ")"));
+      first_stamp_ += step.chunks_size();
+      return wire::Annotate(status, absl::StrCat(where, ", chunk ", i, " (sequence ",
+                                                 step.chunks(i).sequence_id(), ")"));
     }
+  }
+  status = CheckCopies(step);
+  first_stamp_ += step.chunks_size();
+  return status.ok() ? status : wire::Annotate(status, where);
+}
+
+absl::Status StepChecker::CheckTotals(const v1::StepPlan& step) const {
+  if (step.chunks_size() < 1 || step.chunks_size() > max_chunks_) {
+    return BadField("chunks", absl::StrCat("1 .. ", max_chunks_), absl::StrCat(step.chunks_size()));
+  }
+  int64_t tokens = 0, logit_tokens = 0;
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
     tokens += chunk.token_ids_size();
     if (chunk.return_logits()) logit_tokens += chunk.token_ids_size();
   }
   if (tokens > max_tokens_) {
-    return Bad(where + ": tokens", absl::StrCat("at most ", max_tokens_), absl::StrCat(tokens));
+    return BadField("tokens", absl::StrCat("at most ", max_tokens_), absl::StrCat(tokens));
   }
   if (logit_tokens * vocab_size_ * int64_t{sizeof(float)} > kMaxLogitBytes) {
-    return Bad(where + ": return_logits", absl::StrCat("at most ", kMaxLogitBytes, " bytes"),
-               absl::StrCat(logit_tokens, " tokens"));
+    return BadField("return_logits", absl::StrCat("at most ", kMaxLogitBytes, " bytes"),
+                    absl::StrCat(logit_tokens, " tokens"));
   }
   return absl::OkStatus();
 }
 
-absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk) {
-  const int64_t end = int64_t{chunk.start_position()} + chunk.token_ids_size();
-  if (chunk.token_ids_size() < 1) return Bad("token_ids", "at least one", "none");
-  if (chunk.start_position() < 0 || end > max_model_len_) {
-    return Bad("positions", absl::StrCat("within [0, ", max_model_len_, ")"),
-               absl::StrCat("[", chunk.start_position(), ", ", end, ")"));
+absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp) {
+  if (chunk.token_ids_size() < 1) return BadField("token_ids", "at least one", "none");
+  if (chunk.start_position() < 0 || EndOf(chunk) > max_model_len_) {
+    return BadField("positions", absl::StrCat("within [0, ", max_model_len_, ")"),
+                    absl::StrCat("[", chunk.start_position(), ", ", EndOf(chunk), ")"));
+  }
+  if (chunk.last_token_from_step() != 0) {
+    return BadField("last_token_from_step", "0 once the leader has filled the token in",
+                    absl::StrCat(chunk.last_token_from_step()));
   }
   for (int32_t id : chunk.token_ids()) {
-    if (id < 0 || id >= vocab_size_) {
-      return Bad("token id", absl::StrCat("0 .. ", vocab_size_ - 1), absl::StrCat(id));
-    }
+    TESSERA_RETURN_IF_ERROR(CheckTokenId("token id", id, vocab_size_));
   }
-  TESSERA_RETURN_IF_ERROR(CheckBlocks(chunk));
-  return chunk.has_sampling() ? CheckSampling(chunk.sampling(), vocab_size_) : absl::OkStatus();
+  TESSERA_RETURN_IF_ERROR(CheckBlocks(chunk, stamp));
+  TESSERA_RETURN_IF_ERROR(CheckTargets(chunk));
+  if (!chunk.has_sampling()) return absl::OkStatus();  // its `draw` is never looked at
+  return draw_checker_.Check(chunk.sampling(), chunk.draw());
 }
 
-absl::Status StepChecker::CheckBlocks(const v1::SequenceChunk& chunk) {
-  const int64_t end = int64_t{chunk.start_position()} + chunk.token_ids_size();
+absl::Status StepChecker::CheckBlocks(const v1::SequenceChunk& chunk, int64_t stamp) {
+  const int64_t end = EndOf(chunk);
+  const int64_t first_written = chunk.start_position() / block_tokens_;
   const int64_t needed = (end + block_tokens_ - 1) / block_tokens_;
   if (chunk.block_table_size() < needed) {
-    return Bad("block_table", absl::StrCat("at least ", needed, " blocks for ", end, " positions"),
-               absl::StrCat(chunk.block_table_size()));
+    return BadField("block_table",
+                    absl::StrCat("at least ", needed, " blocks for ", end, " positions"),
+                    absl::StrCat(chunk.block_table_size()));
   }
-  for (int32_t block : chunk.block_table()) {
+  for (int i = 0; i < chunk.block_table_size(); ++i) {
+    const bool writes = i >= first_written && i < needed;
+    TESSERA_RETURN_IF_ERROR(UseBlock(chunk.block_table(i), writes, stamp));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::UseBlock(int32_t block, bool writes, int64_t stamp) {
+  if (block < 0 || block >= num_blocks_) {
+    return BadField("block", absl::StrCat("0 .. ", num_blocks_ - 1), absl::StrCat(block));
+  }
+  BlockUse& use = block_uses_[block];
+  if (use.named_by == stamp) {
+    return BadField("block_table", "each KV block once", absl::StrCat("block ", block, " twice"));
+  }
+  if (use.written_by >= first_stamp_) {
+    return BadField("block_table", "no KV block that another chunk writes",
+                    absl::StrCat("block ", block, ", which chunk ", use.written_by - first_stamp_,
+                                 " writes"));
+  }
+  if (writes && use.named_by >= first_stamp_) {
+    return BadField("block_table", "to write no KV block that another chunk names",
+                    absl::StrCat("block ", block, ", which chunk ", use.named_by - first_stamp_,
+                                 " names"));
+  }
+  use.named_by = stamp;
+  if (writes) use.written_by = stamp;
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckTargets(const v1::SequenceChunk& chunk) const {
+  if (chunk.num_target_logprobs() < 0 || chunk.num_target_logprobs() > kMaxTargetLogprobs) {
+    return BadField("num_target_logprobs", absl::StrCat("0 .. ", kMaxTargetLogprobs),
+                    absl::StrCat(chunk.num_target_logprobs()));
+  }
+  if (chunk.target_ids_size() != 0 && chunk.target_ids_size() != chunk.token_ids_size()) {
+    return BadField("target_ids",
+                    absl::StrCat("none or one for each of ", chunk.token_ids_size(), " tokens"),
+                    absl::StrCat(chunk.target_ids_size()));
+  }
+  for (int32_t id : chunk.target_ids()) {
+    if (id != -1) TESSERA_RETURN_IF_ERROR(CheckTokenId("target_ids", id, vocab_size_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckCopies(const v1::StepPlan& step) {
+  for (int i = 0; i < step.copies_size(); ++i) {
+    const absl::Status status = CheckCopy(step.copies(i), step);
+    if (!status.ok()) return wire::Annotate(status, absl::StrCat("copy ", i));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepChecker::CheckCopy(const v1::BlockCopy& copy, const v1::StepPlan& step) {
+  for (int32_t block : {copy.source(), copy.destination()}) {
     if (block < 0 || block >= num_blocks_) {
-      return Bad("block", absl::StrCat("0 .. ", num_blocks_ - 1), absl::StrCat(block));
+      return BadField("block", absl::StrCat("0 .. ", num_blocks_ - 1), absl::StrCat(block));
     }
-    if (block_used_in_[block] == generation_) {
-      return Bad("block_table", "each KV block once in a step",
-                 absl::StrCat("block ", block, " twice"));
-    }
-    block_used_in_[block] = generation_;
+  }
+  if (copy.source() == copy.destination()) {
+    return BadField("destination", "another block than the source",
+                    absl::StrCat(copy.destination()));
+  }
+  BlockUse& use = block_uses_[copy.destination()];
+  if (use.copied_in == first_stamp_) {
+    return BadField("destination", "each block once",
+                    absl::StrCat("block ", copy.destination(), " twice"));
+  }
+  use.copied_in = first_stamp_;
+  // Who writes a block is the only one to name it (UseBlock).
+  const bool written =
+      use.written_by >= first_stamp_ && use.written_by < first_stamp_ + step.chunks_size();
+  if (!written) {
+    return BadField("destination", "a block that a chunk of the step writes",
+                    absl::StrCat("block ", copy.destination()));
   }
   return absl::OkStatus();
 }

@@ -11,23 +11,42 @@
 #include "absl/status/status.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
+#include "worker/engine/draw_check.h"
 
 namespace tessera::worker {
 
-// Threads: one caller at a time (it keeps a mark per KV block between calls).
+// Threads: one caller at a time (it keeps marks per KV block and per token id between calls).
 class StepChecker {
  public:
   StepChecker(const v1::ShardPlan& plan, int32_t vocab_size);
 
   // INVALID_ARGUMENT naming step, chunk, field and the allowed range when: there is no chunk or
-  // token, or more than agreed; a token id is outside the vocabulary; a position is outside
-  // max_model_len; a block table is too short, names a block that does not exist, or shares one
-  // with another chunk; the sampling numbers are out of range; the logits asked for exceed 1 GiB.
+  // token, or more than agreed; a token or target id is outside the vocabulary (the -1 that stands
+  // for a token still to come included: the leader fills it in first); a position is outside
+  // max_model_len; a block table is too short or names a block that does not exist, or one twice,
+  // or one that another chunk writes; a copy's destination is not written by exactly one chunk, or
+  // is copied to twice; the numbers for drawing are out of range (draw_check.h); targets are not
+  // one per token; the logits asked for exceed 1 GiB.
   absl::Status Check(const v1::StepPlan& step);
 
+  static constexpr int32_t kMaxTargetLogprobs = 20;
+
  private:
-  absl::Status CheckChunk(const v1::SequenceChunk& chunk);
-  absl::Status CheckBlocks(const v1::SequenceChunk& chunk);
+  // Which chunks of the step at hand name a block, told by stamps: chunk i of a step has the stamp
+  // first_stamp_ + i, greater than those of all steps before.
+  struct BlockUse {
+    int64_t named_by = -1;    // the last chunk with the block in its table
+    int64_t written_by = -1;  // the last chunk that writes to it
+    int64_t copied_in = -1;   // first_stamp_ of the last step that copies to it
+  };
+
+  absl::Status CheckTotals(const v1::StepPlan& step) const;
+  absl::Status CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp);
+  absl::Status CheckBlocks(const v1::SequenceChunk& chunk, int64_t stamp);
+  absl::Status UseBlock(int32_t block, bool writes, int64_t stamp);
+  absl::Status CheckTargets(const v1::SequenceChunk& chunk) const;
+  absl::Status CheckCopies(const v1::StepPlan& step);
+  absl::Status CheckCopy(const v1::BlockCopy& copy, const v1::StepPlan& step);
 
   const int32_t vocab_size_;
   const int32_t block_tokens_;
@@ -35,8 +54,9 @@ class StepChecker {
   const int32_t max_model_len_;
   const int64_t max_tokens_;
   const int32_t max_chunks_;
-  int64_t generation_ = 0;
-  std::vector<int64_t> block_used_in_;  // per block: the last generation that named it
+  DrawChecker draw_checker_;
+  int64_t first_stamp_ = 0;
+  std::vector<BlockUse> block_uses_;
 };
 
 }  // namespace tessera::worker

@@ -28,6 +28,7 @@ StepRunner::StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> devi
       is_first_stage_(setup.plan->ranks(setup.world_rank).pp_stage() == 0),
       vocab_(VocabOfStage(*setup.plan, setup.world_rank)),
       sampler_(setup.tp, vocab_, Sampler::kDefaultCandidates),
+      scorer_(setup.tp, vocab_),
       device_(std::move(device)) {}
 
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
@@ -60,6 +61,9 @@ void StepRunner::Flatten(const v1::StepPlan& step) {
 
 absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                                  absl::FunctionRef<absl::Status()> between) {
+  for (const v1::BlockCopy& copy : step.copies()) {
+    decoder_->CopyBlock(copy.source(), copy.destination());
+  }
   Flatten(step);
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed(batch_));
@@ -79,24 +83,28 @@ absl::Span<const float> StepRunner::activations() {
   return absl::MakeConstSpan(decoder_->hidden(), batch_.size() * decoder_->hidden_size());
 }
 
-absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step) {
+absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Between between) {
   v1::StepResult result;
   result.set_step_id(step.step_id());
-  absl::Status status = DrawTokens(step, result);
-  if (status.ok()) status = CollectLogits(step, result);
+  absl::Status status = DrawTokens(step, between, result);
+  if (status.ok()) status = ScoreTargets(step, between, result);
+  if (status.ok()) status = CollectLogits(step, between, result);
   if (!status.ok()) return wire::Annotate(status, absl::StrCat("step ", step.step_id()));
   return result;
 }
 
-absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, v1::StepResult& result) {
+absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
+                                    v1::StepResult& result) {
   std::vector<SampleRequest> requests;
   std::vector<int64_t> rows;
   int64_t end = 0;  // of the chunk, in the flattened batch
   for (const v1::SequenceChunk& chunk : step.chunks()) {
     end += chunk.token_ids_size();
     if (!chunk.has_sampling()) continue;
-    requests.push_back({&chunk.sampling(), chunk.sequence_id(),
-                        int64_t{chunk.start_position()} + chunk.token_ids_size()});
+    requests.push_back({.params = &chunk.sampling(),
+                        .sequence_id = chunk.sequence_id(),
+                        .position = int64_t{chunk.start_position()} + chunk.token_ids_size(),
+                        .draw = &chunk.draw()});
     rows.push_back(end - 1);
   }
   for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
@@ -107,11 +115,48 @@ absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, v1::StepResult& re
         std::vector<v1::SampledToken> tokens,
         sampler_.Sample(absl::MakeConstSpan(requests).subspan(begin, count), logits));
     for (v1::SampledToken& token : tokens) *result.add_tokens() = std::move(token);
+    TESSERA_RETURN_IF_ERROR(between());
   }
   return absl::OkStatus();
 }
 
-absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, v1::StepResult& result) {
+absl::Status StepRunner::ScoreTargets(const v1::StepPlan& step, Between between,
+                                      v1::StepResult& result) {
+  std::vector<Target> targets;
+  std::vector<int64_t> rows;
+  std::vector<int> chunk_of;  // index in result.targets
+  int64_t begin = 0;          // of the chunk, in the flattened batch
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
+    if (chunk.target_ids_size() > 0) result.add_targets()->set_sequence_id(chunk.sequence_id());
+    for (int i = 0; i < chunk.target_ids_size(); ++i) {
+      if (chunk.target_ids(i) == -1) continue;
+      targets.push_back({.row = rows.size() % Decoder::kMaxLogitRows,
+                         .token_id = chunk.target_ids(i),
+                         .num_logprobs = chunk.num_target_logprobs(),
+                         .sequence_id = chunk.sequence_id(),
+                         .position = int64_t{chunk.start_position()} + i + 1});
+      rows.push_back(begin + i);
+      chunk_of.push_back(result.targets_size() - 1);
+    }
+    begin += chunk.token_ids_size();
+  }
+  for (size_t first = 0; first < rows.size(); first += Decoder::kMaxLogitRows) {
+    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - first);
+    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits,
+                             decoder_->Logits(absl::MakeConstSpan(rows).subspan(first, count)));
+    TESSERA_ASSIGN_OR_RETURN(
+        std::vector<v1::TargetLogprob> scores,
+        scorer_.Score(absl::MakeConstSpan(targets).subspan(first, count), logits));
+    for (size_t i = 0; i < count; ++i) {
+      *result.mutable_targets(chunk_of[first + i])->add_targets() = std::move(scores[i]);
+    }
+    TESSERA_RETURN_IF_ERROR(between());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, Between between,
+                                       v1::StepResult& result) {
   int64_t chunk_begin = 0;
   for (const v1::SequenceChunk& chunk : step.chunks()) {
     const int64_t chunk_end = chunk_begin + chunk.token_ids_size();
@@ -123,6 +168,7 @@ absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, v1::StepResult&
         std::vector<int64_t> rows(std::min(Decoder::kMaxLogitRows, chunk_end - row));
         std::iota(rows.begin(), rows.end(), row);
         TESSERA_RETURN_IF_ERROR(AppendLogits(rows, out));
+        TESSERA_RETURN_IF_ERROR(between());
       }
     }
     chunk_begin = chunk_end;

@@ -5,7 +5,7 @@
 // order.
 //
 //   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations, alive));  // of the stage before
-//   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan));
+//   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
 //   else      Send(next, runner.activations());
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 #define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
@@ -23,6 +23,7 @@
 #include "worker/comm/communicator.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_check.h"
+#include "worker/engine/target_scorer.h"
 #include "worker/model/decoder.h"
 
 namespace tessera::worker {
@@ -42,26 +43,31 @@ class StepRunner {
   // INVALID_ARGUMENT when the step may not be run (step_check.h).
   absl::Status Check(const v1::StepPlan& step) { return checker_->Check(step); }
 
-  // Runs this stage's layers over the step's tokens. incoming: (n, hidden) float32 of the stage
-  // before; ignored on the first. `between`: see Decoder::RunLayers.
+  // Makes the step's block copies, then runs this stage's layers over its tokens. incoming:
+  // (n, hidden) float32 of the stage before; ignored on the first. `between`: Decoder::RunLayers.
   absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                        absl::FunctionRef<absl::Status()> between);
 
   // (n, hidden) after Forward; what the next stage needs.
   absl::Span<const float> activations();
 
-  // Last stage, after Forward: draws tokens and collects logits. Complete on tp_rank 0; the others
-  // take part and return the tokens without the logits.
-  absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step);
+  // Last stage, after Forward: draws tokens, scores targets and collects logits. Complete on tp_rank
+  // 0; the others take part and return all but the logits. `between`: see Decoder::RunLayers; the
+  // output head over a long prompt's targets takes as long as layers do.
+  absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
+                                        absl::FunctionRef<absl::Status()> between);
 
   std::string DeviceName() const { return device_->Name(); }
 
  private:
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
 
+  using Between = absl::FunctionRef<absl::Status()>;
+
   void Flatten(const v1::StepPlan& step);
-  absl::Status DrawTokens(const v1::StepPlan& step, v1::StepResult& result);
-  absl::Status CollectLogits(const v1::StepPlan& step, v1::StepResult& result);
+  absl::Status DrawTokens(const v1::StepPlan& step, Between between, v1::StepResult& result);
+  absl::Status ScoreTargets(const v1::StepPlan& step, Between between, v1::StepResult& result);
+  absl::Status CollectLogits(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status AppendLogits(absl::Span<const int64_t> rows, v1::ChunkLogits& out);
 
   Communicator* const tp_;
@@ -69,6 +75,7 @@ class StepRunner {
   const std::vector<v1::Range> vocab_;  // of the stage's tp ranks
   std::unique_ptr<StepChecker> checker_;
   Sampler sampler_;
+  TargetScorer scorer_;
   std::unique_ptr<kernels::Device> device_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;

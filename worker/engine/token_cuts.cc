@@ -21,16 +21,18 @@ bool CutsNeedMass(const v1::SamplingParams& params, int64_t vocab_size) {
   return HasCuts(params, vocab_size) && params.top_p() < 1 && !TopKIsOn(params, vocab_size);
 }
 
-std::optional<int64_t> CountKept(absl::Span<const Candidate> best, int64_t vocab_size, double mass,
+std::optional<int64_t> CountKept(const KnownBest& row, int64_t vocab_size,
                                  const v1::SamplingParams& params) {
+  const absl::Span<const Candidate> best = row.best;
   const int64_t known = static_cast<int64_t>(best.size());
   auto weight = [&](int64_t i) {  // relative to the best token's
     return std::exp((double{best[i].logit} - best[0].logit) / params.temperature());
   };
 
-  int64_t kept = vocab_size;
+  int64_t kept = row.all ? known : vocab_size;
+  double mass = row.mass;
   if (TopKIsOn(params, vocab_size)) {
-    kept = params.top_k();
+    kept = std::min<int64_t>(kept, params.top_k());
     if (kept > known) return std::nullopt;
     mass = 0;
     for (int64_t i = 0; i < kept; ++i) mass += weight(i);

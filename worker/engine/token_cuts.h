@@ -30,10 +30,16 @@ bool HasCuts(const v1::SamplingParams& params, int64_t vocab_size);
 // Whether the cut needs the whole row's mass, not only the candidates'.
 bool CutsNeedMass(const v1::SamplingParams& params, int64_t vocab_size);
 
-// best: the first best.size() tokens of the whole row, best first. mass: the sum over the row of
-// exp((logit - best[0].logit) / temperature), used where CutsNeedMass. nullopt when the answer lies
-// beyond `best`; never when best holds the whole vocabulary. At least 1.
-std::optional<int64_t> CountKept(absl::Span<const Candidate> best, int64_t vocab_size, double mass,
+// What is known of a row.
+struct KnownBest {
+  absl::Span<const Candidate> best;  // the first best.size() tokens that may be drawn, best first
+  bool all = false;                  // no others may be drawn
+  // The sum over the row of exp((logit - best[0].logit) / temperature), used where CutsNeedMass.
+  double mass = 0;
+};
+
+// nullopt when the answer lies beyond `known.best`; never when that holds all. At least 1.
+std::optional<int64_t> CountKept(const KnownBest& known, int64_t vocab_size,
                                  const v1::SamplingParams& params);
 
 }  // namespace tessera::worker

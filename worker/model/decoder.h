@@ -57,6 +57,12 @@ class Decoder {
   float* hidden() { return hidden_; }
   int64_t hidden_size() const { return arch_.hidden_size(); }
 
+  // The keys and values of one KV block over another's, in all of the stage's layers. Both below
+  // num_kv_blocks.
+  void CopyBlock(int source, int destination) {
+    kv_cache_->CopyBlock(*device_, source, destination);
+  }
+
   absl::Status Embed(const TokenBatch& batch);
   // `between` is called often in between (twice a layer): layers of a large model take seconds, and
   // others wait for word from this rank. Its failure is returned at once.

@@ -45,4 +45,8 @@ kernels::KvCacheView KvCache::layer(int local_layer) const {
           .head_dim = shape_.head_dim};
 }
 
+void KvCache::CopyBlock(kernels::Device& device, int source, int destination) const {
+  for (int i = 0; i < shape_.num_layers; ++i) device.CopyKvBlock(layer(i), source, destination);
+}
+
 }  // namespace tessera::worker

@@ -30,6 +30,9 @@ class KvCache {
   // Local layer: 0 is the stage's first.
   kernels::KvCacheView layer(int local_layer) const;
 
+  // All layers of one block over another's; both in 0 .. num_blocks - 1.
+  void CopyBlock(kernels::Device& device, int source, int destination) const;
+
  private:
   KvCache(const KvCacheShape& shape, kernels::Device::Buffer memory)
       : shape_(shape), memory_(std::move(memory)) {}

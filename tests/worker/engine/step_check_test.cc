@@ -15,6 +15,8 @@ namespace {
 
 using testing::HasSubstr;
 
+constexpr int32_t kVocab = 50;
+
 v1::ShardPlan Plan() {
   v1::ShardPlan plan;
   plan.set_kv_block_tokens(16);
@@ -36,6 +38,7 @@ v1::StepPlan GoodStep() {
   first.add_block_table(0);
   first.add_block_table(1);
   first.mutable_sampling()->set_top_p(1);
+  first.mutable_draw()->add_output_ids(3);
   v1::SequenceChunk& second = *step.add_chunks();
   second.set_sequence_id(2);
   second.set_start_position(3);
@@ -44,11 +47,61 @@ v1::StepPlan GoodStep() {
   return step;
 }
 
-constexpr int32_t kVocab = 50;
-
 TEST(StepCheckTest, AcceptsAGoodStepAgainAndAgain) {
   StepChecker checker(Plan(), kVocab);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(checker.Check(GoodStep()).ok());
+}
+
+v1::SequenceChunk& Chunk(v1::StepPlan& step, int i) { return *step.mutable_chunks(i); }
+v1::SamplingParams& Sampling(v1::StepPlan& step) { return *Chunk(step, 0).mutable_sampling(); }
+v1::DrawState& Drawing(v1::StepPlan& step) { return *Chunk(step, 0).mutable_draw(); }
+
+void AddCopy(v1::StepPlan& step, int source, int destination) {
+  v1::BlockCopy& copy = *step.add_copies();
+  copy.set_source(source);
+  copy.set_destination(destination);
+}
+
+TEST(StepCheckTest, BlocksThatAreOnlyReadMayBeShared) {
+  StepChecker checker(Plan(), kVocab);
+  v1::StepPlan step = GoodStep();
+  // Both sequences begin with block 0; each writes a block of its own.
+  Chunk(step, 0).set_start_position(16);
+  Chunk(step, 0).mutable_token_ids()->Truncate(4);
+  Chunk(step, 1).set_start_position(16);
+  Chunk(step, 1).set_block_table(0, 0);
+  Chunk(step, 1).add_block_table(5);
+  EXPECT_TRUE(checker.Check(step).ok()) << checker.Check(step);
+  AddCopy(step, 7, 5);
+  AddCopy(step, 5, 1);  // in order: what was just copied
+  EXPECT_TRUE(checker.Check(step).ok()) << checker.Check(step);
+
+  // One position earlier, the second chunk writes the shared block.
+  Chunk(step, 1).set_start_position(15);
+  Chunk(step, 1).add_token_ids(1);
+  EXPECT_THAT(std::string(checker.Check(step).message()),
+              HasSubstr("chunk 1 (sequence 2): block_table: expected to write no KV block that "
+                        "another chunk names, got block 0, which chunk 0 names"));
+}
+
+TEST(StepCheckTest, EverythingThatMayBeAskedAtOnce) {
+  StepChecker checker(Plan(), kVocab);
+  v1::StepPlan step = GoodStep();
+  v1::SamplingParams& sampling = Sampling(step);
+  sampling.set_repetition_penalty(1.3f);
+  sampling.set_presence_penalty(-2);
+  sampling.set_frequency_penalty(2);
+  for (int id : {0, 49}) {
+    sampling.add_bias_ids(id);
+    sampling.add_bias_values(-100);
+    Drawing(step).add_banned_ids(id);
+    Drawing(step).add_prompt_ids(id);
+    for (int i = 0; i < 2; ++i) Drawing(step).add_output_ids(id);
+  }
+  Drawing(step).set_allowed_mask(std::string("\0\0\0\x80\0\0\0", 7));
+  for (int i = 0; i < 20; ++i) Chunk(step, 0).add_target_ids(i % 2 == 0 ? -1 : 49);
+  Chunk(step, 0).set_num_target_logprobs(20);
+  EXPECT_TRUE(checker.Check(step).ok()) << checker.Check(step);
 }
 
 struct BadStep {
@@ -58,6 +111,7 @@ struct BadStep {
 
 TEST(StepCheckTest, RefusesNamingTheField) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
   const BadStep cases[] = {
       {"chunks", [](auto& s) { s.clear_chunks(); }},
       {"chunks",
@@ -74,7 +128,8 @@ TEST(StepCheckTest, RefusesNamingTheField) {
        [](auto& s) { s.mutable_chunks(0)->mutable_block_table()->RemoveLast(); }},
       {"0 .. 9", [](auto& s) { s.mutable_chunks(0)->set_block_table(0, 10); }},
       {"block", [](auto& s) { s.mutable_chunks(0)->set_block_table(0, -1); }},
-      {"block 1 twice", [](auto& s) { s.mutable_chunks(1)->set_block_table(0, 1); }},
+      {"block 1, which chunk 0 writes",
+       [](auto& s) { s.mutable_chunks(1)->set_block_table(0, 1); }},
       {"block 0 twice", [](auto& s) { s.mutable_chunks(0)->set_block_table(1, 0); }},
       {"temperature",
        [=](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_temperature(nan); }},
@@ -86,6 +141,84 @@ TEST(StepCheckTest, RefusesNamingTheField) {
       {"min_p", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_min_p(-0.5f); }},
       {"num_logprobs",
        [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_num_logprobs(51); }},
+      {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(nan); }},
+      {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(inf); }},
+      {"repetition_penalty", [](auto& s) { Sampling(s).set_repetition_penalty(-1); }},
+      {"presence_penalty", [=](auto& s) { Sampling(s).set_presence_penalty(-inf); }},
+      {"frequency_penalty", [=](auto& s) { Sampling(s).set_frequency_penalty(nan); }},
+      {"bias_values: expected one for each of 1 ids, got 0",
+       [](auto& s) { Sampling(s).add_bias_ids(3); }},
+      {"bias_values: expected one for each of 0 ids, got 1",
+       [](auto& s) { Sampling(s).add_bias_values(3); }},
+      {"bias_values: expected a finite number",
+       [=](auto& s) {
+         Sampling(s).add_bias_ids(3);
+         Sampling(s).add_bias_values(inf);
+       }},
+      {"bias_ids: expected distinct ids, got 3 twice",
+       [](auto& s) {
+         for (int i = 0; i < 2; ++i) Sampling(s).add_bias_ids(3);
+         for (int i = 0; i < 2; ++i) Sampling(s).add_bias_values(1);
+       }},
+      {"bias_ids: expected 0 .. 49, got 50",
+       [](auto& s) {
+         Sampling(s).add_bias_ids(50);
+         Sampling(s).add_bias_values(1);
+       }},
+      {"prompt_ids: expected 0 .. 49, got -1", [](auto& s) { Drawing(s).add_prompt_ids(-1); }},
+      {"prompt_ids: expected distinct ids, got 7 twice",
+       [](auto& s) {
+         for (int i = 0; i < 2; ++i) Drawing(s).add_prompt_ids(7);
+       }},
+      {"output_ids: expected 0 .. 49, got 50", [](auto& s) { Drawing(s).add_output_ids(50); }},
+      {"output_ids: expected at most 100, got 101",
+       [](auto& s) {
+         for (int i = 0; i < 100; ++i) Drawing(s).add_output_ids(7);
+       }},
+      {"banned_ids: expected 0 .. 49, got 2147483647",
+       [](auto& s) { Drawing(s).add_banned_ids(2147483647); }},
+      {"allowed_mask: expected none or 7 bytes, got 6",
+       [](auto& s) { Drawing(s).set_allowed_mask(std::string(6, '\xff')); }},
+      {"allowed_mask: expected none or 7 bytes, got 8",
+       [](auto& s) { Drawing(s).set_allowed_mask(std::string(8, '\xff')); }},
+      {"a token that may be drawn, got none",
+       [](auto& s) { Drawing(s).set_allowed_mask(std::string("\0\0\0\0\0\0\xfc", 7)); }},
+      {"a token that may be drawn, got none",
+       [](auto& s) {
+         Drawing(s).set_allowed_mask(std::string("\0\0\0\0\0\0\1", 7));
+         Drawing(s).add_banned_ids(48);
+       }},
+      {"a token that may be drawn, got none",
+       [](auto& s) {
+         for (int id = 0; id < 50; ++id) Drawing(s).add_banned_ids(id);
+       }},
+      {"last_token_from_step: expected 0", [](auto& s) { Chunk(s, 1).set_last_token_from_step(3); }},
+      {"num_target_logprobs: expected 0 .. 20, got 21",
+       [](auto& s) { Chunk(s, 0).set_num_target_logprobs(21); }},
+      {"num_target_logprobs: expected 0 .. 20, got -1",
+       [](auto& s) { Chunk(s, 0).set_num_target_logprobs(-1); }},
+      {"target_ids: expected none or one for each of 1 tokens, got 2",
+       [](auto& s) {
+         for (int i = 0; i < 2; ++i) Chunk(s, 1).add_target_ids(0);
+       }},
+      {"target_ids: expected 0 .. 49, got 50", [](auto& s) { Chunk(s, 1).add_target_ids(50); }},
+      {"target_ids: expected 0 .. 49, got -2", [](auto& s) { Chunk(s, 1).add_target_ids(-2); }},
+      {"copy 0: block: expected 0 .. 9, got -1", [](auto& s) { AddCopy(s, -1, 5); }},
+      {"copy 0: block: expected 0 .. 9, got 10", [](auto& s) { AddCopy(s, 7, 10); }},
+      {"copy 0: destination: expected another block", [](auto& s) { AddCopy(s, 5, 5); }},
+      {"copy 0: destination: expected a block that a chunk of the step writes",
+       [](auto& s) { AddCopy(s, 5, 7); }},
+      {"copy 1: destination: expected each block once",
+       [](auto& s) {
+         AddCopy(s, 7, 5);
+         AddCopy(s, 8, 5);
+       }},
+      {"copy 0: destination: expected a block that a chunk of the step writes",
+       [](auto& s) {  // block 0 is only read once the first chunk starts behind it
+         Chunk(s, 0).set_start_position(16);
+         Chunk(s, 0).mutable_token_ids()->Truncate(16);
+         AddCopy(s, 7, 0);
+       }},
       {"tokens: expected at most 40",
        [](auto& s) {
          for (int i = 0; i < 20; ++i) s.mutable_chunks(0)->add_token_ids(0);
@@ -107,9 +240,13 @@ TEST(StepCheckTest, RefusesNamingTheField) {
 TEST(StepCheckTest, RefusesMoreLogitsThanAMessageHolds) {
   v1::ShardPlan plan = Plan();
   plan.set_max_tokens_per_step(1000);
-  StepChecker checker(plan, 1 << 27);
+  StepChecker checker(plan, 1 << 22);
   v1::StepPlan step = GoodStep();
-  step.mutable_chunks(0)->set_return_logits(true);
+  v1::SequenceChunk& chunk = Chunk(step, 0);
+  chunk.set_return_logits(true);
+  EXPECT_TRUE(checker.Check(step).ok());
+  while (chunk.token_ids_size() < 70) chunk.add_token_ids(1);
+  for (int block : {6, 7, 8}) chunk.add_block_table(block);
   EXPECT_THAT(std::string(checker.Check(step).message()), HasSubstr("return_logits"));
 }
 

@@ -1,0 +1,113 @@
+#include "worker/engine/recent_steps.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+#include "worker/engine/row_changes.h"
+
+namespace tessera::worker {
+
+const RecentSteps::Step* RecentSteps::Find(int64_t step_id) const {
+  const auto found = std::find_if(steps_.rbegin(), steps_.rend(),
+                                  [=](const Step& step) { return step.step_id == step_id; });
+  return found == steps_.rend() ? nullptr : &*found;
+}
+
+RecentSteps::Lookup RecentSteps::TokenOf(int64_t sequence_id, int64_t step_id) const {
+  const Step* step = Find(step_id);
+  if (step == nullptr) return {};
+  const auto found = step->draw_of.find(sequence_id);
+  if (found == step->draw_of.end()) return {};
+  if (!step->done) return {.known = true, .drawn = false, .token = -1};
+  return {.known = true, .drawn = true, .token = step->tokens[found->second]};
+}
+
+absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk) const {
+  const int tokens = chunk.token_ids_size();
+  if (chunk.last_token_from_step() < 0 || tokens == 0 || chunk.token_ids(tokens - 1) != -1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("last_token_from_step ", chunk.last_token_from_step(),
+                     ": expected 0, or a step's id and -1 as the last of ", tokens, " token_ids"));
+  }
+  const Lookup lookup = TokenOf(chunk.sequence_id(), chunk.last_token_from_step());
+  if (!lookup.known) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("last_token_from_step: expected a recent step that draws for this sequence, "
+                     "got ",
+                     chunk.last_token_from_step()));
+  }
+  return lookup.drawn;
+}
+
+absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan) const {
+  bool ready = true;
+  for (int i = 0; i < plan.chunks_size(); ++i) {
+    const v1::SequenceChunk& chunk = plan.chunks(i);
+    if (chunk.last_token_from_step() == 0) continue;
+    const absl::StatusOr<bool> chunk_ready = IsReady(chunk);
+    if (!chunk_ready.ok()) {
+      return wire::Annotate(chunk_ready.status(),
+                            absl::StrCat("step ", plan.step_id(), ", chunk ", i, " (sequence ",
+                                         chunk.sequence_id(), ")"));
+    }
+    ready = ready && *chunk_ready;
+  }
+  if (!ready) return false;
+  for (v1::SequenceChunk& chunk : *plan.mutable_chunks()) {
+    if (chunk.last_token_from_step() == 0) continue;
+    const int32_t token = TokenOf(chunk.sequence_id(), chunk.last_token_from_step()).token;
+    chunk.set_token_ids(chunk.token_ids_size() - 1, token);
+    if (HasPenalties(chunk.sampling())) chunk.mutable_draw()->add_output_ids(token);
+    chunk.clear_last_token_from_step();
+  }
+  return true;
+}
+
+void RecentSteps::Begin(const v1::StepPlan& plan) {
+  Step step;
+  step.step_id = plan.step_id();
+  for (const v1::SequenceChunk& chunk : plan.chunks()) {
+    step.sequences.insert(chunk.sequence_id());
+    if (!chunk.has_sampling()) continue;
+    step.draw_of.emplace(chunk.sequence_id(), step.drawing.size());
+    step.drawing.push_back(chunk.sequence_id());
+  }
+  steps_.push_back(std::move(step));
+  if (steps_.size() > kept_) steps_.pop_front();
+}
+
+absl::Status RecentSteps::End(const v1::StepResult& result) {
+  // The oldest that is not done: results come in the order of the plans.
+  const auto step =
+      std::find_if(steps_.begin(), steps_.end(), [](const Step& s) { return !s.done; });
+  if (step == steps_.end() || step->step_id != result.step_id()) {
+    return absl::InternalError(absl::StrCat(
+        "the last stage answered step ", result.step_id(), "; expected ",
+        step == steps_.end() ? "none" : absl::StrCat("step ", step->step_id)));
+  }
+  for (const v1::SampledToken& token : result.tokens()) {
+    const size_t at = step->tokens.size();
+    if (at >= step->drawing.size() || token.sequence_id() != step->drawing[at]) break;
+    step->tokens.push_back(token.token_id());
+  }
+  const size_t expected = step->drawing.size();
+  if (step->tokens.size() != expected || static_cast<size_t>(result.tokens_size()) != expected) {
+    return absl::InternalError(absl::StrCat("step ", result.step_id(), ": expected ", expected,
+                                            " tokens in the plan's order, got ",
+                                            result.tokens_size()));
+  }
+  step->done = true;
+  return absl::OkStatus();
+}
+
+bool RecentSteps::Continues(const v1::StepPlan& plan) const {
+  return std::any_of(plan.chunks().begin(), plan.chunks().end(), [&](const auto& chunk) {
+    return std::any_of(steps_.begin(), steps_.end(), [&](const Step& step) {
+      return step.sequences.count(chunk.sequence_id()) > 0;
+    });
+  });
+}
+
+}  // namespace tessera::worker
