@@ -323,6 +323,7 @@ awaitable<void> LoadRun::Arrivals(Source& source) {
 awaitable<void> LoadRun::Conversation(Source& source, Phase phase, int64_t index) {
   const Workload& workload = *source.workload;
   std::vector<Message> messages;
+  int context_tokens = 0;  // of all so far, about
   for (int turn = 0; turn < workload.turns; ++turn) {
     Turn said = source.prompts.MakeTurn(phase, index, turn);
     // The completions endpoint joins the messages: words stay apart.
@@ -333,11 +334,13 @@ awaitable<void> LoadRun::Conversation(Source& source, Phase phase, int64_t index
     RequestRecord record;
     record.workload = source.index;
     record.turn = turn;
+    record.prompt_tokens = context_tokens += said.prompt_tokens;
     Message reply{"assistant", chat ? "" : "\n"};
     std::string body = RequestBody(workload, body_, messages, said.output_tokens);
     ++progress_.sent;
     co_await Stream(workload, std::move(body), record, reply.content);
     messages.push_back(std::move(reply));
+    context_tokens += record.output_tokens;
     const bool failed = !record.failure.empty();
     ++(failed ? progress_.failed : progress_.answered);
     if (phase == Phase::kMeasured) result_.records.push_back(std::move(record));

@@ -108,9 +108,12 @@ Turn PromptSource::MakeTurn(Phase phase, int64_t conversation, int turn) const {
     // Of no workload: two tenants may share a prefix, and whether their caches do is worth seeing.
     Random random({seed_, kPrefixStream, static_cast<uint64_t>(conversation % num_prefixes_)});
     made.prefix = Words(random, shared_prefix_tokens_);
+    made.prompt_tokens = shared_prefix_tokens_;
   }
   Random prompt_random = key(kPromptStream);
-  made.text = Words(prompt_random, prompt_tokens_.Draw(prompt_random));
+  const int own_tokens = prompt_tokens_.Draw(prompt_random);
+  made.text = Words(prompt_random, own_tokens);
+  made.prompt_tokens += own_tokens;
   Random output_random = key(kOutputStream);
   made.output_tokens = output_tokens_.Draw(output_random);
   return made;

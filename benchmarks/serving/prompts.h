@@ -19,6 +19,7 @@ namespace tessera::benchmarks {
 struct Turn {
   std::string prefix;  // shared with other conversations; empty after the first turn
   std::string text;
+  int prompt_tokens = 0;  // of both, about
   int output_tokens = 0;
 };
 

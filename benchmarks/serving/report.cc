@@ -74,7 +74,7 @@ std::string Table(const WorkloadReport& report) {
   absl::StrAppendFormat(&table, "  tokens     %d prompt (%d cached), %d output\n",
                         report.prompt_tokens, report.cached_tokens, report.output_tokens);
   if (report.without_usage > 0) {
-    absl::StrAppendFormat(&table, "             %d answers without usage: pieces of text counted\n",
+    absl::StrAppendFormat(&table, "             %d answers without usage: prompt estimated, pieces of text counted\n",
                           report.without_usage);
   }
   absl::StrAppendFormat(&table, "  throughput %.2f requests/s, %.1f output tokens/s, %.1f tokens/s\n",

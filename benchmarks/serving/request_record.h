@@ -14,8 +14,8 @@ struct RequestRecord {
   double end_s = 0.0;                // the answer was complete, or failed
   std::vector<double> text_times_s;  // when each piece of text came
   bool has_usage = false;            // the counts below are the server's
-  int prompt_tokens = 0;
-  int output_tokens = 0;  // without usage: the pieces of text
+  int prompt_tokens = 0;             // without usage: as many as were meant
+  int output_tokens = 0;             // without usage: the pieces of text
   int cached_tokens = 0;
   // Empty: answered. Otherwise what the report counts by: "HTTP 429", "connection", "timeout",
   // "broken stream", "stream error".

@@ -217,7 +217,7 @@ nlohmann::json WorkloadToJson(const Workload& workload) {
 absl::StatusOr<std::pair<std::string, std::string>> ParseHeader(absl::string_view text) {
   const std::pair<absl::string_view, absl::string_view> parts =
       absl::StrSplit(text, absl::MaxSplits(':', 1));
-  const absl::string_view name = absl::StripAsciiWhitespace(parts.first);
+  const absl::string_view name = parts.first;
   const absl::string_view value = absl::StripAsciiWhitespace(parts.second);
   bool good = !name.empty() && text.find(':') != absl::string_view::npos;
   for (char c : name) {
