@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
@@ -24,32 +22,37 @@ absl::Status CheckLogprob(float logprob) {
   return absl::InternalError(absl::StrCat("log probability ", logprob, "; expected a finite one"));
 }
 
-absl::Status CheckToken(const v1::SequenceChunk& chunk, const v1::SampledToken& token,
+// `Told`: SampledToken or TargetLogprob.
+template <typename Told>
+absl::Status CheckAlternatives(const Told& told, int most, int vocab_size) {
+  if (told.top_ids_size() != told.top_logprobs_size() || told.top_ids_size() > most) {
+    return absl::InternalError(absl::StrCat(told.top_ids_size(), " alternatives with ",
+                                            told.top_logprobs_size(),
+                                            " log probabilities; expected at most ", most));
+  }
+  for (const int32_t id : told.top_ids()) TESSERA_RETURN_IF_ERROR(CheckTokenId(id, vocab_size));
+  for (const float logprob : told.top_logprobs()) TESSERA_RETURN_IF_ERROR(CheckLogprob(logprob));
+  return absl::OkStatus();
+}
+
+absl::Status CheckToken(const ExpectedChunk& chunk, const v1::SampledToken& token,
                         int vocab_size) {
-  if (token.sequence_id() != chunk.sequence_id()) {
+  if (token.sequence_id() != chunk.sequence_id) {
     return absl::InternalError(absl::StrCat("token is for sequence ", token.sequence_id()));
   }
   TESSERA_RETURN_IF_ERROR(CheckTokenId(token.token_id(), vocab_size));
   TESSERA_RETURN_IF_ERROR(CheckLogprob(token.logprob()));
-  const int most = std::max(0, chunk.sampling().num_logprobs());
-  if (token.top_ids_size() != token.top_logprobs_size() || token.top_ids_size() > most) {
-    return absl::InternalError(absl::StrCat(token.top_ids_size(), " alternatives with ",
-                                            token.top_logprobs_size(),
-                                            " log probabilities; expected at most ", most));
-  }
-  for (const int32_t id : token.top_ids()) TESSERA_RETURN_IF_ERROR(CheckTokenId(id, vocab_size));
-  for (const float logprob : token.top_logprobs()) TESSERA_RETURN_IF_ERROR(CheckLogprob(logprob));
-  return absl::OkStatus();
+  return CheckAlternatives(token, std::max(0, chunk.num_logprobs), vocab_size);
 }
 
-absl::Status CheckLogits(const v1::SequenceChunk& chunk, const v1::ChunkLogits& logits,
+absl::Status CheckLogits(const ExpectedChunk& chunk, const v1::ChunkLogits& logits,
                          int vocab_size) {
-  if (logits.sequence_id() != chunk.sequence_id()) {
+  if (logits.sequence_id() != chunk.sequence_id) {
     return absl::InternalError(absl::StrCat("logits are for sequence ", logits.sequence_id()));
   }
-  if (logits.num_tokens() != chunk.token_ids_size()) {
-    return absl::InternalError(absl::StrCat("logits of ", logits.num_tokens(), " tokens; expected ",
-                                            chunk.token_ids_size()));
+  if (logits.num_tokens() != chunk.tokens) {
+    return absl::InternalError(
+        absl::StrCat("logits of ", logits.num_tokens(), " tokens; expected ", chunk.tokens));
   }
   const uint64_t row_bytes = sizeof(float) * static_cast<uint64_t>(std::max(1, vocab_size));
   const uint64_t expected = row_bytes * static_cast<uint64_t>(logits.num_tokens());
@@ -61,36 +64,94 @@ absl::Status CheckLogits(const v1::SequenceChunk& chunk, const v1::ChunkLogits& 
   return absl::OkStatus();
 }
 
+absl::Status CheckTarget(int32_t wanted, int most, const v1::TargetLogprob& target,
+                         int vocab_size) {
+  if (target.token_id() != wanted) {
+    return absl::InternalError(
+        absl::StrCat("target is token ", target.token_id(), "; expected ", wanted));
+  }
+  TESSERA_RETURN_IF_ERROR(CheckLogprob(target.logprob()));
+  if (target.vocab_rank() < 1 || (vocab_size > 0 && target.vocab_rank() > vocab_size)) {
+    return absl::InternalError(absl::StrCat("target is at rank ", target.vocab_rank(),
+                                            "; expected at least 1",
+                                            vocab_size > 0 ? absl::StrCat(" .. ", vocab_size) : ""));
+  }
+  return CheckAlternatives(target, most, vocab_size);
+}
+
+absl::Status CheckTargets(const ExpectedChunk& chunk, const v1::ChunkTargets& targets,
+                          int vocab_size) {
+  if (targets.sequence_id() != chunk.sequence_id) {
+    return absl::InternalError(absl::StrCat("targets are for sequence ", targets.sequence_id()));
+  }
+  if (static_cast<size_t>(targets.targets_size()) != chunk.targets.size()) {
+    return absl::InternalError(
+        absl::StrCat(targets.targets_size(), " targets; expected ", chunk.targets.size()));
+  }
+  for (int i = 0; i < targets.targets_size(); ++i) {
+    TESSERA_RETURN_IF_ERROR(CheckTarget(chunk.targets[static_cast<size_t>(i)],
+                                        chunk.num_target_logprobs, targets.targets(i),
+                                        vocab_size));
+  }
+  return absl::OkStatus();
+}
+
+struct Counts {
+  int tokens = 0;
+  int logits = 0;
+  int targets = 0;
+};
+
+Counts Wanted(absl::Span<const ExpectedChunk> expected) {
+  Counts counts;
+  for (const ExpectedChunk& chunk : expected) {
+    counts.tokens += chunk.draws;
+    counts.logits += chunk.logits;
+    counts.targets += !chunk.targets.empty();
+  }
+  return counts;
+}
+
+absl::Status CheckCount(const char* what, int actual, int expected) {
+  if (actual == expected) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("has ", actual, " ", what, "; expected ", expected));
+}
+
+absl::Status CheckCounts(const Counts& wanted, const v1::StepResult& result) {
+  TESSERA_RETURN_IF_ERROR(CheckCount("tokens", result.tokens_size(), wanted.tokens));
+  TESSERA_RETURN_IF_ERROR(CheckCount("blocks of logits", result.logits_size(), wanted.logits));
+  return CheckCount("lists of targets", result.targets_size(), wanted.targets);
+}
+
+absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result, int vocab_size,
+                        Counts* next) {
+  if (chunk.draws) {
+    TESSERA_RETURN_IF_ERROR(CheckToken(chunk, result.tokens(next->tokens++), vocab_size));
+  }
+  if (chunk.logits) {
+    TESSERA_RETURN_IF_ERROR(CheckLogits(chunk, result.logits(next->logits++), vocab_size));
+  }
+  if (!chunk.targets.empty()) {
+    TESSERA_RETURN_IF_ERROR(CheckTargets(chunk, result.targets(next->targets++), vocab_size));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::Status CheckStepResult(const v1::StepPlan& plan, const v1::StepResult& result,
-                             int vocab_size) {
-  const std::string where = absl::StrCat("result of step ", plan.step_id());
-  std::vector<const v1::SequenceChunk*> sampled, logged;
-  for (const v1::SequenceChunk& chunk : plan.chunks()) {
-    if (chunk.has_sampling()) sampled.push_back(&chunk);
-    if (chunk.return_logits()) logged.push_back(&chunk);
+absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> expected,
+                             const v1::StepResult& result, int vocab_size) {
+  const absl::Status counts = CheckCounts(Wanted(expected), result);
+  if (!counts.ok()) {
+    return absl::InternalError(absl::StrCat("result of step ", step_id, " ", counts.message()));
   }
-  const auto wrong_count = [&](const char* what, int actual, size_t expected) {
-    return absl::InternalError(
-        absl::StrCat(where, " has ", actual, " ", what, "; expected ", expected));
-  };
-  if (static_cast<size_t>(result.tokens_size()) != sampled.size()) {
-    return wrong_count("tokens", result.tokens_size(), sampled.size());
-  }
-  if (static_cast<size_t>(result.logits_size()) != logged.size()) {
-    return wrong_count("blocks of logits", result.logits_size(), logged.size());
-  }
-  const auto at = [&](const v1::SequenceChunk* chunk) {
-    return absl::StrCat(where, ", sequence ", chunk->sequence_id());
-  };
-  for (size_t i = 0; i < sampled.size(); ++i) {
-    TESSERA_RETURN_IF_ERROR(wire::Annotate(
-        CheckToken(*sampled[i], result.tokens(static_cast<int>(i)), vocab_size), at(sampled[i])));
-  }
-  for (size_t i = 0; i < logged.size(); ++i) {
-    TESSERA_RETURN_IF_ERROR(wire::Annotate(
-        CheckLogits(*logged[i], result.logits(static_cast<int>(i)), vocab_size), at(logged[i])));
+  Counts next;
+  for (const ExpectedChunk& chunk : expected) {
+    const absl::Status status = CheckChunk(chunk, result, vocab_size, &next);
+    if (!status.ok()) {
+      return wire::Annotate(status, absl::StrCat("result of step ", step_id, ", sequence ",
+                                                 chunk.sequence_id));
+    }
   }
   return absl::OkStatus();
 }

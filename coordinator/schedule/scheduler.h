@@ -15,16 +15,19 @@
 #define TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "coordinator/schedule/block_pool.h"
+#include "coordinator/schedule/kv_pool.h"
+#include "coordinator/schedule/step_cost.h"
 #include "coordinator/schedule/tenant_queue.h"
 #include "coordinator/schedule/token_constraint.h"
 #include "tessera/v1/cluster.pb.h"
@@ -108,6 +111,12 @@ struct SchedulerStats {
   int64_t stall_micros = 0;
 };
 
+class Deadlines;
+class SeatShares;
+struct LiveRequest;
+struct Sequence;
+struct Step;
+
 class Scheduler {
  public:
   // Limits below their minimum are the caller's bug and abort.
@@ -149,38 +158,81 @@ class Scheduler {
   SchedulerStats stats() const;
 
  private:
-  struct Sequence;
-  struct Step;
-  using SequencePtr = std::shared_ptr<Sequence>;
-  // By arrival: preempted requests fall back into their old place, which is before every request
-  // that has not run yet.
-  using ByArrival = std::map<int64_t, SequencePtr>;
+  struct Draft;
 
-  int BlocksFor(int tokens) const;
-  bool Reserve(const Sequence& wanting, int tokens, std::vector<int32_t>* table);
-  Sequence* Victim(const Sequence& wanting) const;
-  void Preempt(Sequence* sequence);
-  void Retire(const SequencePtr& sequence);
+  // scheduler.cc: requests come and go.
+  absl::Status CheckRequest(const ScheduledRequest& request) const;
+  void Enqueue(Sequence* sequence);
+  void ReleaseHeld(LiveRequest* live);
+  void FinishSequence(Sequence* sequence);
+  void FinishRequest(LiveRequest* live);
   void DropExpired(absl::Time now);
-  void PlanDecodes(Step* step);
-  void PlanPrefills(Step* step);
-  void AdmitAndPlan(Step* step);
-  bool PlanChunk(const SequencePtr& sequence, Step* step);
-  int UnallocatedPromise() const;
-  Emission Append(const SequencePtr& sequence, const v1::SampledToken& token);
+  absl::Time CheckAt(const LiveRequest& live) const;
+  bool TooLate(const LiveRequest& live, absl::Time now) const;
+
+  // plan.cc: what goes into the next step.
+  bool CanDecode(const Sequence& sequence, const Draft& draft) const;
+  bool CanPrefill(const Sequence& sequence, const Draft& draft) const;
+  void PlanDecodes(Draft* draft);
+  void PlanPrompts(Draft* draft);
+  void PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft);
+  void AdmitOwed(const SeatShares& shares, Draft* draft);
+  void AdmitInTurn(Draft* draft);
+  bool Admit(Sequence* sequence, int most, Draft* draft);
+  bool PlanChunk(Sequence* sequence, int most, Draft* draft);
+  void Charge(Draft* draft);
+
+  // room.cc: seats and blocks, and who gives way for them.
+  int BlocksFor(int tokens) const;
+  int SeatsTaken() const;
+  int BlocksToSpare() const;
+  int BlocksNeeded(const Sequence& waiting);
+  bool TakeKnownBlocks(Sequence* sequence, Draft* draft);
+  bool ShareWithSibling(Sequence* sequence, Draft* draft);
+  bool Adopt(Sequence* sequence);
+  bool Reserve(Sequence* wanting, int tokens);
+  bool FindVictim(const Sequence& wanting);
+  Sequence* VictimForRunning(const Sequence& wanting) const;
+  void MakeRoom();
+  Sequence* WantsRoom(const SeatShares& shares);
+  Sequence* VictimForWaiting(const SeatShares& shares, const Sequence& wanting) const;
+  bool Fits(const Sequence& waiting);
+  void GiveWay(Sequence* sequence);
+  void Preempt(Sequence* sequence);
+  void StartRunning(Sequence* sequence);
+  void StopRunning(Sequence* sequence);
+  void UpdatePromise(Sequence* sequence);
+  bool RanksBefore(const Sequence& a, const Sequence& b) const;
+
+  // commit.cc: what the group answers.
+  absl::Status CheckResult(const Step& step, const v1::StepResult& result) const;
+  void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
+                   const v1::ChunkTargets* targets, std::vector<Emission>* emissions);
+  void Learn(const Step& step, int64_t compute_micros);
+  void Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission);
 
   const SchedulerLimits limits_;
   const int max_len_;  // tokens of one sequence: max_model_len, or what all KV blocks hold
-  BlockPool pool_;
-  std::map<int64_t, SequencePtr> live_;  // by request id
-  ByArrival waiting_;                    // live ones are in exactly one of these two
-  ByArrival running_;
-  std::map<int64_t, std::unique_ptr<Step>> in_flight_;  // by step id
+  KvPool pool_;
+  TenantQueue queue_;
+  StepCost cost_;
+  std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
+  std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
+  std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first
+  std::deque<std::unique_ptr<Step>> in_flight_;  // oldest first
+  std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  int64_t next_arrival_ = 0;
+  std::vector<Sequence*> ready_;      // scratch of one planning pass
+  std::optional<int64_t> favoured_;   // arrival of the one that others gave way for
+  std::vector<Sequence*> yielding_;   // running, about to be preempted
+  absl::Time last_ready_ = absl::InfinitePast();  // when the last step's result was, see Learn
+  int promised_ = 0;                  // sum over running sequences
+  int needing_last_token_ = 0;        // running sequences
+  int running_requests_ = 0;
+  int64_t next_arrival_ = 1;
   int64_t next_step_id_ = 1;
-  int64_t preemptions_ = 0;
   bool out_of_blocks_ = false;
+  SchedulerStats totals_;  // what only ever grows
 };
 
 }  // namespace tessera::coordinator

@@ -77,7 +77,8 @@ Outputs Expected(const std::vector<ScheduledRequest>& requests, int max_len) {
 }
 
 TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
-  const SchedulerLimits limits{.block_tokens = 4, .num_blocks = 4, .max_sequences_per_step = 2};
+  const SchedulerLimits limits{
+      .block_tokens = 4, .num_blocks = 4, .max_sequences_per_step = 2, .lookahead = false};
   Scheduler scheduler(limits);
   FakeGroup group(limits);
   for (int id = 1; id <= 3; ++id) {
@@ -162,8 +163,11 @@ TEST(PreemptionTest, OneTokenPerStepStillGetsThrough) {
 }
 
 TEST(PreemptionTest, ASequenceInFlightIsNeverTheVictim) {
-  const SchedulerLimits limits{
-      .block_tokens = 4, .num_blocks = 4, .max_tokens_per_step = 8, .max_steps_in_flight = 2};
+  const SchedulerLimits limits{.block_tokens = 4,
+                               .num_blocks = 4,
+                               .max_tokens_per_step = 8,
+                               .max_steps_in_flight = 2,
+                               .lookahead = false};
   Scheduler scheduler(limits);
   FakeGroup group(limits);
   ASSERT_EQ(scheduler.Add(Request(1, 8, 8), kNow), absl::OkStatus());

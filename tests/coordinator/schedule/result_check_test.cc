@@ -3,6 +3,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,19 +15,21 @@ using ::testing::HasSubstr;
 
 constexpr int kVocab = 10;
 
-// Sequences 7 (samples, two alternatives), 8 (mid-prompt, wants logits), 9 (samples).
-v1::StepPlan Plan() {
-  v1::StepPlan plan;
-  plan.set_step_id(3);
-  for (const int64_t id : {7, 8, 9}) {
-    v1::SequenceChunk* chunk = plan.add_chunks();
-    chunk->set_sequence_id(id);
-    chunk->add_token_ids(1);
-    chunk->add_token_ids(2);
-    if (id != 8) chunk->mutable_sampling()->set_num_logprobs(id == 7 ? 2 : -1);
-    chunk->set_return_logits(id == 8);
-  }
-  return plan;
+constexpr int64_t kStep = 3;
+
+// Sequences 7 (draws, two alternatives), 8 (mid-prompt, wants logits and targets), 9 (draws).
+std::vector<ExpectedChunk> Plan() {
+  return {{.sequence_id = 7, .tokens = 2, .draws = true, .num_logprobs = 2},
+          {.sequence_id = 8,
+           .tokens = 2,
+           .logits = true,
+           .targets = {4, 5},
+           .num_target_logprobs = 1},
+          {.sequence_id = 9, .tokens = 2, .draws = true, .num_logprobs = -1}};
+}
+
+absl::Status Check(const v1::StepResult& result, int vocab_size) {
+  return CheckStepResult(kStep, Plan(), result, vocab_size);
 }
 
 v1::StepResult Result() {
@@ -46,19 +49,29 @@ v1::StepResult Result() {
   logits->set_sequence_id(8);
   logits->set_num_tokens(2);
   logits->set_values(std::string(2 * kVocab * sizeof(float), '\0'));
+  v1::ChunkTargets* targets = result.add_targets();
+  targets->set_sequence_id(8);
+  for (const int32_t id : {4, 5}) {
+    v1::TargetLogprob* target = targets->add_targets();
+    target->set_token_id(id);
+    target->set_logprob(-2.0f);
+    target->set_vocab_rank(kVocab);
+    target->add_top_ids(1);
+    target->add_top_logprobs(-0.1f);
+  }
   return result;
 }
 
 TEST(ResultCheckTest, AcceptsAnAnswerToThePlan) {
-  EXPECT_EQ(CheckStepResult(Plan(), Result(), kVocab), absl::OkStatus());
-  EXPECT_EQ(CheckStepResult(Plan(), Result(), 0), absl::OkStatus());
+  EXPECT_EQ(Check(Result(), kVocab), absl::OkStatus());
+  EXPECT_EQ(Check(Result(), 0), absl::OkStatus());
 }
 
 TEST(ResultCheckTest, AWithoutVocabularyAnyIdGoes) {
   v1::StepResult result = Result();
   result.mutable_tokens(1)->set_token_id(1'000'000);
-  EXPECT_EQ(CheckStepResult(Plan(), result, 0), absl::OkStatus());
-  EXPECT_FALSE(CheckStepResult(Plan(), result, kVocab).ok());
+  EXPECT_EQ(Check(result, 0), absl::OkStatus());
+  EXPECT_FALSE(Check(result, kVocab).ok());
 }
 
 TEST(ResultCheckTest, RefusesEveryLie) {
@@ -93,11 +106,27 @@ TEST(ResultCheckTest, RefusesEveryLie) {
       {"logits of 1 tokens; expected 2", [](auto* r) { r->mutable_logits(0)->set_num_tokens(1); }},
       {"79 bytes of logits; expected 80",
        [](auto* r) { r->mutable_logits(0)->mutable_values()->pop_back(); }},
+      {"has 0 lists of targets; expected 1", [](auto* r) { r->clear_targets(); }},
+      {"has 2 lists of targets; expected 1", [](auto* r) { r->add_targets(); }},
+      {"targets are for sequence 7", [](auto* r) { r->mutable_targets(0)->set_sequence_id(7); }},
+      {"1 targets; expected 2",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets()->RemoveLast(); }},
+      {"target is token 5; expected 4",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_token_id(5); }},
+      {"log probability nan",
+       [&](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_logprob(nan); }},
+      {"target is at rank 0; expected at least 1",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_vocab_rank(0); }},
+      {"target is at rank 11",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_vocab_rank(11); }},
+      {"2 alternatives with 1 log probabilities; expected at most 1",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->add_top_ids(2); }},
+      {"token id -2", [](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_top_ids(0, -2); }},
   };
   for (const auto& [says, lie] : lies) {
     v1::StepResult result = Result();
     lie(&result);
-    const absl::Status status = CheckStepResult(Plan(), result, kVocab);
+    const absl::Status status = Check(result, kVocab);
     EXPECT_EQ(status.code(), absl::StatusCode::kInternal) << says;
     EXPECT_THAT(std::string(status.message()), HasSubstr(says));
     EXPECT_THAT(std::string(status.message()), HasSubstr("result of step 3"));

@@ -35,7 +35,7 @@ ScheduledRequest Request(int64_t id, int prompt_tokens, int max_tokens = 4) {
 }
 
 SchedulerLimits Limits() {
-  return {.block_tokens = 16, .num_blocks = 64, .vocab_size = kFakeVocab};
+  return {.block_tokens = 16, .num_blocks = 64, .lookahead = false, .vocab_size = kFakeVocab};
 }
 
 std::vector<int64_t> Ids(const std::vector<Emission>& emissions) {
@@ -294,8 +294,8 @@ TEST_F(SchedulerTest, RefusesEmptyPromptsNoTokensAndLiveIds) {
   Start(Limits());
   EXPECT_EQ(scheduler_->Add(Request(1, 0), kNow).message(),
             "prompt is empty; expected at least 1 token");
-  EXPECT_EQ(scheduler_->Add(Request(1, 3, 0), kNow).message(),
-            "max_tokens is 0; expected at least 1");
+  EXPECT_EQ(scheduler_->Add(Request(1, 3, -1), kNow).message(),
+            "max_tokens is -1; expected at least 0");
   Add(Request(1, 3));
   EXPECT_EQ(scheduler_->Add(Request(1, 3), kNow).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(scheduler_->stats().waiting, 1);
@@ -393,7 +393,7 @@ TEST_F(SchedulerTest, CancelInFlightFreesTheBlocksWithThatStepAndDropsItsToken) 
   Add(Request(1, 3));
   EXPECT_THAT(Ids(Answer()), ElementsAre(2));
   EXPECT_EQ(free_blocks(), 62);
-  EXPECT_THAT(Tick(), ElementsAre("2:20+1!", "1:0+3!"));
+  EXPECT_THAT(Tick(), ElementsAre("2:20+1!", "3:0+3!"));
 }
 
 TEST_F(SchedulerTest, AbortAllForgetsEverything) {
@@ -414,7 +414,7 @@ TEST_F(SchedulerTest, AbortAllForgetsEverything) {
   EXPECT_THAT(scheduler_->AbortAll(), IsEmpty());
   // And it goes on with the next group.
   Add(Request(1, 4));
-  EXPECT_THAT(Tick(), ElementsAre("1:0+4!"));
+  EXPECT_THAT(Tick(), ElementsAre("5:0+4!"));
 }
 
 TEST_F(SchedulerTest, ALyingResultChangesNothing) {

@@ -1,0 +1,134 @@
+// What the group answers: doubted first, then taken over.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "coordinator/schedule/draw_state.h"
+#include "coordinator/schedule/result_check.h"
+#include "coordinator/schedule/scheduler.h"
+#include "coordinator/schedule/sequence.h"
+#include "coordinator/schedule/step.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::coordinator {
+
+absl::StatusOr<std::vector<Emission>> Scheduler::Commit(const v1::StepResult& result) {
+  const auto found =
+      std::find_if(in_flight_.begin(), in_flight_.end(),
+                   [&](const auto& step) { return step->id == result.step_id(); });
+  if (found == in_flight_.end()) {
+    return absl::InternalError(
+        absl::StrCat("result of step ", result.step_id(), ", which is not in flight"));
+  }
+  TESSERA_RETURN_IF_ERROR(CheckResult(**found, result));
+  const std::unique_ptr<Step> step = std::move(*found);
+  in_flight_.erase(found);
+  Learn(*step, result.compute_micros());
+  std::vector<Emission> emissions;
+  emissions.reserve(static_cast<size_t>(result.tokens_size()));
+  int token = 0;
+  int targets = 0;
+  for (size_t i = 0; i < step->expected.size(); ++i) {
+    const ExpectedChunk& chunk = step->expected[i];
+    CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
+                chunk.targets.empty() ? nullptr : &result.targets(targets++), &emissions);
+    totals_.tokens_computed += chunk.tokens;
+  }
+  ++totals_.steps;
+  totals_.compute_micros += std::max<int64_t>(0, result.compute_micros());
+  totals_.stall_micros += std::max<int64_t>(0, result.stall_micros());
+  return emissions;
+}
+
+absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& result) const {
+  TESSERA_RETURN_IF_ERROR(CheckStepResult(step.id, step.expected, result, limits_.vocab_size));
+  int sampled = 0;
+  for (size_t i = 0; i < step.expected.size(); ++i) {
+    const ExpectedChunk& chunk = step.expected[i];
+    Sequence& sequence = *step.owners[i].sequence;
+    const int next_token = sampled;
+    sampled += chunk.draws;
+    if (sequence.state == Sequence::State::kOver) continue;
+    if (chunk.start_position != sequence.computed) {
+      return absl::InternalError(absl::StrCat("result of step ", step.id, ", sequence ",
+                                              sequence.id, ": an earlier step's is still missing"));
+    }
+    if (chunk.draws && !MayFollow(sequence, result.tokens(next_token).token_id())) {
+      return absl::InternalError(absl::StrCat(
+          "result of step ", step.id, ", sequence ", sequence.id, ": token ",
+          result.tokens(next_token).token_id(), "; expected one that the mask allows"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// How long a step takes by itself. The leader's time counts from the plan's arrival, and with
+// several steps in flight that includes waiting for the ones before. All plans take about as long to
+// get there, so a step's own time is what lies between the later of its sending and the end of the
+// step before, and its own end.
+void Scheduler::Learn(const Step& step, int64_t compute_micros) {
+  if (compute_micros <= 0) return;
+  const absl::Time ready = step.sent_at + absl::Microseconds(compute_micros);
+  const absl::Duration own = ready - std::max(step.sent_at, last_ready_);
+  last_ready_ = std::max(last_ready_, ready);
+  cost_.Observe(step.shape, absl::ToInt64Microseconds(own));
+}
+
+void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
+                            const v1::ChunkTargets* targets, std::vector<Emission>* emissions) {
+  Sequence* sequence = step.owners[index].sequence;
+  LiveRequest* live = sequence->request;
+  --sequence->in_flight;
+  if (sequence->state == Sequence::State::kOver) {
+    if (sequence->in_flight == 0) pool_.Release(&sequence->blocks);
+    return;
+  }
+  const int before = sequence->computed;
+  sequence->computed += step.expected[index].tokens;
+  if (sequence->computed / limits_.block_tokens > before / limits_.block_tokens) {
+    const absl::Span<const int32_t> tokens = sequence->tokens;
+    pool_.Publish(live->salt, tokens.first(static_cast<size_t>(sequence->computed)),
+                  sequence->blocks);
+  }
+  if (!live->prompt_known && sequence->computed >= live->prompt_tokens) ReleaseHeld(live);
+
+  const bool scored = live->request.max_tokens == 0 && sequence->computed >= live->prompt_tokens;
+  if (token != nullptr || targets != nullptr || scored) {
+    Emission& emission = emissions->emplace_back();
+    emission.request_id = live->request.id;
+    emission.choice = sequence->choice;
+    if (targets != nullptr) {
+      emission.targets.assign(targets->targets().begin(), targets->targets().end());
+      live->targets_next += targets->targets_size();
+    }
+    if (scored) emission.finished = FinishCause::kLength;
+    if (token != nullptr) Append(sequence, *token, &emission);
+    if (emission.finished != FinishCause::kNone) return FinishSequence(sequence);
+  }
+  if (sequence->yielding && sequence->in_flight == 0) Preempt(sequence);
+}
+
+void Scheduler::Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission) {
+  const LiveRequest& live = *sequence->request;
+  const ScheduledRequest& request = live.request;
+  emission->token = token;
+  if (sequence->emitted() == 0) emission->cached_tokens = live.cached_tokens;
+  if (--sequence->draws == 0) sequence->drawing_step = 0;
+  sequence->tokens.push_back(token.token_id());
+  UpdatePromise(sequence);
+  if (sequence->constraint != nullptr && !sequence->constraint->Accept(token.token_id())) {
+    std::fprintf(stderr, "TokenConstraint refused token %d, which its mask allowed\n",
+                 token.token_id());
+    std::abort();
+  }
+  const auto& stop_ids = request.stop_ids;
+  if (std::find(stop_ids.begin(), stop_ids.end(), token.token_id()) != stop_ids.end()) {
+    emission->finished = FinishCause::kStopToken;
+  } else if (sequence->emitted() >= request.max_tokens || sequence->known() >= max_len_) {
+    emission->finished = FinishCause::kLength;
+  }
+}
+
+}  // namespace tessera::coordinator

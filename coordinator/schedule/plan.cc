@@ -1,0 +1,191 @@
+// What goes into the next step: decodes first, then prompts under way, then those that wait.
+#include <algorithm>
+#include <utility>
+
+#include "coordinator/schedule/deadlines.h"
+#include "coordinator/schedule/plan_draft.h"
+#include "coordinator/schedule/scheduler.h"
+#include "coordinator/schedule/seat_shares.h"
+#include "coordinator/schedule/sequence.h"
+#include "coordinator/schedule/step.h"
+
+namespace tessera::coordinator {
+namespace {
+
+// However long the running streams' steps are, a prompt beside them gets on by so much per step.
+constexpr int kLeastPrefillTokens = 16;
+
+}  // namespace
+
+std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
+  DropExpired(now);
+  Draft draft;
+  draft.ahead = limits_.lookahead && needing_last_token_ == 0;
+  const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));
+  if (in_flight_.size() >= most) return std::nullopt;
+  draft.now = now;
+  draft.budget = limits_.max_tokens_per_step;
+  draft.step->id = next_step_id_;
+  draft.step->sent_at = now;
+  if (!in_flight_.empty()) draft.oldest_step = in_flight_.front()->id;
+  MakeRoom();
+  PlanDecodes(&draft);
+  PlanPrompts(&draft);
+  Charge(&draft);
+  if (draft.step->owners.empty()) return std::nullopt;
+  draft.plan.set_step_id(next_step_id_++);
+  in_flight_.push_back(std::move(draft.step));
+  return std::move(draft.plan);
+}
+
+// ---- decodes
+
+bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
+  if (sequence.yielding || !sequence.decoding()) return false;
+  if (!sequence.awaits_token()) return sequence.in_flight == 0 || draft.ahead;
+  // One step ahead of a token that is still being drawn, unless that is the last one anyway.
+  return draft.ahead && sequence.draws == 1 && sequence.drawing_step == draft.oldest_step &&
+         sequence.emitted() + 1 < sequence.request->request.max_tokens &&
+         sequence.known() + 1 < max_len_;
+}
+
+void Scheduler::PlanDecodes(Draft* draft) {
+  ready_.clear();
+  for (Sequence* sequence : running_) {
+    if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
+  }
+  // An even share for every step that may be in flight, or the first would take all of them and
+  // the other stages would idle.
+  const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
+  size_t share = (running_.size() + steps - 1) / steps;
+  for (Sequence* sequence : ready_) {
+    if (share == 0 || draft->budget == 0) return;
+    const bool gave_way_meanwhile =
+        sequence->state != Sequence::State::kRunning || sequence->yielding;
+    if (gave_way_meanwhile || !PlanChunk(sequence, 1, draft)) continue;
+    --share;
+  }
+}
+
+// ---- prompts
+
+bool Scheduler::CanPrefill(const Sequence& sequence, const Draft& draft) const {
+  return sequence.state == Sequence::State::kRunning && !sequence.yielding &&
+         sequence.newest_step != draft.step->id && !sequence.decoding() &&
+         (sequence.in_flight == 0 || draft.ahead);
+}
+
+void Scheduler::PlanPrompts(Draft* draft) {
+  Charge(draft);
+  if (limits_.prefill_stretch > 0) {
+    draft->allowance = std::max(
+        kLeastPrefillTokens,
+        cost_.PrefillAllowance(draft->step->shape.decodes, limits_.prefill_stretch));
+  }
+  const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
+  out_of_blocks_ = false;
+  if (shares.several()) {
+    PlanPromptsUnderWay(shares, /*owed=*/true, draft);
+    AdmitOwed(shares, draft);
+  }
+  PlanPromptsUnderWay(shares, /*owed=*/false, draft);
+  AdmitInTurn(draft);
+  out_of_blocks_ |= draft->starved;
+}
+
+// The rest of prompts that run already: of the tenants that are owed, by the whole budget, or of all
+// the others, by what may stretch the step.
+void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft) {
+  ready_.clear();
+  for (Sequence* sequence : running_) {
+    if (CanPrefill(*sequence, *draft)) ready_.push_back(sequence);
+  }
+  for (Sequence* sequence : ready_) {
+    if (owed && !shares.owed(sequence->request->tenant)) continue;
+    if (!CanPrefill(*sequence, *draft)) continue;  // gave way meanwhile
+    PlanChunk(sequence, owed ? draft->budget : draft->allowance, draft);
+    Charge(draft);
+  }
+}
+
+void Scheduler::AdmitOwed(const SeatShares& shares, Draft* draft) {
+  for (const int tenant : shares.active()) {
+    while (queue_.waiting(tenant) > 0 && shares.owed(tenant)) {
+      if (!Admit(waiting_.at(*queue_.FrontOf(tenant)), draft->budget, draft)) break;
+    }
+  }
+}
+
+// The first one that does not fit holds up the rest.
+void Scheduler::AdmitInTurn(Draft* draft) {
+  while (favoured_ || !queue_.empty()) {
+    const int64_t next = favoured_ ? *favoured_ : *queue_.Front();
+    if (!Admit(waiting_.at(next), draft->allowance, draft)) return;
+  }
+}
+
+// True when it is waiting no more: it runs, with a chunk of at most `most` tokens in the step, or it
+// was too late for its deadline.
+bool Scheduler::Admit(Sequence* sequence, int most, Draft* draft) {
+  if (draft->starved || std::min(most, draft->budget) < 1) return false;
+  const size_t seats = static_cast<size_t>(limits_.max_sequences_per_step);
+  if (SeatsTaken() >= limits_.max_sequences_per_step) return false;
+  if (draft->step->owners.size() >= seats) return false;
+  LiveRequest* live = sequence->request;
+  if (!live->admitted && TooLate(*live, draft->now)) {
+    expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
+    FinishRequest(live);
+    return true;
+  }
+  // Room for all it is known to need, so that a prompt is not admitted only to be preempted.
+  if (!TakeKnownBlocks(sequence, draft)) {
+    out_of_blocks_ = true;
+    return false;
+  }
+  StartRunning(sequence);
+  live->admitted = true;
+  PlanChunk(sequence, most, draft);
+  Charge(draft);
+  return true;
+}
+
+// ---- one chunk
+
+// The next tokens of `sequence`, at most `most`, as many as budget, chunk limit and blocks allow.
+// False when none.
+bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
+  const bool decode = sequence->decoding();
+  const int left = sequence->awaits_token() ? 1 : sequence->known() - sequence->sent;
+  int count = std::min({left, limits_.max_prefill_chunk, most, draft->budget});
+  if (count < 1) return false;
+  if (!Reserve(sequence, sequence->sent + count)) {
+    draft->starved = true;
+    // Whatever is free still helps a prompt along.
+    const int blocks = static_cast<int>(sequence->blocks.size()) + pool_.free_count();
+    count = std::min(count, blocks * limits_.block_tokens - sequence->sent);
+    if (count < 1 || !pool_.Grow(BlocksFor(sequence->sent + count), &sequence->blocks)) {
+      return false;
+    }
+    UpdatePromise(sequence);
+  }
+  AppendChunk(limits_, count, sequence, draft->step.get(), &draft->plan);
+  draft->budget -= count;
+  if (decode) {
+    ++draft->step->shape.decodes;
+  } else {
+    draft->allowance = std::max(0, draft->allowance - count);
+    draft->step->shape.prefill_tokens += count;
+  }
+  if (sequence->request->tenant != draft->charged_tenant) Charge(draft);
+  draft->charged_tenant = sequence->request->tenant;
+  draft->charged_tokens += count;
+  return true;
+}
+
+void Scheduler::Charge(Draft* draft) {
+  if (draft->charged_tokens == 0) return;
+  queue_.Charge(draft->charged_tenant, draft->charged_tokens);
+  draft->charged_tokens = 0;
+}
+
+}  // namespace tessera::coordinator

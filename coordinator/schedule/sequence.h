@@ -1,0 +1,92 @@
+// What the scheduler knows of a live request and of each of its choices. A choice is a sequence of
+// its own: own tokens, own blocks, own id in the plans. Plain data; the scheduler keeps it
+// consistent.
+//
+// A sequence's tokens, from the left:
+//
+//   | computed | sent, result under way | known, not sent yet | being drawn by a step in flight |
+//
+// Steps run in the order they were sent, so the next chunk may be sent as soon as all before it has
+// been; only the id of a token that is still being drawn is missing (a decode one step ahead).
+#ifndef TESSERA_COORDINATOR_SCHEDULE_SEQUENCE_H_
+#define TESSERA_COORDINATOR_SCHEDULE_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "coordinator/schedule/scheduler.h"
+#include "coordinator/schedule/token_constraint.h"
+
+namespace tessera::coordinator {
+
+struct LiveRequest;
+
+struct Sequence {
+  enum class State : uint8_t {
+    kHeld,     // waits until the request's first choice has computed the prompt
+    kWaiting,  // in the queue
+    kRunning,
+    kOver,     // finished; while steps in flight still write its blocks it keeps them
+  };
+
+  LiveRequest* request = nullptr;
+  int choice = 0;
+  int64_t id = 0;  // in plans; also the order of arrival. Unique for the scheduler's life
+  State state = State::kHeld;
+  bool yielding = false;  // running: planned no more, preempted when its last step is back
+  std::vector<int32_t> tokens;  // prompt, then emitted
+  int computed = 0;
+  int sent = 0;
+  int in_flight = 0;         // steps
+  int draws = 0;             // of those, the ones that draw its next tokens; at most 2
+  int64_t drawing_step = 0;  // the newest of them
+  int64_t newest_step = 0;   // that held it
+  std::vector<int32_t> blocks;
+  int promise = 0;       // running: blocks that the known tokens need and that are not taken yet
+  int targets_next = 0;  // prompt position of the next target to ask for; 0: none
+  std::unique_ptr<TokenConstraint> constraint;
+
+  int known() const { return static_cast<int>(tokens.size()); }
+  int emitted() const;
+  int next_target() const;  // prompt position of the target to ask for next; 0: none
+  // The next token to send is still being drawn.
+  bool awaits_token() const { return sent == known(); }
+  // One token to go and earlier ones behind it; everything else is (the rest of) a prefill.
+  bool decoding() const { return sent > 0 && known() - sent <= 1; }
+};
+
+struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
+  ScheduledRequest request;  // its prompt_ids have moved into the first choice's tokens
+  int prompt_tokens = 0;
+  uint64_t salt = 0;  // keeps tenants' prefixes apart
+  int tenant = 0;     // TenantQueue's index
+  std::vector<Sequence> choices;
+  int leader = 0;          // the choice that computes the prompt for all
+  bool prompt_known = false;  // its keys and values were computed once: nobody is held any more
+  int unfinished = 0;      // choices
+  int running = 0;         // choices
+  bool needs_last_token = false;  // each draw depends on the token before it, here
+  bool admitted = false;   // has run at some time
+  int cached_tokens = 0;   // of the prompt, when the leader was first admitted
+  int targets_next = 0;    // prompt position of the next target to tell; 0: none are wanted
+  std::vector<int32_t> distinct_prompt_ids;  // with a repetition penalty
+  absl::Time check_at = absl::InfiniteFuture();  // its entry in the scheduler's deadlines
+
+  bool has_targets_left() const { return targets_next > 0 && targets_next < prompt_tokens; }
+  uint64_t seed(int choice) const {
+    return request.seeds.empty() ? request.sampling.seed()
+                                 : request.seeds[static_cast<size_t>(choice)];
+  }
+};
+
+inline int Sequence::next_target() const {
+  const bool asks = choice == request->leader && request->has_targets_left();
+  return asks ? request->targets_next : 0;
+}
+
+inline int Sequence::emitted() const { return known() - request->prompt_tokens; }
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_SCHEDULE_SEQUENCE_H_

@@ -1,0 +1,37 @@
+// A step in flight as the scheduler remembers it, and one chunk of a plan. Plain data.
+#ifndef TESSERA_COORDINATOR_SCHEDULE_STEP_H_
+#define TESSERA_COORDINATOR_SCHEDULE_STEP_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "coordinator/schedule/result_check.h"
+#include "coordinator/schedule/sequence.h"
+#include "coordinator/schedule/step_cost.h"
+#include "tessera/v1/cluster.pb.h"
+
+namespace tessera::coordinator {
+
+struct Step {
+  struct Owner {
+    std::shared_ptr<LiveRequest> live;  // outlives its end until the step is back
+    Sequence* sequence = nullptr;       // one of its choices
+  };
+
+  int64_t id = 0;
+  absl::Time sent_at;
+  StepShape shape;
+  std::vector<ExpectedChunk> expected;  // one per chunk
+  std::vector<Owner> owners;            // likewise
+};
+
+// Appends the next `count` tokens of `sequence` to the plan and to what the step expects, and marks
+// them as sent. Its block table holds the blocks for them.
+void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, Step* step,
+                 v1::StepPlan* plan);
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_SCHEDULE_STEP_H_
