@@ -36,6 +36,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "coordinator/http/body_lease.h"
 #include "coordinator/http/http_exchange.h"
 #include "coordinator/http/http_server.h"
 
@@ -60,18 +61,6 @@ inline constexpr Clock::time_point kNever = Clock::time_point::max();
 inline Clock::time_point After(absl::Duration timeout) {
   return Clock::now() + absl::ToChronoNanoseconds(timeout);
 }
-
-// Memory of the bodies that are read or parsed; counts down when the request goes.
-struct BodyLease {
-  explicit BodyLease(std::shared_ptr<std::atomic<size_t>> counter) : total(std::move(counter)) {}
-  ~BodyLease() { *total -= bytes; }
-  void Grow(size_t to) {
-    *total += to - bytes;
-    bytes = to;
-  }
-  std::shared_ptr<std::atomic<size_t>> total;
-  size_t bytes = 0;
-};
 
 class Connection;
 
@@ -170,6 +159,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int ParseSome();
   HttpRequest TakeRequest();
   int CheckExpectation(bool* wants_continue) const;
+  void AddCommonHeaders(HttpResponse& response) const {
+    const std::vector<HttpHeader>& common = shared_->options.headers;
+    response.headers.insert(response.headers.end(), common.begin(), common.end());
+  }
   bool left() const { return eof_ || closed_; }
   void Arm(absl::Duration timeout) {
     timed_out_ = false;
@@ -438,6 +431,7 @@ inline asio::awaitable<bool> Connection::Answer(HttpRequest request) {
 
 inline asio::awaitable<bool> Connection::SendWhole(HttpResponse response) {
   const bool keep = keep_alive_ && !shared_->draining;
+  AddCommonHeaders(response);
   out_ = FormatHead(response, {.keep_alive = keep, .date = shared_->Date()});
   if (!head_only_) out_.append(response.body);
   response = {};
@@ -448,6 +442,7 @@ inline asio::awaitable<bool> Connection::SendWhole(HttpResponse response) {
 inline asio::awaitable<bool> Connection::SendStream(HttpResponse head, HttpBodySource* source) {
   const bool keep = keep_alive_ && !http_1_0_ && !shared_->draining;
   const bool chunked = !http_1_0_;
+  AddCommonHeaders(head);
   out_ = FormatHead(head, {.chunked = chunked,
                            .has_length = false,
                            .keep_alive = keep,

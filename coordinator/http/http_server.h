@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -37,6 +38,7 @@ struct HttpServerOptions {
   absl::Duration idle_timeout = absl::Minutes(2);
   absl::Duration write_timeout = absl::Seconds(30);
   absl::Duration linger_timeout = absl::Seconds(5);  // for the client to read a last answer
+  std::vector<HttpHeader> headers = {};              // of every response
 };
 
 // A body that is made piece by piece. Called on the server's thread.
