@@ -101,9 +101,9 @@ absl::StatusOr<LengthDistribution> LengthDistribution::FromHistogram(absl::strin
     double weight = 0.0;
     if (words.size() != 2 || !ParseLength(words[0], length) ||
         !absl::SimpleAtod(words[1], &weight) || !(weight >= 0.0 && std::isfinite(weight))) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source, ":", line_number, ": '", line, "'; expected LENGTH WEIGHT, length 1 .. ",
-                       kMaxTokens, ", weight 0 or more"));
+      return absl::InvalidArgumentError(absl::StrCat(source, ":", line_number, ": '", line,
+                                                     "'; expected LENGTH WEIGHT, length 1 .. ",
+                                                     kMaxTokens, ", weight 0 or more"));
     }
     if (weight == 0.0) continue;
     total += weight;

@@ -40,10 +40,10 @@ class LengthDistribution {
 
   Kind kind_ = Kind::kUniform;
   std::string spec_;
-  int low_ = 1, high_ = 1;       // uniform; lognormal is cut to 1 .. high_
+  int low_ = 1, high_ = 1;         // uniform; lognormal is cut to 1 .. high_
   double mu_ = 0.0, sigma_ = 0.0;  // of the logarithm
-  std::vector<int> lengths_;     // histogram, with
-  std::vector<double> upto_;     // the weight up to and including each length
+  std::vector<int> lengths_;       // histogram, with
+  std::vector<double> upto_;       // the weight up to and including each length
 };
 
 }  // namespace tessera::benchmarks

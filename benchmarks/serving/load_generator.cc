@@ -49,8 +49,7 @@ Clock::duration Seconds(double seconds) {
 
 class LoadRun {
  public:
-  explicit LoadRun(const LoadOptions& options)
-      : options_(options), signals_(io_), ticker_(io_) {}
+  explicit LoadRun(const LoadOptions& options) : options_(options), signals_(io_), ticker_(io_) {}
 
   absl::StatusOr<LoadResult> Run();
 
@@ -95,7 +94,8 @@ class LoadRun {
   using OnBody = std::function<bool(absl::string_view)>;  // false: enough, hang up
   awaitable<Answer> Exchange(http::verb verb, std::string path, std::string body,
                              const Workload* workload, OnBody on_body);
-  awaitable<Answer> TryExchange(Connection& connection, const http::request<http::string_body>& request,
+  awaitable<Answer> TryExchange(Connection& connection,
+                                const http::request<http::string_body>& request,
                                 const OnBody& on_body, bool& keep_alive);
   awaitable<error_code> Connect(Connection& connection);
   // Appends the answer's text to `text`.
@@ -140,9 +140,9 @@ absl::Status LoadRun::Prepare() {
   RunToEnd(Prelude());
   TESSERA_RETURN_IF_ERROR(prelude_status_);
   for (size_t i = 0; i < options_.workloads.size(); ++i) {
-    TESSERA_ASSIGN_OR_RETURN(PromptSource prompts,
-                             PromptSource::Create(options_.workloads[i], options_.seed,
-                                                  result_.tokens_per_word));
+    TESSERA_ASSIGN_OR_RETURN(
+        PromptSource prompts,
+        PromptSource::Create(options_.workloads[i], options_.seed, result_.tokens_per_word));
     sources_.push_back({.workload = &options_.workloads[i],
                         .index = static_cast<int>(i),
                         .prompts = std::move(prompts),
@@ -194,16 +194,17 @@ awaitable<void> LoadRun::FindModel() {
     body_.model = FirstModel(answer.body);
   }
   if (prelude_status_.ok() && body_.model.empty()) {
-    prelude_status_ = absl::UnavailableError(
-        absl::StrCat("/v1/models answered ", answer.status, ": ", ErrorMessage(answer.body),
-                     "; name the model with --model"));
+    prelude_status_ = absl::UnavailableError(absl::StrCat("/v1/models answered ", answer.status,
+                                                          ": ", ErrorMessage(answer.body),
+                                                          "; name the model with --model"));
   }
 }
 
 awaitable<void> LoadRun::Calibrate() {
   // Ours and vLLM's call the text "prompt", llama.cpp's "content", llama-cpp-python's "input".
   const std::string text = CalibrationText();
-  const nlohmann::json ours = {{"model", body_.model}, {"prompt", text}, {"add_special_tokens", false}};
+  const nlohmann::json ours = {
+      {"model", body_.model}, {"prompt", text}, {"add_special_tokens", false}};
   const nlohmann::json llama_cpp = {{"content", text}};
   const nlohmann::json llama_cpp_python = {{"model", body_.model}, {"input", text}};
   const std::pair<const char*, std::string> attempts[] = {
@@ -221,8 +222,8 @@ awaitable<void> LoadRun::Calibrate() {
   }
 }
 
-// One small request per endpoint in use, so that a wrong URL, model or key ends the run at once, and
-// fields that the server refuses are left out of the others.
+// One small request per endpoint in use, so that a wrong URL, model or key ends the run at once,
+// and fields that the server refuses are left out of the others.
 awaitable<void> LoadRun::Probe() {
   struct Extra {
     const char* name;
@@ -465,7 +466,8 @@ awaitable<Answer> LoadRun::TryExchange(Connection& connection,
         co_await http::async_read_some(connection.stream, connection.buffer, parser, kAwait);
     const absl::string_view got(bytes, sizeof(bytes) - parser.get().body().size);
     if (stream && !got.empty() && !on_body(got)) co_return answer;
-    if (!stream && answer.body.size() < kMaxErrorBodyBytes) answer.body.append(got.data(), got.size());
+    if (!stream && answer.body.size() < kMaxErrorBodyBytes)
+      answer.body.append(got.data(), got.size());
     if (error && error != http::error::need_buffer) {
       answer.error = error;
       co_return answer;

@@ -35,17 +35,20 @@ struct Flags {
 
 constexpr const char* kFooter = R"(
 Arrivals: with --request-rate a Poisson process, with --concurrency a closed loop, with neither all
-at once. Lengths: fixed:N, uniform:A-B, lognormal:MEAN,SIGMA[,MAX] or file:PATH (lines LENGTH WEIGHT).
-With one --seed every run sends the same texts: give another seed to a server whose prefix cache has
-seen them. Warm-up requests share the prefixes of the measured ones, and nothing else.
+at once. Lengths: fixed:N, uniform:A-B, lognormal:MEAN,SIGMA[,MAX] or file:PATH, a histogram with
+lines LENGTH WEIGHT. With one --seed every run sends the same texts: give another seed to a server
+whose prefix cache has seen them. Warm-up requests share the prefixes of the measured ones, and
+nothing else.
 
 Examples
   16 streams in a closed loop, answers of exactly 64 tokens
     tessera_serving_benchmark --concurrency 16 --num-requests 64 --ignore-eos
   Five requests per second, goodput at interactive bounds, a plot
-    tessera_serving_benchmark --request-rate 5 --num-requests 200 --goodput ttft:500,tpot:50 --svg a.svg
+    tessera_serving_benchmark --request-rate 5 --num-requests 200 --goodput ttft:500,tpot:50 \
+      --svg a.svg
   A shared prefix of 500 tokens
-    tessera_serving_benchmark --concurrency 1 --num-requests 20 --warmup 1 --shared-prefix-tokens 500
+    tessera_serving_benchmark --concurrency 1 --num-requests 20 --warmup 1 \
+      --shared-prefix-tokens 500
   A flooding tenant beside a quiet one
     tessera_serving_benchmark --scenario flood.json --json flood.json
   Two servers
@@ -55,12 +58,15 @@ Examples
 void AddServerFlags(CLI::App& app, Flags& flags) {
   const std::string group = "Server";
   app.add_option("--url", flags.url, "http://HOST[:PORT][/PATH] of the server")
-      ->capture_default_str()->group(group);
+      ->capture_default_str()
+      ->group(group);
   app.add_option("--model", flags.model, "its name there (default: the first of /v1/models)")
       ->group(group);
   app.add_option("--api-key", flags.api_key, "sent as a Bearer token")->group(group);
   app.add_option("--request-timeout", flags.request_timeout_s, "seconds for a whole answer")
-      ->capture_default_str()->check(CLI::Range(0.001, 86400.0))->group(group);
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 86400.0))
+      ->group(group);
 }
 
 void AddWorkloadFlags(CLI::App& app, Flags& flags) {
@@ -94,7 +100,8 @@ void AddWorkloadFlags(CLI::App& app, Flags& flags) {
                  "JSON file of workloads side by side; the flags above are their defaults")
       ->group(group);
   app.add_option("--seed", flags.seed, "of texts, lengths and arrivals")
-      ->capture_default_str()->group(group);
+      ->capture_default_str()
+      ->group(group);
 }
 
 void AddReportFlags(CLI::App& app, Flags& flags) {
@@ -105,7 +112,8 @@ void AddReportFlags(CLI::App& app, Flags& flags) {
   app.add_option("--svg", flags.svg_path, "draw them here")->group(group);
   app.add_option("--title", flags.title, "of the drawing")->group(group);
   app.add_option("--compare", flags.compare, "print two --json files and their ratios; no load")
-      ->expected(2)->group(group);
+      ->expected(2)
+      ->group(group);
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -213,7 +221,8 @@ absl::Status RunAndReport(const Flags& flags) {
 
   TESSERA_ASSIGN_OR_RETURN(const LoadResult result, RunLoad(options));
   if (terminal) std::fprintf(stderr, "\r\033[K");
-  const std::vector<WorkloadReport> reports = MakeReports(options.workloads, result.records, bounds);
+  const std::vector<WorkloadReport> reports =
+      MakeReports(options.workloads, result.records, bounds);
   std::printf("%s at %s\n\n%s\n", result.model.c_str(), flags.url.c_str(),
               ReportTable(reports).c_str());
   PrintNotes(result);
@@ -224,12 +233,11 @@ absl::Status RunAndReport(const Flags& flags) {
   if (!flags.svg_path.empty()) {
     const WorkloadReport& all = reports.back();
     const std::string title = flags.title.empty() ? result.model : flags.title;
-    const std::string subtitle = absl::StrFormat(
-        "%d requests answered in %.1f s, %.1f output tokens per second", all.completed,
-        all.duration_s, all.output_throughput);
-    TESSERA_RETURN_IF_ERROR(
-        WriteFile(flags.svg_path,
-                  ReportSvg(title, subtitle, options.workloads, result.records, reports)));
+    const std::string subtitle =
+        absl::StrFormat("%d requests answered in %.1f s, %.1f output tokens per second",
+                        all.completed, all.duration_s, all.output_throughput);
+    TESSERA_RETURN_IF_ERROR(WriteFile(
+        flags.svg_path, ReportSvg(title, subtitle, options.workloads, result.records, reports)));
   }
   if (reports.back().completed == 0) return absl::UnavailableError("no request was answered");
   return absl::OkStatus();

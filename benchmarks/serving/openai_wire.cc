@@ -134,10 +134,12 @@ absl::StatusOr<StreamChunk> ParseStreamChunk(absl::string_view data) {
 std::string ErrorMessage(absl::string_view body) {
   const json object = ParseOrDiscard(body);
   const json& error = Member(object, "error");
-  std::string message = error.is_string() ? error.get<std::string>() : StringMember(error, "message");
+  std::string message =
+      error.is_string() ? error.get<std::string>() : StringMember(error, "message");
   if (message.empty()) message = std::string(body);
   message.resize(std::min<size_t>(message.size(), 200));
-  std::replace_if(message.begin(), message.end(), [](char c) { return c < ' '; }, ' ');
+  std::replace_if(
+      message.begin(), message.end(), [](char c) { return c < ' '; }, ' ');
   return message;
 }
 

@@ -1,6 +1,6 @@
-// A small counter-based random stream: the same on every platform and standard library, and cheap to
-// start, so that every request draws from a stream of its own and what it sends does not depend on
-// the order in which others were made.
+// A small counter-based random stream: the same on every platform and standard library, and cheap
+// to start, so that every request draws from a stream of its own and what it sends does not depend
+// on the order in which others were made.
 //
 //   Random random({seed, workload, request});
 //   int tokens = lengths.Draw(random);
@@ -21,10 +21,12 @@ class Random {
     for (uint64_t key : keys) state_ = Mix(state_ + kStep) ^ key;
   }
 
-  uint64_t Next() { return Mix(state_ += kStep); }                               // SplitMix64
-  double Uniform() { return static_cast<double>(Next() >> 11) * 0x1.0p-53; }     // [0, 1)
+  uint64_t Next() { return Mix(state_ += kStep); }                            // SplitMix64
+  double Uniform() { return static_cast<double>(Next() >> 11) * 0x1.0p-53; }  // [0, 1)
   // 0 .. bound - 1; bound > 0. Its bias is below 2^-30 for the bounds used here.
-  int64_t Below(int64_t bound) { return static_cast<int64_t>(Next() % static_cast<uint64_t>(bound)); }
+  int64_t Below(int64_t bound) {
+    return static_cast<int64_t>(Next() % static_cast<uint64_t>(bound));
+  }
   double Exponential(double rate) { return -std::log1p(-Uniform()) / rate; }
   double Normal() {  // Box and Muller
     const double radius = std::sqrt(-2.0 * std::log1p(-Uniform()));

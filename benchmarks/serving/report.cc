@@ -74,13 +74,15 @@ std::string Table(const WorkloadReport& report) {
   absl::StrAppendFormat(&table, "  tokens     %d prompt (%d cached), %d output\n",
                         report.prompt_tokens, report.cached_tokens, report.output_tokens);
   if (report.without_usage > 0) {
-    absl::StrAppendFormat(&table, "             %d answers without usage: prompt estimated, pieces of text counted\n",
-                          report.without_usage);
+    absl::StrAppendFormat(
+        &table, "             %d answers without usage: prompt estimated, pieces of text counted\n",
+        report.without_usage);
   }
-  absl::StrAppendFormat(&table, "  throughput %.2f requests/s, %.1f output tokens/s, %.1f tokens/s\n",
-                        report.request_throughput, report.output_throughput,
-                        report.total_token_throughput);
-  if (report.goodput) absl::StrAppendFormat(&table, "  goodput    %.2f requests/s\n", *report.goodput);
+  absl::StrAppendFormat(
+      &table, "  throughput %.2f requests/s, %.1f output tokens/s, %.1f tokens/s\n",
+      report.request_throughput, report.output_throughput, report.total_token_throughput);
+  if (report.goodput)
+    absl::StrAppendFormat(&table, "  goodput    %.2f requests/s\n", *report.goodput);
   absl::StrAppendFormat(&table, "  %-10s %10s %10s %10s %10s %10s\n", "ms", "mean", "p50", "p95",
                         "p99", "max");
   return absl::StrCat(table, LatencyRow("TTFT", report.ttft_ms), LatencyRow("TPOT", report.tpot_ms),

@@ -33,8 +33,8 @@ class SseParser {
   std::string line_;
   std::string data_;
   bool has_data_ = false;
-  bool after_cr_ = false;    // a \n now belongs to the line end already seen
-  bool first_line_ = true;   // may begin with a byte order mark
+  bool after_cr_ = false;   // a \n now belongs to the line end already seen
+  bool first_line_ = true;  // may begin with a byte order mark
 };
 
 }  // namespace tessera::benchmarks

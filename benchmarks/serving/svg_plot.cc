@@ -23,10 +23,12 @@ constexpr int kColors = 8;
 // Okabe and Ito's palette, told apart by colour-blind readers too; dashes tell the rest.
 constexpr absl::string_view kStyle = R"(<style>
 svg{color-scheme:light dark;--paper:#ffffff;--ink:#1f2328;--faint:#59636e;--grid:#d8dee4}
-svg{--s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b0578d;--s4:#946c00;--s5:#3a8fc2;--s6:#333333;--s7:#7a5195}
+svg{--s0:#0072b2;--s1:#d55e00;--s2:#009e73;--s3:#b0578d}
+svg{--s4:#946c00;--s5:#3a8fc2;--s6:#333333;--s7:#7a5195}
 @media (prefers-color-scheme:dark){
 svg{--paper:#0d1117;--ink:#e6edf3;--faint:#9198a1;--grid:#30363d}
-svg{--s0:#56b4e9;--s1:#ff8c42;--s2:#2ec99a;--s3:#e69fcb;--s4:#f0c23c;--s5:#9bd3f5;--s6:#dddddd;--s7:#b99ad0}}
+svg{--s0:#56b4e9;--s1:#ff8c42;--s2:#2ec99a;--s3:#e69fcb}
+svg{--s4:#f0c23c;--s5:#9bd3f5;--s6:#dddddd;--s7:#b99ad0}}
 text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--ink)}
 .h{font-size:17px;font-weight:600}.t{font-size:13px;font-weight:600}.f{fill:var(--faint)}
 .g{stroke:var(--grid);stroke-width:1}.a{stroke:var(--faint);stroke-width:1}
@@ -35,7 +37,8 @@ text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--ink)}
 )";
 
 std::string Escape(absl::string_view text) {
-  return absl::StrReplaceAll(text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
+  return absl::StrReplaceAll(text,
+                             {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
 }
 
 std::string Text(double x, double y, absl::string_view anchor, absl::string_view style,
@@ -51,8 +54,9 @@ std::string Line(double x1, double y1, double x2, double y2, absl::string_view s
 
 std::string StrokeOf(size_t index) {
   constexpr std::array<const char*, 4> kDashes = {"", "7 3", "2 3", "9 3 2 3"};
-  return absl::StrCat("style=\"stroke:var(--s", index % kColors, ");stroke-dasharray:",
-                      index == 0 ? "none" : kDashes[index % kDashes.size()], "\"");
+  return absl::StrCat("style=\"stroke:var(--s", index % kColors,
+                      ");stroke-dasharray:", index == 0 ? "none" : kDashes[index % kDashes.size()],
+                      "\"");
 }
 
 // One axis: values to pixels, and what is written beside it.
@@ -241,7 +245,8 @@ std::string RenderSvg(absl::string_view title, absl::string_view subtitle,
       "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
       "height=\"%.0f\" role=\"img\" aria-label=\"%s\">\n",
       width, height, width, height, Escape(title));
-  absl::StrAppend(&svg, kStyle, "<rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\n",
+  absl::StrAppend(&svg, kStyle,
+                  "<rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\n",
                   Text(24, 30, "start", "h", title), Text(24, 50, "start", "f", subtitle), legend);
   for (size_t i = 0; i < panels.size(); ++i) {
     svg += DrawPanel(panels[i], 8 + static_cast<double>(i % 2) * (kPanelWidth + 8),

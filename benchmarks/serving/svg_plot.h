@@ -1,4 +1,5 @@
-// Line charts as one self-contained SVG that follows the reader's light or dark colour scheme. Pure.
+// Line charts as one self-contained SVG that follows the reader's light or dark colour scheme.
+// Pure.
 //
 //   std::string svg = RenderSvg("title", "subtitle", {{.title = "TTFT", .x_label = "ms", ...}});
 #ifndef TESSERA_BENCHMARKS_SERVING_SVG_PLOT_H_

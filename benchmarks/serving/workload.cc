@@ -37,16 +37,17 @@ Field StringField(const char* name, std::string Workload::*member) {
 }
 
 Field IntField(const char* name, int Workload::*member) {
-  return {name, "a whole number, 0 .. 10^9",
-          [member](const json& value, Workload& workload) {
-            // Compared as double: an integer past int64 is unsigned or a float in the parser's eyes.
-            if (!value.is_number_integer() || value.get<double>() < 0 || value.get<double>() > 1e9) {
-              return false;
-            }
-            workload.*member = value.get<int>();
-            return true;
-          },
-          [member](const Workload& workload) { return json(workload.*member); }};
+  return {
+      name, "a whole number, 0 .. 10^9",
+      [member](const json& value, Workload& workload) {
+        // Compared as double: an integer past int64 is unsigned or a float in the parser's eyes.
+        if (!value.is_number_integer() || value.get<double>() < 0 || value.get<double>() > 1e9) {
+          return false;
+        }
+        workload.*member = value.get<int>();
+        return true;
+      },
+      [member](const Workload& workload) { return json(workload.*member); }};
 }
 
 Field NumberField(const char* name, double Workload::*member) {
@@ -151,7 +152,8 @@ absl::Status CheckWorkload(const Workload& workload) {
   }
   if (workload.concurrency < 0) return bad("concurrency", workload.concurrency, "0 or more");
   if (workload.request_rate > 0.0 && workload.concurrency > 0) {
-    return bad("request_rate", workload.request_rate, "it without concurrency: one kind of arrival");
+    return bad("request_rate", workload.request_rate,
+               "it without concurrency: one kind of arrival");
   }
   if (!finite_from_0(workload.start_s)) return bad("start_s", workload.start_s, "0 or more");
   if (!finite_from_0(workload.duration_s)) return bad("duration", workload.duration_s, "0 or more");

@@ -1,5 +1,5 @@
-// What one kind of client does, and how a JSON file says it. Pure but for histogram files, which the
-// length distributions read.
+// What one kind of client does, and how a JSON file says it. Pure but for histogram files, which
+// the length distributions read.
 //
 // A scenario file runs several workloads side by side; its keys are the flags' names with
 // underscores, and what a workload leaves out comes from the command line:
@@ -55,8 +55,8 @@ struct Workload {
 // INVALID_ARGUMENT naming the workload, the field, what it holds and what is allowed.
 absl::Status CheckWorkload(const Workload& workload);
 
-// The workloads of a scenario file, each checked. `defaults` fills what is left out; `source` is the
-// file's name in errors. INVALID_ARGUMENT names the place; unknown keys are errors.
+// The workloads of a scenario file, each checked. `defaults` fills what is left out; `source` is
+// the file's name in errors. INVALID_ARGUMENT names the place; unknown keys are errors.
 absl::StatusOr<std::vector<Workload>> ParseScenario(absl::string_view text,
                                                     absl::string_view source,
                                                     const Workload& defaults);

@@ -14,9 +14,11 @@ using ::testing::Not;
 
 TEST(CompareReports, PrintsRatios) {
   const auto table = CompareReports(
-      R"({"workloads":[{"name":"a","request_throughput":2,"ttft_ms":{"p50":100,"p99":0},"itl_ms":null}]})",
+      R"({"workloads":[{"name":"a","request_throughput":2,
+          "ttft_ms":{"p50":100,"p99":0},"itl_ms":null}]})",
       "on.json",
-      R"({"workloads":[{"name":"b","request_throughput":3,"ttft_ms":{"p50":30,"p99":7},"itl_ms":null}]})",
+      R"({"workloads":[{"name":"b","request_throughput":3,
+          "ttft_ms":{"p50":30,"p99":7},"itl_ms":null}]})",
       "off.json");
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_THAT(*table, HasSubstr("A = on.json"));

@@ -61,7 +61,8 @@ TEST(LengthDistribution, LognormalKeepsItsBounds) {
 }
 
 TEST(LengthDistribution, HistogramKeepsItsWeights) {
-  auto lengths = LengthDistribution::FromHistogram("# tokens weight\n10 1\n\n20, 3 # most\n30 0\n", "h");
+  auto lengths =
+      LengthDistribution::FromHistogram("# tokens weight\n10 1\n\n20, 3 # most\n30 0\n", "h");
   ASSERT_TRUE(lengths.ok()) << lengths.status();
   const auto counts = Counts(*lengths, 4000);
   ASSERT_EQ(counts.size(), 2u);
@@ -91,11 +92,26 @@ TEST(LengthDistribution, BadHistogramsNameTheLine) {
 }
 
 TEST(LengthDistribution, BadSpecsAreRefused) {
-  for (const char* spec :
-       {"", "fixed", "fixed:", "fixed:0", "fixed:-3", "fixed:1.5", "fixed:1000001", "uniform:5",
-        "uniform:5-4", "uniform:0-4", "uniform:1-", "lognormal:10", "lognormal:10,x",
-        "lognormal:0.5,1", "lognormal:nan,1", "lognormal:10,-1", "lognormal:10,inf",
-        "lognormal:10,1,0", "lognormal:10,1,2,3", "normal:3,4"}) {
+  for (const char* spec : {"",
+                           "fixed",
+                           "fixed:",
+                           "fixed:0",
+                           "fixed:-3",
+                           "fixed:1.5",
+                           "fixed:1000001",
+                           "uniform:5",
+                           "uniform:5-4",
+                           "uniform:0-4",
+                           "uniform:1-",
+                           "lognormal:10",
+                           "lognormal:10,x",
+                           "lognormal:0.5,1",
+                           "lognormal:nan,1",
+                           "lognormal:10,-1",
+                           "lognormal:10,inf",
+                           "lognormal:10,1,0",
+                           "lognormal:10,1,2,3",
+                           "normal:3,4"}) {
     const auto status = LengthDistribution::Parse(spec).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << spec;
     EXPECT_THAT(std::string(status.message()), HasSubstr(std::string("'") + spec + "'"));

@@ -16,14 +16,12 @@ TEST(ParseUrl, TakesWhatPeopleWrite) {
   struct Case {
     const char *url, *host, *port, *path;
   };
-  for (const Case& c : {Case{"http://localhost:8000", "localhost", "8000", ""},
-                        Case{"http://localhost", "localhost", "80", ""},
-                        Case{"http://10.0.0.1:9/", "10.0.0.1", "9", ""},
-                        Case{"http://h:1/v1", "h", "1", ""},
-                        Case{"http://h:1/v1/", "h", "1", ""},
-                        Case{"http://h/openai/v1", "h", "80", "/openai"},
-                        Case{"http://[::1]:8000/v1", "::1", "8000", ""},
-                        Case{"http://[::1]", "::1", "80", ""}}) {
+  for (const Case& c :
+       {Case{"http://localhost:8000", "localhost", "8000", ""},
+        Case{"http://localhost", "localhost", "80", ""},
+        Case{"http://10.0.0.1:9/", "10.0.0.1", "9", ""}, Case{"http://h:1/v1", "h", "1", ""},
+        Case{"http://h:1/v1/", "h", "1", ""}, Case{"http://h/openai/v1", "h", "80", "/openai"},
+        Case{"http://[::1]:8000/v1", "::1", "8000", ""}, Case{"http://[::1]", "::1", "80", ""}}) {
     const auto target = ParseUrl(c.url);
     ASSERT_TRUE(target.ok()) << target.status();
     EXPECT_EQ(target->host, c.host) << c.url;
@@ -33,16 +31,16 @@ TEST(ParseUrl, TakesWhatPeopleWrite) {
 }
 
 TEST(ParseUrl, RefusesWhatItCannotReach) {
-  for (const char* url : {"", "localhost:8000", "https://h:1", "http://", "http://:80", "http://h:",
-                          "http://h:0", "http://h:65536", "http://h:x"}) {
+  for (const char* url : {"", "localhost:8000", "https://h:1", "http://", "http://:80",
+                          "http://h:", "http://h:0", "http://h:65536", "http://h:x"}) {
     EXPECT_EQ(ParseUrl(url).status().code(), absl::StatusCode::kInvalidArgument) << url;
   }
 }
 
 TEST(RequestBody, CompletionsJoinTheConversation) {
   Workload workload;
-  const json body = json::parse(RequestBody(workload, {.model = "m"},
-                                            {{"system", "p "}, {"user", "q"}}, 5));
+  const json body =
+      json::parse(RequestBody(workload, {.model = "m"}, {{"system", "p "}, {"user", "q"}}, 5));
   EXPECT_EQ(body["model"], "m");
   EXPECT_EQ(body["prompt"], "p q");
   EXPECT_EQ(body["max_tokens"], 5);
@@ -79,9 +77,11 @@ TEST(RequestBody, ChatKeepsRolesAndExtrasAndLeavesOutWhatIsRefused) {
 
 TEST(ParseStreamChunk, ReadsTextUsageAndTheEnd) {
   EXPECT_EQ(ParseStreamChunk(R"({"choices":[{"index":0,"text":"hi"}]})")->text, "hi");
-  EXPECT_EQ(ParseStreamChunk(R"({"choices":[{"delta":{"content":"yo"}}],"usage":null})")->text, "yo");
+  EXPECT_EQ(ParseStreamChunk(R"({"choices":[{"delta":{"content":"yo"}}],"usage":null})")->text,
+            "yo");
   // The first chunk of a chat says who speaks: no token yet.
-  EXPECT_EQ(ParseStreamChunk(R"({"choices":[{"delta":{"role":"assistant","content":null}}]})")->text, "");
+  EXPECT_EQ(
+      ParseStreamChunk(R"({"choices":[{"delta":{"role":"assistant","content":null}}]})")->text, "");
   const auto last = ParseStreamChunk(
       R"({"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,
           "prompt_tokens_details":{"cached_tokens":5}}})");
@@ -94,7 +94,8 @@ TEST(ParseStreamChunk, ReadsTextUsageAndTheEnd) {
 }
 
 TEST(ParseStreamChunk, ErrorsAndNonsense) {
-  EXPECT_EQ(ParseStreamChunk(R"({"error":{"message":"group lost","code":503}})")->error, "group lost");
+  EXPECT_EQ(ParseStreamChunk(R"({"error":{"message":"group lost","code":503}})")->error,
+            "group lost");
   for (const char* data : {"", "{", "[]", "1", "[DONE", "{\"choices\":"}) {
     EXPECT_FALSE(ParseStreamChunk(data).ok()) << data;
   }

@@ -97,7 +97,8 @@ TEST(MakeReports, OnePerWorkloadAndOneOfAll) {
 }
 
 TEST(ReportToJson, HasTheFigures) {
-  const std::vector<RequestRecord> records = {Answered(0, {0.5, 0.75}, 2), Failed(0, 1, "HTTP 503")};
+  const std::vector<RequestRecord> records = {Answered(0, {0.5, 0.75}, 2),
+                                              Failed(0, 1, "HTTP 503")};
   const nlohmann::json json = ReportToJson(MakeReport("w", records, Goodput{.ttft_ms = 1}));
   EXPECT_EQ(json["name"], "w");
   EXPECT_EQ(json["completed"], 1);
@@ -119,7 +120,8 @@ TEST(ReportSvg, DrawsOneLinePerWorkloadAndSurvivesNothing) {
   EXPECT_THAT(svg, HasSubstr("&lt;quiet&gt;"));
   EXPECT_THAT(svg, HasSubstr("Time to first token (TTFT)"));
   EXPECT_THAT(svg, HasSubstr("output tokens per second"));
-  const std::string empty = ReportSvg("t", "s", workloads, {}, MakeReports(workloads, {}, std::nullopt));
+  const std::string empty =
+      ReportSvg("t", "s", workloads, {}, MakeReports(workloads, {}, std::nullopt));
   EXPECT_THAT(empty, HasSubstr("no samples"));
 }
 

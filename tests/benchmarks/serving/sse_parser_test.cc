@@ -28,7 +28,8 @@ TEST(SseParser, ReadsEventsWithEveryLineEnding) {
 
 TEST(SseParser, EverySplitGivesTheSameEvents) {
   const std::string stream =
-      "\xEF\xBB\xBF: hello\r\ndata: {\"x\":1}\r\n\r\nid: 3\ndata:two\ndata: lines\n\n\ndata\n\ndata: [DONE]\n\n";
+      "\xEF\xBB\xBF: hello\r\ndata: {\"x\":1}\r\n\r\nid: 3\ndata:two\ndata: "
+      "lines\n\n\ndata\n\ndata: [DONE]\n\n";
   const std::vector<std::string> whole = Events({stream});
   EXPECT_THAT(whole, ElementsAre("{\"x\":1}", "two\nlines", "", "[DONE]"));
   for (size_t i = 0; i <= stream.size(); ++i) {

@@ -42,18 +42,22 @@ TEST(RenderSvg, AwkwardSeriesGiveNoBadNumbers) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   const double infinity = std::numeric_limits<double>::infinity();
   const std::vector<std::vector<std::pair<double, double>>> kinds = {
-      {{5, 1}},                            // one point
-      {{0, 1}},                            // at zero
-      {{0, 0.5}, {0, 1}},                  // all at zero
-      {{7, 0.5}, {7, 1}},                  // no width
-      {{0, 0.2}, {1e-9, 0.5}, {1e9, 1}},   // far apart
+      {{5, 1}},                           // one point
+      {{0, 1}},                           // at zero
+      {{0, 0.5}, {0, 1}},                 // all at zero
+      {{7, 0.5}, {7, 1}},                 // no width
+      {{0, 0.2}, {1e-9, 0.5}, {1e9, 1}},  // far apart
       {{nan, 1}, {1, nan}, {infinity, 1}, {2, 1}},
   };
   for (const auto& points : kinds) {
     for (bool steps : {false, true}) {
-      const std::string svg =
-          RenderSvg("t", "s", {{.title = "p", .x_label = "ms", .y_label = "share",
-                                .series = {{"a", points}}, .steps = steps, .share = steps}});
+      const std::string svg = RenderSvg("t", "s",
+                                        {{.title = "p",
+                                          .x_label = "ms",
+                                          .y_label = "share",
+                                          .series = {{"a", points}},
+                                          .steps = steps,
+                                          .share = steps}});
       EXPECT_EQ(Count(svg, "<path"), 1u);
       EXPECT_THAT(svg, Not(HasSubstr("nan")));
       EXPECT_THAT(svg, Not(HasSubstr("inf")));
@@ -62,8 +66,9 @@ TEST(RenderSvg, AwkwardSeriesGiveNoBadNumbers) {
 }
 
 TEST(RenderSvg, APanelWithoutPointsSaysSo) {
-  const std::string svg = RenderSvg("t", "s", {{.title = "p", .x_label = "ms", .y_label = "share",
-                                                .series = {{"a", {}}, {"b", {}}}}});
+  const std::string svg = RenderSvg(
+      "t", "s",
+      {{.title = "p", .x_label = "ms", .y_label = "share", .series = {{"a", {}}, {"b", {}}}}});
   EXPECT_THAT(svg, HasSubstr("no samples"));
   EXPECT_EQ(Count(svg, "<path"), 0u);
 }
