@@ -7,6 +7,8 @@
 #   coordinator      itself, proto
 #   gRPC headers     in .cc files anywhere; in headers only under */group, */api, */cli, proto/wire
 #   MPI headers      only under worker/comm
+#   Beast and Asio   only in coordinator/http/http_server.cc and its other half http_connection.h
+#                    (and in tests and benchmarks, which are not read here)
 #
 # Quoted and angle-bracketed includes alike. Generated protos are "tessera/..." and "google/...".
 cmake_minimum_required(VERSION 3.25)
@@ -55,6 +57,15 @@ foreach(folder kernels proto worker coordinator)
 
       if(path MATCHES "(^|/)mpi(-ext)?\\.h$" AND NOT file MATCHES "^worker/comm/")
         report("${file}" "${line}" "MPI: only under worker/comm")
+      endif()
+
+      if(path MATCHES "^boost/(beast|asio)[./]"
+         AND NOT file MATCHES "^coordinator/http/http_(server\\.cc|connection\\.h)$")
+        report("${file}" "${line}" "Boost.Beast and Asio: only in coordinator/http/http_server.cc")
+      endif()
+      if(path STREQUAL "coordinator/http/http_connection.h"
+         AND NOT file STREQUAL "coordinator/http/http_server.cc")
+        report("${file}" "${line}" "http_connection.h: only in coordinator/http/http_server.cc")
       endif()
     endforeach()
   endforeach()

@@ -12,6 +12,9 @@ function(plant_clean_tree)
   file(WRITE ${WORK_DIR}/worker/group/a.h
     "#include \"proto/wire/a.h\"\n#include \"tessera/v1/cluster.grpc.pb.h\"\n")
   file(WRITE ${WORK_DIR}/coordinator/api/a.h "#include <grpcpp/grpcpp.h>\n")
+  file(WRITE ${WORK_DIR}/coordinator/http/http_connection.h "#include <boost/beast/http.hpp>\n")
+  file(WRITE ${WORK_DIR}/coordinator/http/http_server.cc
+    "#include <boost/asio/post.hpp>\n#include \"coordinator/http/http_connection.h\"\n")
   file(WRITE ${WORK_DIR}/coordinator/text/a.cc
     "// #include \"worker/in_a_comment.h\"\n#include \"coordinator/api/a.h\"\n#include <grpcpp/grpcpp.h>\n")
 endfunction()
@@ -59,6 +62,11 @@ expect_refused(coordinator/text/x.h "#include <grpc/grpc.h>" "gRPC in a header")
 expect_refused(worker/engine/x.h "#include \"tessera/v1/cluster.grpc.pb.h\"" "gRPC in a header")
 expect_refused(worker/model/x.cc "#include <mpi.h>" "MPI: only under worker/comm")
 expect_refused(worker/comm2/x.h "#include \"mpi.h\"" "MPI: only under worker/comm")
+expect_refused(coordinator/http/x.cc "#include <boost/beast/http.hpp>" "Boost.Beast and Asio")
+expect_refused(coordinator/http/http_server.h "#include <boost/asio.hpp>" "Boost.Beast and Asio")
+expect_refused(worker/comm/x.cc "#include <boost/asio/ip/tcp.hpp>" "Boost.Beast and Asio")
+expect_refused(coordinator/http/x.cc "#include \"coordinator/http/http_connection.h\""
+  "http_connection.h: only in coordinator/http/http_server.cc")
 
 file(REMOVE_RECURSE ${WORK_DIR})
 run_checker()
