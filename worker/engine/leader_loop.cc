@@ -19,9 +19,6 @@ namespace {
 // drives unfinished sends forward and notices a dead group.
 constexpr absl::Duration kIdleWait = absl::Milliseconds(100);
 
-// A longer wait for a plan means that nobody wanted one.
-constexpr absl::Duration kLongestStall = absl::Seconds(1);
-
 class Leader {
  public:
   Leader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
@@ -98,7 +95,7 @@ class Leader {
   absl::Duration StallBefore(const v1::StepPlan& plan) const {
     const absl::Duration looked = absl::FromChrono(Clock::now() - *looking_since_);
     const bool idle = in_flight_.empty() && !recent_.Continues(plan);
-    return idle || looked > kLongestStall ? absl::ZeroDuration() : looked;
+    return idle || looked > options_.longest_stall ? absl::ZeroDuration() : looked;
   }
 
   absl::Status RunStep(const v1::StepPlan& step) {

@@ -55,6 +55,9 @@ struct RankEngineOptions {
   absl::Duration heartbeat = absl::Seconds(5);
   // Leader: how long the last stage may be silent, heartbeats included, while a result is due.
   absl::Duration result_deadline = absl::Seconds(60);
+  // Leader: a plan that is further away than this came to an idle group, not to one that was kept
+  // waiting (StepResult.stall_micros).
+  absl::Duration longest_stall = absl::Seconds(1);
   // How long one rank may load longer than another.
   absl::Duration load_deadline = absl::Minutes(30);
 

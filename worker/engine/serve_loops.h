@@ -21,7 +21,7 @@ namespace tessera::worker {
 // how long before it the leader had room for a step and looked into an empty channel: the round trip
 // that was not hidden. Waiting for room or for a token does not count, nor does an idle group: 0
 // when no step was in flight and the plan goes on with no sequence of the recent steps, or when the
-// plan was more than a second away.
+// wait was longer than options.longest_stall.
 absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
                            const RankEngineOptions& options);
 

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "worker/engine/row_changes.h"
 
 namespace tessera::worker {
 
@@ -26,49 +28,89 @@ GenerationScript::GenerationScript(const v1::ShardPlan& plan,
   for (size_t i = 0; i < requests_.size(); ++i) progress_[i].known = requests_[i].prompt;
 }
 
+// Every token that will be drawn is drawn or being drawn.
 bool GenerationScript::Done(size_t request) const {
-  const size_t generated = results_[request].tokens.size();
+  const size_t drawn = results_[request].tokens.size() + progress_[request].drawing.size();
   return progress_[request].fed >= requests_[request].prompt.size() &&
-         generated >= static_cast<size_t>(requests_[request].max_new_tokens);
+         drawn >= static_cast<size_t>(requests_[request].max_new_tokens);
+}
+
+bool GenerationScript::MayCompose(size_t request) const {
+  if (Done(request)) return false;
+  const Progress& progress = progress_[request];
+  return progress.under_way == 0 || (options_.lookahead && progress.drawing.size() < 2);
 }
 
 absl::StatusOr<std::optional<v1::StepPlan>> GenerationScript::NextPlan(absl::Duration) {
-  bool all_done = true;
-  for (size_t i = 0; i < requests_.size(); ++i) all_done = all_done && Done(i);
-  if (all_done) return absl::CancelledError("every request is done");
-  if (static_cast<int>(in_flight_.size()) >= options_.steps_in_flight) return std::nullopt;
+  const size_t most = options_.steps_in_flight + (options_.lookahead ? 1 : 0);
+  while (in_flight_.size() < most) {
+    v1::StepPlan step = Compose();
+    if (step.chunks_size() == 0) break;
+    in_flight_[step.step_id()] = step;
+    ready_.push_back(std::move(step));
+  }
+  if (ready_.empty()) {
+    if (in_flight_.empty()) return absl::CancelledError("every request is done");
+    return std::nullopt;
+  }
+  v1::StepPlan step = std::move(ready_.front());
+  ready_.pop_front();
+  return step;
+}
 
+v1::StepPlan GenerationScript::Compose() {
   v1::StepPlan step;
+  step.set_step_id(next_step_id_);
   int64_t budget = plan_.max_tokens_per_step();
   const int per_step =
       std::min<int>(plan_.max_sequences_per_step(),
                     (requests_.size() + options_.steps_in_flight - 1) / options_.steps_in_flight);
   for (size_t i = 0; i < requests_.size() && step.chunks_size() < per_step && budget > 0; ++i) {
     const size_t request = (next_request_ + i) % requests_.size();
-    if (!Done(request) && !progress_[request].under_way) AddChunk(request, budget, step);
+    if (MayCompose(request)) AddChunk(request, budget, step);
   }
-  if (step.chunks_size() == 0) return std::nullopt;
+  if (step.chunks_size() == 0) return step;
   next_request_ = (step.chunks(step.chunks_size() - 1).sequence_id() + 1) % requests_.size();
-  step.set_step_id(next_step_id_++);
-  in_flight_[step.step_id()] = step;
+  ++next_step_id_;
   return step;
 }
 
 void GenerationScript::AddChunk(size_t request, int64_t& budget, v1::StepPlan& step) {
   Progress& progress = progress_[request];
-  const int64_t unfed = progress.known.size() - progress.fed;
-  const int64_t count = std::min<int64_t>({unfed, options_.prompt_chunk, budget});
   v1::SequenceChunk& chunk = *step.add_chunks();
   chunk.set_sequence_id(request);
   chunk.set_start_position(progress.fed);
+  const int64_t unfed = static_cast<int64_t>(progress.known.size() - progress.fed);
+  const int64_t count = std::min<int64_t>({unfed, options_.prompt_chunk, budget});
   for (int64_t i = 0; i < count; ++i) chunk.add_token_ids(progress.known[progress.fed + i]);
-  FillBlockTable(request, progress.fed + count, chunk);
+  if (unfed == 0) {
+    chunk.add_token_ids(-1);
+    chunk.set_last_token_from_step(progress.drawing.back());
+    ++tokens_ahead_;
+  }
+  FillBlockTable(request, progress.fed + chunk.token_ids_size(), chunk);
   chunk.set_return_logits(requests_[request].return_logits);
-  const bool wants_more =
-      results_[request].tokens.size() < static_cast<size_t>(requests_[request].max_new_tokens);
-  if (count == unfed && wants_more) *chunk.mutable_sampling() = requests_[request].sampling;
-  progress.under_way = true;
-  budget -= count;
+  const size_t drawn = results_[request].tokens.size() + progress.drawing.size();
+  const bool wants_more = drawn < static_cast<size_t>(requests_[request].max_new_tokens);
+  if (count == unfed && wants_more) {
+    *chunk.mutable_sampling() = requests_[request].sampling;
+    FillDraw(request, chunk);
+    progress.drawing.push_back(step.step_id());
+  }
+  progress.fed += chunk.token_ids_size();
+  ++progress.under_way;
+  budget -= chunk.token_ids_size();
+}
+
+// What is known now: the leader appends the token that is still being drawn.
+void GenerationScript::FillDraw(size_t request, v1::SequenceChunk& chunk) const {
+  *chunk.mutable_draw() = requests_[request].draw;
+  if (!HasPenalties(chunk.sampling())) return;
+  const std::vector<int32_t>& prompt = requests_[request].prompt;
+  for (int32_t id : std::set<int32_t>(prompt.begin(), prompt.end())) {
+    chunk.mutable_draw()->add_prompt_ids(id);
+  }
+  for (int32_t id : results_[request].tokens) chunk.mutable_draw()->add_output_ids(id);
 }
 
 // Request r of R owns blocks r, r + R, r + 2R, ...
@@ -89,8 +131,7 @@ absl::Status GenerationScript::SendResult(v1::StepResult result) {
   for (const v1::SequenceChunk& chunk : found->second.chunks()) {
     Progress& progress = progress_[chunk.sequence_id()];
     GenerationResult& out = results_[chunk.sequence_id()];
-    progress.fed += chunk.token_ids_size();
-    progress.under_way = false;
+    --progress.under_way;
     if (chunk.has_sampling()) {
       if (next_token >= result.tokens_size() ||
           result.tokens(next_token).sequence_id() != chunk.sequence_id()) {
@@ -100,6 +141,7 @@ absl::Status GenerationScript::SendResult(v1::StepResult result) {
       out.details.push_back(result.tokens(next_token++));
       out.tokens.push_back(out.details.back().token_id());
       progress.known.push_back(out.tokens.back());
+      progress.drawing.erase(progress.drawing.begin());
     }
     if (chunk.return_logits()) {
       if (next_logits >= result.logits_size()) {
