@@ -1,0 +1,285 @@
+// What the scheduler owes its users, in virtual time: the same on every machine and every day. The
+// group costs about what the default model costs on two cores.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/coordinator/simulated/simulation.h"
+
+namespace tessera::testing {
+namespace {
+
+using coordinator::FinishCause;
+using coordinator::ScheduledRequest;
+using coordinator::SchedulerLimits;
+using coordinator::SchedulingPolicy;
+
+constexpr SimulatedCost kCost = {.base = absl::Milliseconds(20),
+                                 .per_decode = absl::Milliseconds(1),
+                                 .per_prefill = absl::Milliseconds(1),
+                                 .one_way = absl::Microseconds(300)};
+
+SchedulerLimits Limits() {
+  SchedulerLimits limits;
+  limits.num_blocks = 4096;
+  limits.max_model_len = 8192;
+  limits.vocab_size = SimulatedModel{}.vocab_size;
+  return limits;
+}
+
+// No two prompts begin alike: the prefix cache is not what is tested here.
+ScheduledRequest Request(int64_t id, int prompt_tokens, int max_tokens) {
+  std::mt19937 random(static_cast<unsigned>(id));
+  ScheduledRequest request;
+  request.id = id;
+  for (int i = 0; i < prompt_tokens; ++i) {
+    request.prompt_ids.push_back(static_cast<int32_t>(random() % 256));
+  }
+  request.max_tokens = max_tokens;
+  return request;
+}
+
+// ---- fair shares --------------------------------------------------------------------------------
+
+constexpr int kQuietRequests = 21;
+
+// A tenant that asks for something every three seconds: its median TTFT.
+absl::Duration QuietTenantsMedian(const SchedulerLimits& limits, int flood) {
+  Simulation simulation(limits, kCost);
+  for (int i = 0; i < kQuietRequests; ++i) {
+    ScheduledRequest request = Request(i, 200, 32);
+    request.tenant = "quiet";
+    simulation.Submit(absl::Seconds(3) * i + absl::Milliseconds(7 * i), request);
+  }
+  for (int i = 0; i < flood; ++i) {
+    ScheduledRequest request = Request(1000 + i, 200, 128);
+    request.tenant = "flooding";
+    simulation.Submit(absl::Seconds(1), request);
+  }
+  EXPECT_EQ(simulation.Run(), absl::OkStatus());
+  std::vector<absl::Duration> times;
+  for (int i = 0; i < kQuietRequests; ++i) {
+    EXPECT_TRUE(simulation.answer(i).answered());
+    times.push_back(simulation.answer(i).TimeToFirstToken());
+  }
+  for (int i = 0; i < flood; ++i) {
+    EXPECT_TRUE(simulation.answer(1000 + i).answered()) << i;  // served too, in the end
+  }
+  // The flood outlasts the quiet tenant's requests, or nothing was tested.
+  if (flood > 0) {
+    EXPECT_GT(simulation.answer(1000 + flood - 1).ended,
+              simulation.answer(kQuietRequests - 1).ended);
+  }
+  return Median(times);
+}
+
+TEST(SchedulerSimulationTest, AFloodOfOneTenantBarelyDelaysAnother) {
+  for (const int num_blocks : {4096, 400}) {  // seats run out first; blocks run out first
+    SchedulerLimits limits = Limits();
+    limits.num_blocks = num_blocks;
+    const absl::Duration alone = QuietTenantsMedian(limits, 0);
+    const absl::Duration flooded = QuietTenantsMedian(limits, 1000);
+    RecordProperty("ratio", std::to_string(absl::FDivDuration(flooded, alone)));
+    EXPECT_LE(absl::FDivDuration(flooded, alone), 1.5)
+        << "blocks " << num_blocks << ": alone " << alone << ", beside the flood " << flooded;
+  }
+}
+
+// ---- long prompts -------------------------------------------------------------------------------
+
+TEST(SchedulerSimulationTest, ALongPromptDoesNotStallRunningStreams) {
+  Simulation simulation(Limits(), kCost);
+  constexpr int kStreams = 8;
+  for (int i = 0; i < kStreams; ++i) {
+    simulation.Submit(absl::Milliseconds(50) * i, Request(i, 32, 500));
+  }
+  const absl::Duration arrival = absl::Seconds(3);
+  simulation.Submit(arrival, Request(100, 4000, 16));
+  ASSERT_EQ(simulation.Run(), absl::OkStatus());
+
+  std::vector<absl::Duration> gaps;
+  for (int i = 0; i < kStreams; ++i) {
+    const SimulatedAnswer& answer = simulation.answer(i);
+    ASSERT_EQ(answer.tokens.size(), 500u);
+    // From when all run.
+    for (size_t token = 20; token < answer.token_times.size(); ++token) {
+      gaps.push_back(answer.token_times[token] - answer.token_times[token - 1]);
+    }
+    EXPECT_GT(answer.ended, simulation.answer(100).token_times.front());
+  }
+  const absl::Duration worst = *std::max_element(gaps.begin(), gaps.end());
+  EXPECT_LE(absl::FDivDuration(worst, Median(gaps)), 2.5)
+      << "worst " << worst << ", median " << Median(gaps);
+  // And the long prompt pays no more than its share of it: alone it would take 4 seconds.
+  EXPECT_LE(simulation.answer(100).TimeToFirstToken(), absl::Seconds(12));
+}
+
+// ---- overload -----------------------------------------------------------------------------------
+
+// Requests per second that were answered within four seconds, of `rate` that arrived.
+double Goodput(double rate, int64_t* most_waiting) {
+  constexpr absl::Duration kEnd = absl::Seconds(90);
+  constexpr absl::Duration kBegin = absl::Seconds(10);  // the first seconds only fill the group
+  SchedulerLimits limits = Limits();
+  limits.max_queue = 256;
+  Simulation simulation(limits, kCost);
+  std::mt19937 random(11);
+  std::exponential_distribution<double> gap(rate);
+  int64_t id = 0;
+  for (double at = 0; absl::Seconds(at) < kEnd; at += gap(random)) {
+    ScheduledRequest request = Request(id++, 60 + static_cast<int>(random() % 80), 20);
+    request.deadline = absl::UnixEpoch() + absl::Seconds(at) + absl::Seconds(4);
+    simulation.Submit(absl::Seconds(at), request);
+  }
+  for (int i = 0; i < 900; ++i) {
+    simulation.At(absl::Milliseconds(100) * i, [&] {
+      *most_waiting = std::max<int64_t>(*most_waiting, simulation.stats().waiting);
+    });
+  }
+  EXPECT_EQ(simulation.Run(), absl::OkStatus());
+  EXPECT_EQ(simulation.stats().blocks_free, limits.num_blocks);
+  int good = 0;
+  for (const auto& [request_id, answer] : simulation.answers()) {
+    if (!answer.refused.ok()) {
+      EXPECT_TRUE(absl::IsResourceExhausted(answer.refused)) << answer.refused;
+      continue;
+    }
+    EXPECT_NE(answer.finished, FinishCause::kNone);
+    if (!answer.answered()) continue;
+    EXPECT_LE(answer.ended - answer.arrived, absl::Seconds(4)) << "served late";
+    if (answer.ended - absl::UnixEpoch() >= kBegin && answer.ended - absl::UnixEpoch() < kEnd) {
+      ++good;
+    }
+  }
+  return good / absl::ToDoubleSeconds(kEnd - kBegin);
+}
+
+TEST(SchedulerSimulationTest, TenTimesTheLoadLeavesTheGoodput) {
+  int64_t most_waiting = 0;
+  double peak = 0;
+  double sustainable = 0;  // the highest rate of which nearly everything is answered
+  std::string table;
+  for (double rate = 4; rate <= 12; rate += 1) {
+    const double goodput = Goodput(rate, &most_waiting);
+    table += std::to_string(rate) + " arrive: " + std::to_string(goodput) + " answered\n";
+    peak = std::max(peak, goodput);
+    if (goodput >= 0.95 * rate) sustainable = rate;
+  }
+  ASSERT_GT(sustainable, 0) << table;
+  const double overloaded = Goodput(10 * sustainable, &most_waiting);
+  peak = std::max(peak, overloaded);
+  EXPECT_GE(overloaded / peak, 0.95) << table << 10 * sustainable << " arrive: " << overloaded;
+  EXPECT_LE(most_waiting, 256);
+}
+
+// ---- cancellation -------------------------------------------------------------------------------
+
+TEST(SchedulerSimulationTest, AThousandCancelsFreeAllBlocksWithTheStepsUnderWay) {
+  for (const bool lookahead : {false, true}) {
+    SchedulerLimits limits = Limits();
+    limits.num_blocks = 20'000;
+    limits.max_sequences_per_step = 1024;
+    limits.max_tokens_per_step = 4096;
+    limits.lookahead = lookahead;
+    Simulation simulation(limits, kCost);
+    for (int i = 0; i < 1000; ++i) simulation.Submit(absl::ZeroDuration(), Request(i, 40, 1000));
+    const absl::Duration when = absl::Seconds(300);
+    ASSERT_EQ(simulation.RunUntil(when), absl::OkStatus());
+    ASSERT_EQ(simulation.stats().running, 1000);
+    ASSERT_LT(simulation.stats().blocks_free, limits.num_blocks - 3000);
+    const int64_t steps = simulation.steps();
+    for (int i = 0; i < 1000; ++i) simulation.Cancel(when, i);
+    ASSERT_EQ(simulation.Run(), absl::OkStatus());
+    EXPECT_EQ(simulation.stats().blocks_free, limits.num_blocks);
+    EXPECT_EQ(simulation.stats().running, 0);
+    EXPECT_LE(simulation.steps() - steps, lookahead ? 2 : 1);  // no step was planned any more
+  }
+}
+
+// ---- keeping the group busy ---------------------------------------------------------------------
+
+// The group's idle time as a fraction of its steps', for eight streams.
+double IdleFraction(bool lookahead) {
+  SchedulerLimits limits = Limits();
+  limits.lookahead = lookahead;
+  SimulatedCost cost = kCost;
+  cost.one_way = absl::Microseconds(500);
+  Simulation simulation(limits, cost);
+  for (int i = 0; i < 8; ++i) simulation.Submit(absl::ZeroDuration(), Request(i, 20, 300));
+  EXPECT_EQ(simulation.Run(), absl::OkStatus());
+  return absl::FDivDuration(simulation.stalled(), simulation.computed());
+}
+
+TEST(SchedulerSimulationTest, OneStepAheadTheRoundTripIsHidden) {
+  const double ahead = IdleFraction(true);
+  const double waiting = IdleFraction(false);
+  EXPECT_LE(ahead, 0.02);
+  EXPECT_GT(waiting, 0.03);  // 1 ms of 28
+}
+
+TEST(SchedulerSimulationTest, StepsInFlightFillThePipeline) {
+  std::vector<absl::Duration> durations;
+  for (const int in_flight : {1, 2}) {
+    SchedulerLimits limits = Limits();
+    limits.max_steps_in_flight = in_flight;
+    SimulatedCost cost = kCost;
+    cost.per_decode = absl::Milliseconds(10);  // what a batch shares is small beside what it costs
+    cost.base = absl::Milliseconds(2);
+    cost.stages = 2;
+    Simulation simulation(limits, cost);
+    for (int i = 0; i < 16; ++i) simulation.Submit(absl::ZeroDuration(), Request(i, 20, 100));
+    ASSERT_EQ(simulation.Run(), absl::OkStatus());
+    durations.push_back(simulation.now());
+  }
+  EXPECT_GE(absl::FDivDuration(durations[0], durations[1]), 1.7)
+      << durations[0] << " " << durations[1];
+}
+
+// ---- everything at once -------------------------------------------------------------------------
+
+TEST(SchedulerSimulationTest, WhateverHappensTokensAreRightAndNoBlockIsLost) {
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    std::mt19937 random(seed);
+    const auto below = [&](int n) { return static_cast<int>(random() % static_cast<unsigned>(n)); };
+    SchedulerLimits limits = Limits();
+    limits.num_blocks = 60 + below(100);
+    limits.block_tokens = 4;
+    limits.max_model_len = 0;
+    limits.max_tokens_per_step = 48;
+    limits.max_sequences_per_step = 12;
+    limits.max_steps_in_flight = 1 + below(3);
+    limits.lookahead = below(2) == 0;
+    limits.policy = below(2) == 0 ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
+    SimulatedCost cost = kCost;
+    cost.stages = limits.max_steps_in_flight;
+    Simulation simulation(limits, cost);
+    for (int64_t id = 0; id < 600; ++id) {
+      ScheduledRequest request = Request(below(40), 1 + below(60), 1 + below(40));
+      request.id = id;  // prompts repeat: the prefix cache has something to do
+      request.tenant = std::string(1, static_cast<char>('a' + below(3)));
+      request.priority = below(3);
+      request.sampling.set_temperature(1);
+      request.sampling.set_seed(static_cast<uint64_t>(below(5)));
+      const absl::Duration at = absl::Milliseconds(below(100'000));
+      if (below(4) == 0) {
+        request.deadline = absl::UnixEpoch() + at + absl::Milliseconds(1 + below(20'000));
+      }
+      if (below(4) == 0) simulation.Cancel(at + absl::Milliseconds(below(10'000)), id);
+      if (below(6) == 0) request.seeds = {1, 2, 3};
+      simulation.Submit(at, request);
+    }
+    ASSERT_EQ(simulation.Run(), absl::OkStatus()) << "seed " << seed;
+    EXPECT_EQ(simulation.stats().blocks_free, limits.num_blocks) << "seed " << seed;
+    for (const auto& [id, answer] : simulation.answers()) {
+      EXPECT_TRUE(!answer.refused.ok() || answer.finished != FinishCause::kNone)
+          << "seed " << seed << " request " << id;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tessera::testing
