@@ -5,6 +5,11 @@
 // Gemma, Phi and DeepSeek use, and has a bound on steps, output and nesting. What people wrote keeps
 // its mark through the template (ChatPrompt::contents), so a control token in a message stays text.
 //
+// Roles are "system", "user", "assistant" and whatever other word the template compares with; they
+// alone are no contents, since templates make control tokens of them. The arguments of tool calls
+// may come as JSON text, as OpenAI's clients send them, or as an object: the template gets the form
+// that it knows.
+//
 // Immutable after Create and safe from any thread.
 //
 //   auto renderer = ChatRenderer::Create({.jinja = ..., .bos_text = "<s>", .eos_text = "</s>"});
@@ -18,6 +23,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "coordinator/text/chat_prompt.h"
 
 namespace tessera::coordinator {
@@ -26,6 +33,7 @@ struct ChatTemplateSource {
   std::string jinja;
   std::string bos_text;
   std::string eos_text;
+  absl::Time (*now)() = &absl::Now;  // of strftime_now, in the local time zone
 };
 
 struct ChatInputMessage {

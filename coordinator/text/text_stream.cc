@@ -36,7 +36,7 @@ void TextStream::StopString::Advance(char c) {
   if (text[matched] == c) ++matched;
 }
 
-std::string TextStream::Push(int32_t id) {
+std::string TextStream::Push(int32_t id, bool may_stop) {
   if (stopped_ || (skip_special_ && tokenizer_->IsControl(id))) return "";
   absl::string_view added = tokenizer_->TokenBytes(id);
   if (added.empty()) return "";
@@ -45,24 +45,26 @@ std::string TextStream::Push(int32_t id) {
   const size_t whole = WholeUtf8Prefix(bytes_);
   const std::string characters = SanitizeUtf8(absl::string_view(bytes_).substr(0, whole));
   bytes_.erase(0, whole);
-  return Accept(characters);
+  return Accept(characters, may_stop);
 }
 
 std::string TextStream::Flush() {
   if (stopped_) return "";
-  std::string text = Accept(SanitizeUtf8(std::exchange(bytes_, "")));
+  std::string text = Accept(SanitizeUtf8(std::exchange(bytes_, "")), /*may_stop=*/true);
   if (!stopped_) text += std::exchange(held_, "");
   return text;
 }
 
-std::string TextStream::Accept(absl::string_view characters) {
+std::string TextStream::Accept(absl::string_view characters, bool may_stop) {
   if (stops_.empty()) return std::string(characters);
   for (const char c : characters) {
     held_ += c;
     size_t longest_complete = 0;
     for (StopString& stop : stops_) {
       stop.Advance(c);
-      if (stop.complete()) longest_complete = std::max(longest_complete, stop.text.size());
+      if (!stop.complete()) continue;
+      if (may_stop) longest_complete = std::max(longest_complete, stop.text.size());
+      stop.matched = stop.fallback[stop.matched];
     }
     if (longest_complete > 0) {
       stopped_ = true;

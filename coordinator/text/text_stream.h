@@ -31,8 +31,9 @@ class TextStream {
   TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special,
              TextBefore before = TextBefore::kNothing);
 
-  // The text that became certain with this token. After stopped(), always "".
-  std::string Push(int32_t id);
+  // The text that became certain with this token. After stopped(), always "". A stop string that is
+  // completed by a token that may not stop is text like any other.
+  std::string Push(int32_t id, bool may_stop = true);
   // What was held back (U+FFFD for an unfinished character).
   std::string Flush();
   bool stopped() const { return stopped_; }
@@ -50,7 +51,7 @@ class TextStream {
   };
 
   // Takes whole characters and gives what no stop string can take back.
-  std::string Accept(absl::string_view characters);
+  std::string Accept(absl::string_view characters, bool may_stop);
 
   const Tokenizer* tokenizer_;
   std::vector<StopString> stops_;
