@@ -217,7 +217,6 @@ bool Scheduler::Fits(const Sequence& waiting) {
 
 // Others give way for a waiting request of better priority, or of a tenant below its share.
 void Scheduler::MakeRoom() {
-  if (favoured_ && waiting_.count(*favoured_) == 0) favoured_.reset();
   if (queue_.empty()) return;
   while (true) {
     const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);

@@ -212,6 +212,7 @@ void Scheduler::FinishSequence(Sequence* sequence) {
   if (sequence->state == Sequence::State::kWaiting) {
     queue_.Erase(sequence->id);
     waiting_.erase(sequence->id);
+    if (favoured_ == sequence->id) favoured_.reset();
   } else if (sequence->state == Sequence::State::kRunning) {
     StopRunning(sequence);
   }

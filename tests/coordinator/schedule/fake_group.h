@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -52,6 +53,7 @@ class FakeGroup {
 
   void Send(const v1::StepPlan& plan) {
     plans_.push_back(plan);
+    results_.emplace_back();
     ASSERT_LE(plans_.size(),
               static_cast<size_t>(limits_.max_steps_in_flight + (limits_.lookahead ? 1 : 0)));
     CheckPlan(plan);
@@ -61,21 +63,27 @@ class FakeGroup {
   // As if the group were lost with all it was doing and all it held.
   void Forget() {
     plans_.clear();
+    results_.clear();
     cache_.assign(cache_.size(), Slot{});
   }
 
   v1::StepResult ExecuteOldest() {
-    const v1::StepPlan plan = std::move(plans_.front());
+    ExecuteUpTo(0);
+    const v1::StepResult result = *results_.front();
     plans_.pop_front();
-    return Execute(plan);
+    results_.pop_front();
+    return result;
   }
 
-  // Only without lookahead: real groups keep the order.
+  // A group computes in order, but its results may arrive in any. Not with lookahead, where a step
+  // can need the one before.
   v1::StepResult ExecuteNewest() {
     EXPECT_FALSE(limits_.lookahead);
-    const v1::StepPlan plan = std::move(plans_.back());
+    ExecuteUpTo(plans_.size() - 1);
+    const v1::StepResult result = *results_.back();
     plans_.pop_back();
-    return Execute(plan);
+    results_.pop_back();
+    return result;
   }
 
  private:
@@ -83,6 +91,12 @@ class FakeGroup {
     int32_t token = -1;
     uint64_t hash = 0;  // of all tokens up to this one
   };
+
+  void ExecuteUpTo(size_t last) {
+    for (size_t i = 0; i <= last; ++i) {
+      if (!results_[i]) results_[i] = Execute(plans_[i]);
+    }
+  }
 
   v1::StepResult Execute(const v1::StepPlan& plan) {
     v1::StepResult result;
@@ -248,6 +262,7 @@ class FakeGroup {
   const coordinator::SchedulerLimits limits_;
   std::vector<Slot> cache_;  // (block, slot)
   std::deque<v1::StepPlan> plans_;
+  std::deque<std::optional<v1::StepResult>> results_;  // of plans_, once computed
   std::map<int64_t, std::pair<int64_t, int32_t>> drawn_;  // sequence → its last step, token
 };
 

@@ -2,87 +2,26 @@
 #include "coordinator/schedule/scheduler.h"
 
 #include <limits>
-#include <numeric>
 #include <string>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "proto/wire/status_builders.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/scheduler_fixture.h"
 
 namespace tessera::coordinator {
 namespace {
 
-using tessera::testing::FakeGroup;
+using tessera::testing::Ids;
 using tessera::testing::kFakeVocab;
+using tessera::testing::kNow;
 using tessera::testing::ReferenceTokens;
-using tessera::testing::ShowPlan;
+using tessera::testing::Request;
+using tessera::testing::SchedulerTest;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-const absl::Time kNow = absl::FromUnixSeconds(1'000);
-
-ScheduledRequest Request(int64_t id, int prompt_tokens, int max_tokens = 4) {
-  ScheduledRequest request;
-  request.id = id;
-  request.prompt_ids.resize(static_cast<size_t>(prompt_tokens));
-  std::iota(request.prompt_ids.begin(), request.prompt_ids.end(), static_cast<int32_t>(id));
-  request.max_tokens = max_tokens;
-  request.sampling.set_seed(static_cast<uint64_t>(id));
-  return request;
-}
-
-SchedulerLimits Limits() {
-  return {.block_tokens = 16, .num_blocks = 64, .lookahead = false, .vocab_size = kFakeVocab};
-}
-
-std::vector<int64_t> Ids(const std::vector<Emission>& emissions) {
-  std::vector<int64_t> ids;
-  for (const Emission& emission : emissions) ids.push_back(emission.request_id);
-  return ids;
-}
-
-class SchedulerTest : public ::testing::Test {
- protected:
-  void Start(const SchedulerLimits& limits) {
-    limits_ = limits;
-    scheduler_ = std::make_unique<Scheduler>(limits);
-    group_ = std::make_unique<FakeGroup>(limits);
-  }
-
-  void Add(ScheduledRequest request) {
-    ASSERT_EQ(scheduler_->Add(std::move(request), kNow), absl::OkStatus());
-  }
-
-  // Schedules without an answer yet.
-  std::vector<std::string> Send(absl::Time now = kNow) {
-    const auto plan = scheduler_->Schedule(now);
-    if (plan) group_->Send(*plan);
-    return plan ? ShowPlan(*plan) : std::vector<std::string>();
-  }
-
-  std::vector<Emission> Answer() {
-    auto emissions = scheduler_->Commit(group_->ExecuteOldest());
-    if (!emissions.ok()) ADD_FAILURE() << emissions.status();
-    return emissions.ok() ? *emissions : std::vector<Emission>();
-  }
-
-  // One whole tick.
-  std::vector<std::string> Tick() {
-    auto chunks = Send();
-    if (!chunks.empty()) last_ = Answer();
-    return chunks;
-  }
-
-  int free_blocks() const { return scheduler_->stats().blocks_free; }
-
-  SchedulerLimits limits_;
-  std::unique_ptr<Scheduler> scheduler_;
-  std::unique_ptr<FakeGroup> group_;
-  std::vector<Emission> last_;  // of the last Tick
-};
 
 TEST_F(SchedulerTest, NothingToDo) {
   Start(Limits());
