@@ -178,3 +178,6 @@ def tiny_cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("tiny"), TINY, 2, 2).wait_ready()
     yield cluster
     cluster.stop()
+
+
+from served import client, served  # noqa: E402,F401  (fixtures; served.py uses what is above)
