@@ -12,9 +12,9 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "coordinator/api/request_output.h"
+#include "coordinator/api/admit.h"
+#include "coordinator/api/drain_rate.h"
 #include "coordinator/api/step_driver.h"
-#include "coordinator/api/validate.h"
 #include "coordinator/group/group_state.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
@@ -80,12 +80,24 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> Describe(const v1::Hello& hel
   return served;
 }
 
+v1::SchedulerCounters CountersOf(const SchedulerStats& stats) {
+  v1::SchedulerCounters counters;
+  counters.set_preemptions(stats.preemptions);
+  counters.set_steps(stats.steps);
+  counters.set_tokens_computed(stats.tokens_computed);
+  counters.set_prefix_cache_queries(stats.prefix_queries);
+  counters.set_prefix_cache_hits(stats.prefix_hits);
+  counters.set_compute_micros(stats.compute_micros);
+  counters.set_stall_micros(stats.stall_micros);
+  return counters;
+}
+
 class EngineLoopImpl final : public EngineLoop {
  public:
   explicit EngineLoopImpl(const EngineLoopOptions& options)
       : options_(options),
         seeds_(SeededGenerator()),
-        driver_(options.max_queue, options.max_steps_in_flight) {
+        driver_(options_) {
     thread_ = std::thread([this] { Run(); });
   }
 
@@ -98,11 +110,14 @@ class EngineLoopImpl final : public EngineLoop {
     thread_.join();
   }
 
+  absl::Status CheckAdmission() const override;
   absl::StatusOr<int64_t> Submit(GenerationRequest request,
                                  std::shared_ptr<TokenSink> sink) override;
   void Cancel(int64_t id) override;
+  void Abort(int64_t id, absl::Status why) override;
   std::shared_ptr<const ServedModel> model() const override;
   v1::GetClusterStatusResponse Status() const override;
+  bool serving() const override;
   void Drain(absl::Duration grace) override;
   absl::Status WaitServing(absl::Duration timeout) override;
   void SetServingListener(std::function<void(bool serving)> listener) override;
@@ -120,6 +135,7 @@ class EngineLoopImpl final : public EngineLoop {
   // Any thread, mu_ held.
   absl::Status CheckJoinLocked() const;
   absl::Status CheckAdmissionLocked() const;
+  int WaitingLocked() const;  // while a group serves; below zero: seats are free
   void EnterLocked(Phase phase);
   void EndGroupLocked(const absl::Status& why);
   void PostLocked(Command command);
@@ -143,6 +159,7 @@ class EngineLoopImpl final : public EngineLoop {
   SchedulerStats stats_;                       // after the loop's last turn
   int64_t next_id_ = 1;
   int live_count_ = 0;  // queued, waiting and running
+  DrainRate drain_rate_;
   bool draining_ = false;
   absl::Time drain_deadline_ = absl::InfiniteFuture();
   bool stop_ = false;
@@ -160,57 +177,56 @@ absl::Status EngineLoopImpl::CheckAdmissionLocked() const {
   if (phase_ != Phase::kServing) {
     return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
   }
-  // Running requests do not count, nor those for whom the next step has a seat.
-  const int seats = stats_.out_of_blocks ? stats_.running : joined_->plan.max_sequences_per_step();
-  const int waiting = live_count_ - seats;
+  const int waiting = WaitingLocked();
   if (waiting < options_.max_queue) return absl::OkStatus();
   return wire::OverloadedError(absl::StrCat("the queue is full: ", waiting,
                                             " requests wait, at most ", options_.max_queue, " may"),
-                               absl::Seconds(1));
+                               drain_rate_.TimeFor(waiting));
 }
 
+// Running requests do not count, nor those for whom the next step has a seat.
+int EngineLoopImpl::WaitingLocked() const {
+  const int seats = stats_.out_of_blocks ? stats_.running : joined_->plan.max_sequences_per_step();
+  return live_count_ - seats;
+}
+
+absl::Status EngineLoopImpl::CheckAdmission() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return CheckAdmissionLocked();
+}
+
+// Whatever takes long is done between the locks.
 absl::StatusOr<int64_t> EngineLoopImpl::Submit(GenerationRequest request,
                                                std::shared_ptr<TokenSink> sink) {
+  std::shared_ptr<const ServedModel> model;
+  uint64_t seed = 0;
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    TESSERA_RETURN_IF_ERROR(CheckAdmissionLocked());
+    model = joined_;
+    seed = seeds_();
+  }
+  TESSERA_ASSIGN_OR_RETURN(AdmittedRequest admitted, Admit(std::move(request), model, seed));
+  admitted.sink = std::move(sink);
   std::lock_guard<std::mutex> lock(mu_);
   TESSERA_RETURN_IF_ERROR(CheckAdmissionLocked());
-  const PromptLimits limits = LimitsOf(joined_->description, joined_->plan);
-  TESSERA_RETURN_IF_ERROR(CheckPrompt(request.prompt_ids, "prompt", limits));
-  const int prompt_tokens = static_cast<int>(request.prompt_ids.size());
-  TESSERA_ASSIGN_OR_RETURN(
-      CheckedSampling sampling,
-      CheckSampling(request.sampling, {.seed = seeds_(),
-                                       .prompt_tokens = prompt_tokens,
-                                       .context_tokens = limits.context_tokens,
-                                       .has_tokenizer = joined_->tokenizer != nullptr}));
-
-  ScheduledRequest scheduled;
-  scheduled.id = next_id_++;
-  scheduled.prompt_ids = std::move(request.prompt_ids);
-  scheduled.max_tokens = sampling.max_tokens;
-  scheduled.sampling = sampling.params;
-  scheduled.deadline = request.deadline;
-  if (!sampling.ignore_eos) {
-    const auto& stop_ids = joined_->description.tokenizer().stop_ids();
-    scheduled.stop_ids.assign(stop_ids.begin(), stop_ids.end());
-  }
-  RequestOutput output({.tokenizer = joined_->tokenizer.get(),
-                        .stop = std::move(sampling.stop),
-                        .text_before = request.text_before,
-                        .num_logprobs = sampling.params.num_logprobs(),
-                        .prompt_tokens = prompt_tokens,
-                        .request_id = std::move(request.request_id)});
-  const int64_t id = scheduled.id;
+  if (joined_ != model) return GroupLostError();
+  const int64_t id = admitted.scheduled.id = next_id_++;
   ++live_count_;
-  PostLocked([this, admitted = AdmittedRequest{std::move(scheduled), joined_, std::move(sink),
-                                               std::move(output)}]() mutable {
-    driver_.Add(std::move(admitted));
+  PostLocked([this, moved = std::move(admitted)]() mutable {
+    driver_.Add(std::move(moved), absl::Now());
   });
   return id;
 }
 
 void EngineLoopImpl::Cancel(int64_t id) {
   std::lock_guard<std::mutex> lock(mu_);
-  PostLocked([this, id] { driver_.Cancel(id); });
+  PostLocked([this, id] { driver_.Cancel(id, absl::Now()); });
+}
+
+void EngineLoopImpl::Abort(int64_t id, absl::Status why) {
+  std::lock_guard<std::mutex> lock(mu_);
+  PostLocked([this, id, why = std::move(why)] { driver_.Fail(id, why, absl::Now()); });
 }
 
 std::shared_ptr<const ServedModel> EngineLoopImpl::model() const {
@@ -224,11 +240,17 @@ v1::GetClusterStatusResponse EngineLoopImpl::Status() const {
   std::lock_guard<std::mutex> lock(mu_);
   status.set_requests_running(stats_.running);
   status.set_requests_waiting(std::max(0, live_count_ - stats_.running));
+  *status.mutable_scheduler() = CountersOf(stats_);
   if (phase_ == Phase::kNoGroup) return status;
   v1::GroupStatus* group = status.add_groups();
   *group = group_.Snapshot();
   if (phase_ == Phase::kServing) group->set_kv_blocks_free(stats_.blocks_free);
   return status;
+}
+
+bool EngineLoopImpl::serving() const {
+  std::lock_guard<std::mutex> lock(mu_);
+  return phase_ == Phase::kServing && !draining_;
 }
 
 // ---- going up and down --------------------------------------------------------------------------
@@ -318,6 +340,7 @@ void EngineLoopImpl::OnReady() {
       [this, served = joined_, transport = transport_] { driver_.Start(*served, transport); });
   stats_ = SchedulerStats{};
   stats_.blocks_free = joined_->plan.num_kv_blocks();
+  if (options_.metrics != nullptr) options_.metrics->SetModel(joined_->name);
   group_.SetReady();
   EnterLocked(Phase::kServing);
 }
@@ -373,7 +396,7 @@ bool EngineLoopImpl::TakeCommands(std::deque<Command>& commands) {
 }
 
 void EngineLoopImpl::CommitResult(const v1::StepResult& result) {
-  const absl::Status committed = driver_.Commit(result);
+  const absl::Status committed = driver_.Commit(result, absl::Now());
   if (committed.ok()) return;
   const std::shared_ptr<GroupTransport> liar = driver_.transport();
   {
@@ -384,11 +407,17 @@ void EngineLoopImpl::CommitResult(const v1::StepResult& result) {
 }
 
 void EngineLoopImpl::PublishStats() {
+  const absl::Time now = absl::Now();
+  const SchedulerStats stats = driver_.stats();
+  const int ended = driver_.TakeEnded();
+  const bool has_group = driver_.transport() != nullptr;
+  if (has_group && options_.metrics != nullptr) options_.metrics->SchedulerState(stats);
   std::lock_guard<std::mutex> lock(mu_);
   // Before the first turn after OnReady the driver has no scheduler yet and would report no blocks.
-  if (driver_.transport() != nullptr) stats_ = driver_.stats();
-  if (driver_.transport() == nullptr && phase_ != Phase::kServing) stats_ = SchedulerStats{};
-  live_count_ -= driver_.TakeEnded();
+  if (has_group) stats_ = stats;
+  if (!has_group && phase_ != Phase::kServing) stats_ = SchedulerStats{};
+  drain_rate_.Observe(now, ended, /*busy=*/phase_ == Phase::kServing && WaitingLocked() > 0);
+  live_count_ -= ended;
   changed_.notify_all();
 }
 

@@ -1,16 +1,17 @@
-// tessera.v1.Inference over the engine loop: checks what clients send, turns text into ids, streams
-// the answers. Callback API: every call returns at once; only tokenizing runs in the reaction.
+// tessera.v1.Inference over the front door: who calls, in which metadata, as which messages.
+// Callback API: every call returns at once.
 //
 // Text prompts of Generate are parsed for control tokens ("<|im_end|>"), as people expect who write
 // a chat format themselves; Tokenize takes them as plain text unless asked.
 //
-//   std::unique_ptr<grpc::Service> service = MakeInferenceService(loop);   // loop outlives it
+//   std::unique_ptr<grpc::Service> service = MakeInferenceService(front, access);   // both outlive it
 #ifndef TESSERA_COORDINATOR_API_INFERENCE_SERVICE_H_
 #define TESSERA_COORDINATOR_API_INFERENCE_SERVICE_H_
 
 #include <memory>
 
-#include "coordinator/api/engine_loop.h"
+#include "coordinator/api/access.h"
+#include "coordinator/api/front_door.h"
 
 namespace grpc {
 class Service;
@@ -18,7 +19,7 @@ class Service;
 
 namespace tessera::coordinator {
 
-std::unique_ptr<grpc::Service> MakeInferenceService(EngineLoop* loop);
+std::unique_ptr<grpc::Service> MakeInferenceService(FrontDoor* front, const Access* access);
 
 }  // namespace tessera::coordinator
 

@@ -38,16 +38,33 @@ absl::Status CheckTextBytes(absl::string_view text, absl::string_view field,
                                               limits.context_tokens, " tokens can hold"));
 }
 
-struct PromptText {
-  absl::string_view text;
-  absl::Span<const TextRange> plain = {};
-  bool add_bos = true;
-};
+absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::string_view field,
+                                             const ServedModel& model) {
+  TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, field, LimitsOf(model.description, model.plan)));
+  return ids;
+}
 
-// The ids of a whole prompt's text, BOS in front where the model wants it. Never EOS behind: the
-// prompt is to be continued.
+void Tell(absl::Span<const int32_t> ids, const Tokenizer& tokenizer,
+          v1::TokenizeResponse* response) {
+  for (const int32_t id : ids) {
+    response->add_ids(id);
+    response->add_tokens(tokenizer.TokenBytes(id));
+  }
+}
+
+}  // namespace
+
+absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
+  if (requested.empty() || requested == "default" || requested == model.name) {
+    return absl::OkStatus();
+  }
+  return absl::NotFoundError(
+      absl::StrCat("model ", Quoted(requested), " is not served; ", Quoted(model.name), " is"));
+}
+
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(const PromptText& prompt, absl::string_view field,
                                                   const ServedModel& model) {
+  TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
   TESSERA_RETURN_IF_ERROR(CheckTextBytes(prompt.text, field, model));
   const v1::TokenizerDescription& description = model.description.tokenizer();
   std::vector<int32_t> ids;
@@ -62,20 +79,6 @@ absl::StatusOr<std::vector<int32_t>> EncodePrompt(const PromptText& prompt, absl
   return ids;
 }
 
-absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::string_view field,
-                                             const ServedModel& model) {
-  TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, field, LimitsOf(model.description, model.plan)));
-  return ids;
-}
-
-}  // namespace
-
-absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
-  if (requested.empty() || requested == model.name) return absl::OkStatus();
-  return absl::NotFoundError(
-      absl::StrCat("model ", Quoted(requested), " is not served; ", Quoted(model.name), " is"));
-}
-
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
                                                const ServedModel& model) {
   switch (request.prompt_case()) {
@@ -84,7 +87,6 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& reques
       return Checked(std::vector<int32_t>(ids.begin(), ids.end()), "prompt", model);
     }
     case v1::GenerateRequest::kText: {
-      TESSERA_RETURN_IF_ERROR(NeedTokenizer(model));
       if (request.text().empty()) {
         return wire::FieldError("prompt", "is empty; expected some text");
       }
@@ -137,10 +139,14 @@ absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& mod
       const std::vector<int32_t> ids,
       model.tokenizer->Encode(
           request.text(), {.add_special = add_special, .parse_special = request.parse_special()}));
-  for (int32_t id : ids) {
-    response->add_ids(id);
-    response->add_tokens(model.tokenizer->TokenBytes(id));
-  }
+  Tell(ids, *model.tokenizer, response);
+  return absl::OkStatus();
+}
+
+absl::Status TokenizeChat(const v1::ChatRequest& request, const ServedModel& model,
+                          v1::TokenizeResponse* response) {
+  TESSERA_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, PromptIds(request, model));
+  Tell(ids, *model.tokenizer, response);
   return absl::OkStatus();
 }
 

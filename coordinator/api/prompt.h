@@ -8,16 +8,19 @@
 #define TESSERA_COORDINATOR_API_PROMPT_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "coordinator/api/engine_loop.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
 
-// NOT_FOUND unless `requested` is empty or the served model's name.
+// NOT_FOUND unless `requested` is empty, "default" or the served model's name.
 absl::Status CheckModelName(const std::string& requested, const ServedModel& model);
 
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
@@ -25,8 +28,23 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& reques
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
                                                const ServedModel& model);
 
+// A prompt's text. Control tokens in it count as such, but for what stands in `plain`.
+struct PromptText {
+  absl::string_view text;
+  absl::Span<const TextRange> plain = {};
+  bool add_bos = true;  // where the model wants one
+};
+
+// Its ids, never EOS behind: the prompt is to be continued. What could not fit the context anyway
+// is refused unread.
+absl::StatusOr<std::vector<int32_t>> EncodePrompt(const PromptText& prompt, absl::string_view field,
+                                                  const ServedModel& model);
+
 absl::Status Tokenize(const v1::TokenizeRequest& request, const ServedModel& model,
                       v1::TokenizeResponse* response);
+// The ids that Chat would send.
+absl::Status TokenizeChat(const v1::ChatRequest& request, const ServedModel& model,
+                          v1::TokenizeResponse* response);
 absl::Status Detokenize(const v1::DetokenizeRequest& request, const ServedModel& model,
                         v1::DetokenizeResponse* response);
 

@@ -8,36 +8,10 @@
 namespace tessera::coordinator {
 namespace {
 
-absl::Status ClientLeft() { return absl::CancelledError("the client left"); }
+// What a message held in memory costs beside its bytes on the wire.
+constexpr size_t kMessageOverhead = 256;
 
 }  // namespace
-
-// Forwards to the stream until gRPC is done with it.
-class ResponseStream::Sink final : public TokenSink {
- public:
-  explicit Sink(ResponseStream* stream) : stream_(stream) {}
-
-  void Push(v1::GenerateResponse chunk) override {
-    std::lock_guard<std::mutex> lock(mu_);
-    if (stream_ != nullptr) stream_->Accept(std::move(chunk), /*last=*/false);
-  }
-  void Finish(v1::GenerateResponse last) override {
-    std::lock_guard<std::mutex> lock(mu_);
-    if (stream_ != nullptr) stream_->Accept(std::move(last), /*last=*/true);
-  }
-  void Fail(absl::Status why) override {
-    std::lock_guard<std::mutex> lock(mu_);
-    if (stream_ != nullptr) stream_->End(why);
-  }
-  void Detach() {
-    std::lock_guard<std::mutex> lock(mu_);
-    stream_ = nullptr;
-  }
-
- private:
-  std::mutex mu_;
-  ResponseStream* stream_;
-};
 
 void MergeChunk(v1::GenerateResponse&& more, v1::GenerateResponse& chunk) {
   // MergeFrom appends to repeated fields but replaces strings.
@@ -62,76 +36,122 @@ void LiveStreams::WaitForNone() {
   none_.wait(lock, [this] { return count_ == 0; });
 }
 
-// The lock is held throughout: tokens that come before this returns wait for it, and so does the
-// stream's end.
-void ResponseStream::Begin(GenerationRequest request) {
-  std::lock_guard<std::mutex> lock(mu_);
-  begun_ = true;
-  if (cancelled_) return EndLocked(ClientLeft());
-  sink_ = std::make_shared<Sink>(this);
-  const absl::StatusOr<int64_t> id = loop_->Submit(std::move(request), sink_);
-  if (!id.ok()) return EndLocked(id.status());
-  id_ = *id;
+ResponseStream* ResponseStream::Begin(WriteQueue* writes, LiveStreams* live) {
+  std::shared_ptr<ResponseStream> stream(new ResponseStream(writes, live));
+  stream->self_ = stream;
+  return stream.get();
 }
 
-void ResponseStream::Refuse(const absl::Status& why) {
-  std::lock_guard<std::mutex> lock(mu_);
-  begun_ = true;
-  EndLocked(why);
+ResponseStream::ResponseStream(WriteQueue* writes, LiveStreams* live)
+    : writes_(writes), live_(live) {
+  live_->Add();
 }
 
-bool ResponseStream::cancelled() {
-  std::lock_guard<std::mutex> lock(mu_);
-  return cancelled_;
+void ResponseStream::SetCall(std::shared_ptr<FrontDoor::Call> call) {
+  {
+    std::lock_guard<std::mutex> lock(mu_);
+    if (!cancelled_) {
+      if (!finished_) call_ = std::move(call);
+      return;
+    }
+  }
+  call->Cancel();
 }
 
-void ResponseStream::Accept(v1::GenerateResponse chunk, bool last) {
-  std::optional<int64_t> too_slow;
+// ---- from the loop ------------------------------------------------------------------------------
+
+void ResponseStream::Push(v1::GenerateResponse chunk) {
+  std::shared_ptr<FrontDoor::Call> too_slow;
   {
     std::lock_guard<std::mutex> lock(mu_);
     if (finished_) return;
-    const size_t bytes = chunk.ByteSizeLong();
-    held_bytes_ += bytes;
-    if (!pending_.empty() && pending_.back().bytes + bytes <= kMergedBytes) {
-      MergeChunk(std::move(chunk), pending_.back().chunk);
-      pending_.back().bytes += bytes;
-    } else {
-      pending_.push_back({std::move(chunk), bytes});
-    }
-    last_pending_ = last;
-    if (!write_in_flight_) StartNextLocked();
+    AppendLocked(std::move(chunk));
+    WakeLocked();
     if (held_bytes_ <= kHeldBytes) return;
-    too_slow = id_;
-    EndLocked(absl::ResourceExhaustedError(
+    EndNowLocked(absl::ResourceExhaustedError(
         absl::StrCat("the client does not read: ", held_bytes_, " bytes wait for it")));
+    cancelled_ = true;
+    too_slow = std::move(call_);
   }
-  if (too_slow) loop_->Cancel(*too_slow);
+  if (too_slow != nullptr) too_slow->Cancel();
+}
+
+void ResponseStream::Finish(v1::GenerateResponse last) {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (finished_) return;
+  AppendLocked(std::move(last));
+  last_ = absl::OkStatus();
+  WakeLocked();
+}
+
+void ResponseStream::Fail(absl::Status why) {
+  std::lock_guard<std::mutex> lock(mu_);
+  if (finished_) return;
+  last_ = std::move(why);
+  WakeLocked();
+}
+
+void ResponseStream::AppendLocked(v1::GenerateResponse chunk) {
+  const size_t bytes = chunk.ByteSizeLong();
+  if (Merged* target = MergeTargetLocked(chunk, bytes)) {
+    MergeChunk(std::move(chunk), target->chunk);
+    target->bytes += bytes;
+    held_bytes_ += bytes;
+    return;
+  }
+  pending_.push_back({std::move(chunk), bytes + kMessageOverhead});
+  held_bytes_ += pending_.back().bytes;
+}
+
+// The newest message about the same choice: there is at most one with room for each choice. The
+// very last message, which tells the usage, stays last.
+ResponseStream::Merged* ResponseStream::MergeTargetLocked(const v1::GenerateResponse& chunk,
+                                                          size_t bytes) {
+  for (auto merged = pending_.rbegin(); merged != pending_.rend(); ++merged) {
+    if (merged->chunk.index() == chunk.index()) {
+      return merged->bytes + bytes <= kMergedBytes ? &*merged : nullptr;
+    }
+    if (chunk.has_usage()) return nullptr;
+  }
+  return nullptr;
+}
+
+void ResponseStream::WakeLocked() {
+  if (write_in_flight_ || std::exchange(waits_for_turn_, true)) return;
+  writes_->Add(shared_from_this());
+}
+
+// ---- to gRPC ------------------------------------------------------------------------------------
+
+void ResponseStream::StartNext() {
+  std::lock_guard<std::mutex> lock(mu_);
+  waits_for_turn_ = false;
+  if (!write_in_flight_) StartNextLocked();
 }
 
 void ResponseStream::StartNextLocked() {
-  if (finished_ || pending_.empty()) return;
+  if (finished_) return;
+  if (pending_.empty()) {
+    if (last_) EndNowLocked(*last_);
+    return;
+  }
   writing_ = std::move(pending_.front().chunk);
   held_bytes_ -= pending_.front().bytes;
   pending_.pop_front();
   write_in_flight_ = true;
-  if (last_pending_ && pending_.empty()) {
+  if (last_ && pending_.empty()) {
     finished_ = true;
-    StartWriteAndFinish(&writing_, grpc::WriteOptions(), grpc::Status::OK);
+    StartWriteAndFinish(&writing_, grpc::WriteOptions(), wire::ToGrpc(*last_));
   } else {
     StartWrite(&writing_);
   }
 }
 
 // gRPC sends the status after the write in flight; what was merged behind it is dropped.
-void ResponseStream::EndLocked(const absl::Status& status) {
+void ResponseStream::EndNowLocked(const absl::Status& status) {
   if (std::exchange(finished_, true)) return;
   pending_.clear();
-  Finish(wire::ToGrpc(status));
-}
-
-void ResponseStream::End(const absl::Status& status) {
-  std::lock_guard<std::mutex> lock(mu_);
-  EndLocked(status);
+  grpc::ServerWriteReactor<v1::GenerateResponse>::Finish(wire::ToGrpc(status));
 }
 
 void ResponseStream::OnWriteDone(bool ok) {
@@ -142,25 +162,26 @@ void ResponseStream::OnWriteDone(bool ok) {
 
 // The client left, its deadline passed or its connection broke.
 void ResponseStream::OnCancel() {
-  std::optional<int64_t> id;
+  std::shared_ptr<FrontDoor::Call> call;
   {
     std::lock_guard<std::mutex> lock(mu_);
     cancelled_ = true;
-    if (!begun_) return;  // Begin ends it
-    id = id_;
-    EndLocked(ClientLeft());
+    call = std::move(call_);
+    EndNowLocked(absl::CancelledError("the client left"));
   }
-  if (id) loop_->Cancel(*id);
+  if (call != nullptr) call->Cancel();
 }
 
+// Others may still hold the stream for a moment, but nothing of gRPC's is called any more.
 void ResponseStream::OnDone() {
+  std::shared_ptr<FrontDoor::Call> call;
   {
-    std::lock_guard<std::mutex> lock(
-        mu_);  // until Begin or Refuse, which finished it, has returned
+    std::lock_guard<std::mutex> lock(mu_);
+    finished_ = true;
+    call = std::move(call_);
   }
-  if (sink_ != nullptr) sink_->Detach();
   LiveStreams* const live = live_;
-  delete this;
+  self_ = nullptr;  // perhaps the end of this object
   live->Remove();
 }
 

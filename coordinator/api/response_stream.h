@@ -1,16 +1,13 @@
-// One client's server stream: a gRPC write reactor that is fed by a TokenSink.
+// One client's server stream: a gRPC write reactor that is fed by the front door.
 //
-// One write is on the wire at a time. What arrives meanwhile is merged into messages of up to
-// kMergedBytes (ids and text appended), which any client can receive; a reader so slow that
-// kHeldBytes pile up loses its stream. It never holds up the loop. Internal to the inference
-// service: needs gRPC's headers.
+// One write is on the wire at a time, started by the WriteQueue's thread. What arrives meanwhile is
+// merged into messages of up to kMergedBytes (ids and text of one choice appended), which any client
+// can receive; a reader so slow that kHeldBytes pile up loses its stream. It never holds up the
+// loop. Internal to the inference service: needs gRPC's headers.
 //
-//   auto* stream = new ResponseStream(loop, &live);  // deletes itself when gRPC is done with it
-//   stream->Begin(std::move(request));               // submits; a refusal ends the stream
+//   auto* stream = ResponseStream::Begin(&writes, &live);   // goes when gRPC is done with it
+//   stream->SetCall(front->Generate(request, caller, stream->sink()));
 //   return stream;
-//
-// Begin or Refuse may come later and from another thread, but one of them has to come: until then
-// the stream, and with it the client's request, stays, even when the client has left.
 #ifndef TESSERA_COORDINATOR_API_RESPONSE_STREAM_H_
 #define TESSERA_COORDINATOR_API_RESPONSE_STREAM_H_
 
@@ -25,11 +22,13 @@
 
 #include "absl/status/status.h"
 #include "coordinator/api/engine_loop.h"
+#include "coordinator/api/front_door.h"
+#include "coordinator/api/write_queue.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
 
-// Appends `more`, which follows `chunk` on the same stream.
+// Appends `more`, which follows `chunk` on the same stream and is about the same choice.
 void MergeChunk(v1::GenerateResponse&& more, v1::GenerateResponse& chunk);
 
 inline constexpr size_t kMergedBytes = size_t{64} << 10;
@@ -48,45 +47,56 @@ class LiveStreams {
   int count_ = 0;
 };
 
-class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+                             public TokenSink,
+                             public WriteQueue::Writer,
+                             public std::enable_shared_from_this<ResponseStream> {
  public:
-  ResponseStream(EngineLoop* loop, LiveStreams* live) : loop_(loop), live_(live) { live_->Add(); }
+  static ResponseStream* Begin(WriteQueue* writes, LiveStreams* live);
 
-  void Begin(GenerationRequest request);
-  void Refuse(const absl::Status& why);
-  bool cancelled();  // what Begin needs is not worth making any more
+  std::shared_ptr<TokenSink> sink() { return shared_from_this(); }
+  void SetCall(std::shared_ptr<FrontDoor::Call> call);
+
+  void Push(v1::GenerateResponse chunk) override;
+  void Finish(v1::GenerateResponse last) override;
+  void Fail(absl::Status why) override;
+
+  void StartNext() override;
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
   void OnDone() override;
 
  private:
-  class Sink;  // what the loop holds; outlives this object harmlessly
-
-  void Accept(v1::GenerateResponse chunk, bool last);
-  void End(const absl::Status& status);
-  void StartNextLocked();
-  void EndLocked(const absl::Status& status);
-
-  EngineLoop* const loop_;
-  LiveStreams* const live_;
-  std::shared_ptr<Sink> sink_;
-
-  std::mutex mu_;
-  std::optional<int64_t> id_;  // once submitted
+  // About one choice.
   struct Merged {
     v1::GenerateResponse chunk;
     size_t bytes = 0;  // about
   };
 
+  ResponseStream(WriteQueue* writes, LiveStreams* live);
+
+  void AppendLocked(v1::GenerateResponse chunk);
+  // Where `chunk` may be appended, or null.
+  Merged* MergeTargetLocked(const v1::GenerateResponse& chunk, size_t bytes);
+  void WakeLocked();
+  void StartNextLocked();
+  void EndNowLocked(const absl::Status& status);
+
+  WriteQueue* const writes_;
+  LiveStreams* const live_;
+  std::shared_ptr<ResponseStream> self_;  // until gRPC is done with it
+
+  std::mutex mu_;
+  std::shared_ptr<FrontDoor::Call> call_;
   v1::GenerateResponse writing_;  // owned by gRPC while write_in_flight_
   std::deque<Merged> pending_;
-  size_t held_bytes_ = 0;  // of all of pending_
-  bool begun_ = false;     // Begin or Refuse was called
+  size_t held_bytes_ = 0;             // of all of pending_
+  std::optional<absl::Status> last_;  // nothing comes behind pending_; the stream's status
   bool cancelled_ = false;
+  bool waits_for_turn_ = false;  // in the write queue
   bool write_in_flight_ = false;
-  bool last_pending_ = false;  // pending_'s last is the stream's last
-  bool finished_ = false;      // Finish was called
+  bool finished_ = false;  // gRPC's Finish was called
 };
 
 }  // namespace tessera::coordinator

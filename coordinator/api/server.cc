@@ -25,7 +25,8 @@ void Configure(const ApiServerOptions& options, grpc::ServerBuilder& builder) {
 
 class ApiServerImpl final : public ApiServer {
  public:
-  explicit ApiServerImpl(EngineLoop* loop) : loop_(loop), service_(MakeInferenceService(loop)) {}
+  explicit ApiServerImpl(const ApiServerContext& context)
+      : loop_(context.loop), service_(MakeInferenceService(context.front, context.access)) {}
 
   ~ApiServerImpl() override {
     if (server_ != nullptr) Shutdown(absl::ZeroDuration());
@@ -73,8 +74,8 @@ class ApiServerImpl final : public ApiServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ApiServer>> ApiServer::Start(const ApiServerOptions& options,
-                                                            EngineLoop* loop) {
-  auto server = std::make_unique<ApiServerImpl>(loop);
+                                                            const ApiServerContext& context) {
+  auto server = std::make_unique<ApiServerImpl>(context);
   const absl::Status listening = server->Listen(options);
   if (!listening.ok()) return listening;
   return server;

@@ -1,9 +1,9 @@
 // The gRPC server clients call: tessera.v1.Inference, grpc.health.v1 and server reflection.
 //
 // Health of "" and of "tessera.v1.Inference" is SERVING while a group serves and the loop does not
-// drain. Start and the destructor belong to one thread; the loop outlives the server.
+// drain. Start and the destructor belong to one thread.
 //
-//   TESSERA_ASSIGN_OR_RETURN(auto server, ApiServer::Start({.port = 50051}, loop.get()));
+//   TESSERA_ASSIGN_OR_RETURN(auto server, ApiServer::Start({.port = 50051}, context));
 //   print(server->port());
 //   server->Shutdown(absl::Seconds(1));
 #ifndef TESSERA_COORDINATOR_API_SERVER_H_
@@ -14,7 +14,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "coordinator/api/access.h"
 #include "coordinator/api/engine_loop.h"
+#include "coordinator/api/front_door.h"
 
 namespace tessera::coordinator {
 
@@ -24,11 +26,18 @@ struct ApiServerOptions {
   int max_receive_bytes = 16 * 1024 * 1024;
 };
 
+// All borrowed; they outlive the server.
+struct ApiServerContext {
+  EngineLoop* loop = nullptr;  // for the health service
+  FrontDoor* front = nullptr;
+  const Access* access = nullptr;
+};
+
 class ApiServer {
  public:
   // UNAVAILABLE naming host, port and flag when the address cannot be bound.
   static absl::StatusOr<std::unique_ptr<ApiServer>> Start(const ApiServerOptions& options,
-                                                          EngineLoop* loop);
+                                                          const ApiServerContext& context);
   // Shuts down at once if Shutdown has not been called.
   virtual ~ApiServer() = default;
 

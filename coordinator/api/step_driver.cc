@@ -1,5 +1,6 @@
 #include "coordinator/api/step_driver.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -9,7 +10,7 @@
 namespace tessera::coordinator {
 namespace {
 
-SchedulerLimits LimitsFor(const ServedModel& served, int max_queue, int max_steps_in_flight) {
+SchedulerLimits LimitsFor(const ServedModel& served, const EngineLoopOptions& options) {
   const v1::ShardPlan& plan = served.plan;
   SchedulerLimits limits;
   limits.block_tokens = plan.kv_block_tokens();
@@ -19,8 +20,13 @@ SchedulerLimits LimitsFor(const ServedModel& served, int max_queue, int max_step
   limits.max_model_len = plan.max_model_len();
   limits.max_prefill_chunk = plan.max_tokens_per_step();
   // Submit counts all live requests; in here they all wait until the first Schedule.
-  limits.max_queue = max_queue + plan.max_sequences_per_step();
-  limits.max_steps_in_flight = max_steps_in_flight;
+  limits.max_queue = options.max_queue + plan.max_sequences_per_step();
+  limits.max_steps_in_flight = options.max_steps_in_flight;
+  limits.lookahead = options.lookahead;
+  limits.prefix_caching = options.prefix_caching;
+  limits.policy = options.policy;
+  limits.tenant_weights = options.tenant_weights;
+  limits.prefill_stretch = options.prefill_stretch;
   limits.vocab_size = served.description.architecture().vocab_size();
   return limits;
 }
@@ -31,8 +37,10 @@ absl::Status GroupLostError() {
   return absl::UnavailableError("the worker group was lost before the request finished");
 }
 
+// ---- the group ----------------------------------------------------------------------------------
+
 void StepDriver::Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport) {
-  scheduler_ = std::make_unique<Scheduler>(LimitsFor(served, max_queue_, max_steps_in_flight_));
+  scheduler_ = std::make_unique<Scheduler>(LimitsFor(served, options_));
   transport_ = std::move(transport);
 }
 
@@ -40,89 +48,142 @@ void StepDriver::Stop(const absl::Status& why) {
   FailAll(why);
   scheduler_ = nullptr;
   transport_ = nullptr;
-}
-
-void StepDriver::Add(AdmittedRequest request) {
-  const int64_t id = request.scheduled.id;
-  deadlines_.emplace(request.scheduled.deadline, id);
-  const AdmittedRequest& live = live_.emplace(id, std::move(request)).first->second;
-  if (scheduler_ == nullptr) return Fail(id, GroupLostError());
-  const absl::Status added = scheduler_->Add(live.scheduled, absl::Now());
-  if (!added.ok()) Fail(id, added);
-}
-
-void StepDriver::FailAll(const absl::Status& why) {
-  while (!live_.empty()) Fail(live_.begin()->first, why);
+  sent_.clear();
 }
 
 void StepDriver::SendPlans(absl::Time now) {
   if (scheduler_ == nullptr) return;
   while (std::optional<v1::StepPlan> plan = scheduler_->Schedule(now)) {
+    sent_.emplace_back(plan->step_id(), now);
     // A failure means that the group is lost: OnLost follows and fails the requests.
     if (!transport_->SendPlan(*plan).ok()) break;
   }
-  for (const Emission& emission : scheduler_->TakeExpired()) Deliver(emission);
+  for (const Emission& emission : scheduler_->TakeExpired()) Deliver(emission, now, now);
+  FailExpired(now);
 }
 
-absl::Status StepDriver::Commit(const v1::StepResult& result) {
+absl::Status StepDriver::Commit(const v1::StepResult& result, absl::Time now) {
   if (scheduler_ == nullptr) return absl::OkStatus();  // a late result of a lost group
   TESSERA_ASSIGN_OR_RETURN(std::vector<Emission> emissions, scheduler_->Commit(result));
-  for (const Emission& emission : emissions) Deliver(emission);
+  const absl::Time sent = TakeSent(result.step_id());
+  for (const Emission& emission : emissions) Deliver(emission, sent, now);
   return absl::OkStatus();
 }
 
-absl::Time StepDriver::next_deadline() const {
-  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+absl::Time StepDriver::TakeSent(int64_t step_id) {
+  for (auto step = sent_.begin(); step != sent_.end(); ++step) {
+    if (step->first != step_id) continue;
+    const absl::Time sent = step->second;
+    sent_.erase(step);
+    return sent;
+  }
+  return absl::InfinitePast();  // not one of ours: Commit has refused it
 }
 
 SchedulerStats StepDriver::stats() const {
   return scheduler_ == nullptr ? SchedulerStats{} : scheduler_->stats();
 }
 
-void StepDriver::Deliver(const Emission& emission) {
+// ---- requests -----------------------------------------------------------------------------------
+
+void StepDriver::Add(AdmittedRequest request, absl::Time now) {
+  const int64_t id = request.scheduled.id;
+  const absl::Time deadline = request.scheduled.deadline;
+  const int choices = std::max<int>(1, static_cast<int>(request.scheduled.seeds.size()));
+  live_.emplace(id, LiveRequest{.deadline = deadline,
+                                .model = std::move(request.model),
+                                .sink = std::move(request.sink),
+                                .output = std::move(request.output),
+                                .times = RequestTimes(request.arrival, choices)});
+  if (deadline != absl::InfiniteFuture()) deadlines_.emplace(deadline, id);
+  if (scheduler_ == nullptr) return Fail(id, GroupLostError(), now);
+  const absl::Status added = scheduler_->Add(std::move(request.scheduled), now);
+  if (!added.ok()) Fail(id, added, now);
+}
+
+absl::Time StepDriver::next_deadline() const {
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
+// Whatever the scheduler did with them.
+void StepDriver::FailExpired(absl::Time now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    Fail(deadlines_.begin()->second, absl::DeadlineExceededError("the request's deadline passed"),
+         now);
+  }
+}
+
+void StepDriver::Deliver(const Emission& emission, absl::Time sent, absl::Time now) {
   const auto entry = live_.find(emission.request_id);
   if (entry == live_.end()) return;
   switch (emission.finished) {
     case FinishCause::kCancelled:
-      return Forget(emission.request_id);
+      return Cancel(emission.request_id, now);
     case FinishCause::kDeadline:
       return Fail(emission.request_id,
-                  absl::DeadlineExceededError("the request's deadline passed"));
+                  absl::DeadlineExceededError("the request's deadline passed"), now);
     case FinishCause::kAborted:
-      return Fail(emission.request_id, GroupLostError());
+      return Fail(emission.request_id, GroupLostError(), now);
     case FinishCause::kNone:
     case FinishCause::kStopToken:
     case FinishCause::kLength:
-      return DeliverToken(entry->second, emission);
+      entry->second.times.FirstStep(sent);
+      return DeliverOutput(entry, emission, now);
   }
 }
 
-void StepDriver::DeliverToken(AdmittedRequest& request, const Emission& emission) {
-  const bool is_stop_token = emission.finished == FinishCause::kStopToken;
-  v1::GenerateResponse chunk;
-  if (emission.token) chunk = request.output.Push(*emission.token, is_stop_token);
-  const bool stopped = is_stop_token || request.output.stopped();
-  if (!stopped && emission.finished == FinishCause::kNone) {
-    request.sink->Push(std::move(chunk));
+void StepDriver::DeliverOutput(Live::iterator entry, const Emission& emission, absl::Time now) {
+  LiveRequest& request = entry->second;
+  OutputChunk chunk = request.output.Take(emission);
+  if (chunk.is_empty) return;
+  if (emission.token && options_.metrics != nullptr) {
+    request.times.Token(emission.choice, now, *options_.metrics);
+  }
+  if (!chunk.is_last) {
+    if (chunk.choice_stopped) scheduler_->FinishChoice(entry->first, emission.choice);
+    request.sink->Push(std::move(chunk.message));
     return;
   }
-  request.output.Finish(stopped ? v1::STOP : v1::LENGTH, chunk);
-  request.sink->Finish(std::move(chunk));
-  Forget(request.scheduled.id);
+  const char* reason = chunk.message.finish_reason() == v1::STOP ? "stop" : "length";
+  request.sink->Finish(std::move(chunk.message));
+  Count(request, absl::OkStatus(), reason, now);
+  Forget(entry);
 }
 
-void StepDriver::Fail(int64_t id, const absl::Status& why) {
+void StepDriver::Cancel(int64_t id, absl::Time now) {
+  const auto entry = live_.find(id);
+  if (entry == live_.end()) return;
+  Count(entry->second, absl::CancelledError(), "", now);
+  Forget(entry);
+}
+
+void StepDriver::Fail(int64_t id, const absl::Status& why, absl::Time now) {
   const auto entry = live_.find(id);
   if (entry == live_.end()) return;
   entry->second.sink->Fail(why);
-  Forget(id);
+  Count(entry->second, why, "", now);
+  Forget(entry);
 }
 
-void StepDriver::Forget(int64_t id) {
-  const auto entry = live_.find(id);
-  if (entry == live_.end()) return;
-  if (scheduler_ != nullptr) scheduler_->Finish(id);
-  deadlines_.erase({entry->second.scheduled.deadline, id});
+void StepDriver::FailAll(const absl::Status& why) {
+  const absl::Time now = absl::Now();
+  while (!live_.empty()) Fail(live_.begin()->first, why, now);
+}
+
+void StepDriver::Count(const LiveRequest& request, const absl::Status& how,
+                       const std::string& reason, absl::Time now) const {
+  if (options_.metrics == nullptr) return;
+  EndedRequest ended = request.times.Ended(now);
+  ended.code = how.code();
+  ended.finish_reason = reason;
+  ended.prompt_tokens = request.output.prompt_tokens();
+  ended.generation_tokens = request.output.completion_tokens();
+  options_.metrics->RequestEnded(ended);
+}
+
+void StepDriver::Forget(Live::iterator entry) {
+  if (scheduler_ != nullptr) scheduler_->Finish(entry->first);
+  deadlines_.erase({entry->second.deadline, entry->first});
   live_.erase(entry);
   ++ended_;
 }

@@ -4,53 +4,50 @@
 //   driver.Start(served, transport);
 //   driver.Add(std::move(request));
 //   driver.SendPlans(absl::Now());
-//   status = driver.Commit(result);       // INTERNAL: the group lies and must go
+//   status = driver.Commit(result, now);  // INTERNAL: the group lies and must go
 #ifndef TESSERA_COORDINATOR_API_STEP_DRIVER_H_
 #define TESSERA_COORDINATOR_API_STEP_DRIVER_H_
 
 #include <cstdint>
-#include <map>
+#include <deque>
 #include <memory>
 #include <set>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/api/admit.h"
 #include "coordinator/api/engine_loop.h"
+#include "coordinator/api/metrics.h"
 #include "coordinator/api/request_output.h"
+#include "coordinator/api/request_times.h"
 #include "coordinator/group/group.h"
 #include "coordinator/schedule/scheduler.h"
 #include "tessera/v1/cluster.pb.h"
 
 namespace tessera::coordinator {
 
-// A request that Submit let in.
-struct AdmittedRequest {
-  ScheduledRequest scheduled;
-  std::shared_ptr<const ServedModel> model;  // owns the tokenizer of `output`
-  std::shared_ptr<TokenSink> sink;
-  RequestOutput output;
-};
-
 class StepDriver {
  public:
-  // `max_queue` is how many requests may wait besides those that run.
-  StepDriver(int max_queue, int max_steps_in_flight)
-      : max_queue_(max_queue), max_steps_in_flight_(max_steps_in_flight) {}
+  explicit StepDriver(const EngineLoopOptions& options) : options_(options) {}  // outlive it
 
   void Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport);
   // The group is gone: every live request fails with `why`.
   void Stop(const absl::Status& why);
 
-  void Add(AdmittedRequest request);
+  void Add(AdmittedRequest request, absl::Time now);
   // Blocks are free at once, or with the step in flight that still writes them. The sink hears
   // nothing more.
-  void Cancel(int64_t id) { Forget(id); }
+  void Cancel(int64_t id, absl::Time now);
+  // The same, and the sink hears why.
+  void Fail(int64_t id, const absl::Status& why, absl::Time now);
   void FailAll(const absl::Status& why);
 
   // Sends what can be sent now and fails the requests whose deadline has passed.
   void SendPlans(absl::Time now);
-  absl::Status Commit(const v1::StepResult& result);
+  absl::Status Commit(const v1::StepResult& result, absl::Time now);
 
   absl::Time next_deadline() const;  // InfiniteFuture when nobody has one
   SchedulerStats stats() const;      // zeros without a group
@@ -59,17 +56,30 @@ class StepDriver {
   int TakeEnded() { return std::exchange(ended_, 0); }
 
  private:
-  void Deliver(const Emission& emission);
-  void DeliverToken(AdmittedRequest& request, const Emission& emission);
-  void Fail(int64_t id, const absl::Status& why);
-  void Forget(int64_t id);
+  struct LiveRequest {
+    absl::Time deadline;
+    std::shared_ptr<const ServedModel> model;  // owns the tokenizer of `output`
+    std::shared_ptr<TokenSink> sink;
+    RequestOutput output;
+    RequestTimes times;
+  };
+  using Live = std::unordered_map<int64_t, LiveRequest>;
 
-  const int max_queue_;
-  const int max_steps_in_flight_;
+  // `sent`: the step that it comes from.
+  void Deliver(const Emission& emission, absl::Time sent, absl::Time now);
+  void DeliverOutput(Live::iterator entry, const Emission& emission, absl::Time now);
+  void FailExpired(absl::Time now);
+  void Count(const LiveRequest& request, const absl::Status& how, const std::string& reason,
+             absl::Time now) const;
+  void Forget(Live::iterator entry);
+  absl::Time TakeSent(int64_t step_id);
+
+  const EngineLoopOptions& options_;
   std::unique_ptr<Scheduler> scheduler_;       // while a group serves
   std::shared_ptr<GroupTransport> transport_;  // likewise
-  std::map<int64_t, AdmittedRequest> live_;    // by id
-  std::set<std::pair<absl::Time, int64_t>> deadlines_;
+  Live live_;                                  // by id
+  std::set<std::pair<absl::Time, int64_t>> deadlines_;  // of those that have one
+  std::deque<std::pair<int64_t, absl::Time>> sent_;     // steps under way: id, when
   int ended_ = 0;
 };
 

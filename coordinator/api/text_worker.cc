@@ -3,25 +3,37 @@
 #include <utility>
 
 namespace tessera::coordinator {
+namespace {
 
-TextWorker::TextWorker() : thread_([this] { Loop(); }) {}
+constexpr int kThreads = 2;  // one long text leaves the way open for the next
+
+}  // namespace
+
+TextWorker::TextWorker() {
+  for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Loop(); });
+}
 
 TextWorker::~TextWorker() {
   {
     std::lock_guard<std::mutex> lock(mu_);
     stop_ = true;
   }
-  changed_.notify_one();
-  thread_.join();
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
 }
 
-void TextWorker::Run(size_t text_bytes, std::function<void()> work) {
-  if (text_bytes <= kShortBytes) return work();
+bool TextWorker::Run(size_t text_bytes, Work work) {
+  if (text_bytes <= kShortBytes) {
+    work();
+    return true;
+  }
   {
     std::lock_guard<std::mutex> lock(mu_);
+    if (queue_.size() >= kMostWaiting) return false;
     queue_.push_back(std::move(work));
   }
   changed_.notify_one();
+  return true;
 }
 
 void TextWorker::Loop() {
@@ -29,10 +41,11 @@ void TextWorker::Loop() {
   for (;;) {
     changed_.wait(lock, [this] { return stop_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    const std::function<void()> work = std::move(queue_.front());
+    Work work = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
     work();
+    work = nullptr;  // lets go of what it held before the lock is taken
     lock.lock();
   }
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -34,28 +34,116 @@ absl::Status CheckFloat(float value, const FloatRange& range) {
 
 absl::Status CheckInt(int value, absl::string_view field, int low, int high) {
   if (value >= low && value <= high) return absl::OkStatus();
-  const std::string expected = high == std::numeric_limits<int>::max()
-                                   ? absl::StrCat("at least ", low)
-                                   : absl::StrCat(low, " .. ", high);
-  return FieldError(field, absl::StrCat("is ", value, "; expected ", expected));
+  return FieldError(field, absl::StrCat("is ", value, "; expected ", low, " .. ", high));
 }
 
-absl::Status CheckStopStrings(const v1::SamplingOptions& options, bool has_tokenizer) {
-  if (options.stop_size() > kMaxStopStrings) {
-    return FieldError(
-        "sampling.stop",
-        absl::StrCat("has ", options.stop_size(), " strings; expected at most ", kMaxStopStrings));
+absl::Status CheckCount(int count, absl::string_view field, int most) {
+  if (count <= most) return absl::OkStatus();
+  return FieldError(field, absl::StrCat("has ", count, " entries; expected at most ", most));
+}
+
+// Some words that only a model with a tokenizer can look for.
+struct WordList {
+  absl::string_view field;
+  const google::protobuf::RepeatedPtrField<std::string>& words;
+  int most;
+  int most_bytes;
+};
+
+absl::Status CheckWords(const WordList& list, bool has_tokenizer) {
+  TESSERA_RETURN_IF_ERROR(CheckCount(list.words.size(), list.field, list.most));
+  if (!list.words.empty() && !has_tokenizer) {
+    return FieldError(list.field, "is set; expected none: this model has no tokenizer");
   }
-  if (options.stop_size() > 0 && !has_tokenizer) {
-    return FieldError("sampling.stop", "is set; expected none: this model has no tokenizer");
-  }
-  for (int i = 0; i < options.stop_size(); ++i) {
-    const size_t bytes = options.stop(i).size();
-    if (bytes >= 1 && bytes <= kMaxStopStringBytes) continue;
-    return FieldError(absl::StrCat("sampling.stop[", i, "]"),
-                      absl::StrCat("has ", bytes, " bytes; expected 1 .. ", kMaxStopStringBytes));
+  for (int i = 0; i < list.words.size(); ++i) {
+    const size_t bytes = list.words[i].size();
+    if (bytes >= 1 && bytes <= static_cast<size_t>(list.most_bytes)) continue;
+    return FieldError(absl::StrCat(list.field, "[", i, "]"),
+                      absl::StrCat("has ", bytes, " bytes; expected 1 .. ", list.most_bytes));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckLogitBias(const v1::SamplingOptions& options, int vocab_size) {
+  constexpr absl::string_view kField = "sampling.logit_bias";
+  TESSERA_RETURN_IF_ERROR(CheckCount(options.logit_bias().size(), kField, kMaxLogitBias));
+  for (const auto& [id, bias] : options.logit_bias()) {
+    const std::string field = absl::StrCat(kField, "[", id, "]");
+    if (id < 0 || id >= vocab_size) {
+      return FieldError(field, absl::StrCat("names no token; expected ids 0 .. ", vocab_size - 1));
+    }
+    TESSERA_RETURN_IF_ERROR(CheckFloat(bias, {field, -kMaxBias, true, kMaxBias}));
+  }
+  return absl::OkStatus();
+}
+
+// A grammar decides alone which token may come next: what could leave it none is refused.
+absl::Status CheckBesideStructured(const v1::SamplingOptions& options, bool has_tokenizer) {
+  if (!options.has_structured()) return absl::OkStatus();
+  constexpr absl::string_view kWhy = "cannot be combined with structured output";
+  if (!has_tokenizer) {
+    return FieldError("sampling.structured", "is set; expected none: this model has no tokenizer");
+  }
+  if (options.ignore_eos()) return FieldError("sampling.ignore_eos", kWhy);
+  if (options.min_tokens() > 0) return FieldError("sampling.min_tokens", kWhy);
+  if (options.bad_words_size() > 0) return FieldError("sampling.bad_words", kWhy);
+  return absl::OkStatus();
+}
+
+absl::Status CheckNumbers(const v1::SamplingOptions& o) {
+  const auto or_one = [](bool has, float value) { return has ? value : 1.0f; };
+  const FloatRange temperature{"sampling.temperature", 0, true, 100};
+  const FloatRange top_p{"sampling.top_p", 0, false, 1};
+  const FloatRange min_p{"sampling.min_p", 0, true, 1};
+  const FloatRange repetition{"sampling.repetition_penalty", 0, false, 100};
+  const FloatRange presence{"sampling.presence_penalty", -2, true, 2};
+  const FloatRange frequency{"sampling.frequency_penalty", -2, true, 2};
+  TESSERA_RETURN_IF_ERROR(CheckFloat(or_one(o.has_temperature(), o.temperature()), temperature));
+  TESSERA_RETURN_IF_ERROR(CheckFloat(or_one(o.has_top_p(), o.top_p()), top_p));
+  TESSERA_RETURN_IF_ERROR(CheckFloat(o.min_p(), min_p));
+  TESSERA_RETURN_IF_ERROR(
+      CheckFloat(or_one(o.has_repetition_penalty(), o.repetition_penalty()), repetition));
+  TESSERA_RETURN_IF_ERROR(CheckFloat(o.presence_penalty(), presence));
+  TESSERA_RETURN_IF_ERROR(CheckFloat(o.frequency_penalty(), frequency));
+  TESSERA_RETURN_IF_ERROR(CheckInt(o.top_k(), "sampling.top_k", -1, kMaxTokens));
+  TESSERA_RETURN_IF_ERROR(CheckInt(o.logprobs(), "sampling.logprobs", 0, kMaxLogprobs));
+  TESSERA_RETURN_IF_ERROR(
+      CheckInt(o.prompt_logprobs(), "sampling.prompt_logprobs", 0, kMaxLogprobs));
+  return CheckInt(o.has_n() ? o.n() : 1, "sampling.n", 1, kMaxChoices);
+}
+
+absl::Status CheckLengths(const v1::SamplingOptions& options) {
+  const int max_tokens = options.has_max_tokens() ? options.max_tokens() : kMaxTokens;
+  TESSERA_RETURN_IF_ERROR(CheckInt(max_tokens, "sampling.max_tokens", 1, kMaxTokens));
+  return CheckInt(options.min_tokens(), "sampling.min_tokens", 0, max_tokens);
+}
+
+absl::Status CheckPromptLogprobs(const v1::SamplingOptions& options, int told_tokens) {
+  if (!options.has_prompt_logprobs()) return absl::OkStatus();
+  const int64_t entries = int64_t{told_tokens} * (1 + options.prompt_logprobs());
+  if (entries <= kMaxPromptLogprobs) return absl::OkStatus();
+  return FieldError("sampling.prompt_logprobs",
+                    absl::StrCat("asks for ", entries, " log probabilities of ", told_tokens,
+                                 " prompt tokens; expected at most ", kMaxPromptLogprobs));
+}
+
+v1::SamplingParams ParamsOf(const v1::SamplingOptions& options, uint64_t default_seed) {
+  v1::SamplingParams params;
+  params.set_temperature(options.has_temperature() ? options.temperature() : 1.0f);
+  params.set_top_k(std::max(options.top_k(), 0));
+  params.set_top_p(options.has_top_p() ? options.top_p() : 1.0f);
+  params.set_min_p(options.min_p());
+  params.set_seed(options.has_seed() ? options.seed() : default_seed);
+  params.set_num_logprobs(options.has_logprobs() ? options.logprobs() : -1);
+  params.set_repetition_penalty(options.has_repetition_penalty() ? options.repetition_penalty()
+                                                                 : 1.0f);
+  params.set_presence_penalty(options.presence_penalty());
+  params.set_frequency_penalty(options.frequency_penalty());
+  for (const auto& [id, bias] : options.logit_bias()) {
+    params.add_bias_ids(id);
+    params.add_bias_values(bias);
+  }
+  return params;
 }
 
 }  // namespace
@@ -90,32 +178,46 @@ absl::Status CheckPrompt(absl::Span<const int32_t> ids, absl::string_view field,
 
 absl::StatusOr<CheckedSampling> CheckSampling(const v1::SamplingOptions& options,
                                               const SamplingDefaults& defaults) {
-  constexpr int kMaxInt = std::numeric_limits<int>::max();
-  const int max_tokens = options.has_max_tokens() ? options.max_tokens() : kMaxInt;
-  const float temperature = options.has_temperature() ? options.temperature() : 1.0f;
-  const int top_k = options.top_k();
-  const float top_p = options.has_top_p() ? options.top_p() : 1.0f;
-  const int logprobs = options.has_logprobs() ? options.logprobs() : 0;
+  const bool has_tokenizer = defaults.has_tokenizer;
+  TESSERA_RETURN_IF_ERROR(CheckNumbers(options));
+  TESSERA_RETURN_IF_ERROR(CheckLengths(options));
+  TESSERA_RETURN_IF_ERROR(CheckPromptLogprobs(options, defaults.told_tokens));
+  TESSERA_RETURN_IF_ERROR(CheckWords(
+      {"sampling.stop", options.stop(), kMaxStopStrings, kMaxStopStringBytes}, has_tokenizer));
+  TESSERA_RETURN_IF_ERROR(CheckWords(
+      {"sampling.bad_words", options.bad_words(), kMaxBadWords, kMaxBadWordBytes}, has_tokenizer));
+  TESSERA_RETURN_IF_ERROR(CheckLogitBias(options, defaults.vocab_size));
+  TESSERA_RETURN_IF_ERROR(
+      CheckCount(options.stop_token_ids_size(), "sampling.stop_token_ids", kMaxStopTokenIds));
+  TESSERA_RETURN_IF_ERROR(
+      CheckTokenIds(options.stop_token_ids(), "sampling.stop_token_ids", defaults.vocab_size));
+  TESSERA_RETURN_IF_ERROR(CheckBesideStructured(options, has_tokenizer));
 
-  TESSERA_RETURN_IF_ERROR(CheckInt(max_tokens, "sampling.max_tokens", 1, kMaxInt));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(temperature, {"sampling.temperature", 0, true, 100}));
-  TESSERA_RETURN_IF_ERROR(CheckInt(top_k, "sampling.top_k", -1, kMaxInt));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(top_p, {"sampling.top_p", 0, false, 1}));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(options.min_p(), {"sampling.min_p", 0, true, 1}));
-  TESSERA_RETURN_IF_ERROR(CheckInt(logprobs, "sampling.logprobs", 0, kMaxLogprobs));
-  TESSERA_RETURN_IF_ERROR(CheckStopStrings(options, defaults.has_tokenizer));
-
+  const int room = defaults.context_tokens - defaults.prompt_tokens;
   CheckedSampling checked;
-  checked.params.set_temperature(temperature);
-  checked.params.set_top_k(std::max(top_k, 0));
-  checked.params.set_top_p(top_p);
-  checked.params.set_min_p(options.min_p());
-  checked.params.set_seed(options.has_seed() ? options.seed() : defaults.seed);
-  checked.params.set_num_logprobs(options.has_logprobs() ? logprobs : -1);
-  checked.max_tokens = std::min(max_tokens, defaults.context_tokens - defaults.prompt_tokens);
+  checked.params = ParamsOf(options, defaults.seed);
+  checked.max_tokens = options.has_max_tokens() ? std::min(options.max_tokens(), room) : room;
+  checked.min_tokens = std::min(options.min_tokens(), checked.max_tokens);
+  checked.choices = options.has_n() ? options.n() : 1;
+  checked.prompt_logprobs = options.has_prompt_logprobs() ? options.prompt_logprobs() : -1;
   checked.stop.assign(options.stop().begin(), options.stop().end());
+  const std::set<int32_t> stop_ids(options.stop_token_ids().begin(),
+                                   options.stop_token_ids().end());
+  checked.stop_token_ids.assign(stop_ids.begin(), stop_ids.end());
   checked.ignore_eos = options.ignore_eos();
   return checked;
+}
+
+absl::Status CheckPriority(int32_t priority) {
+  return CheckInt(priority, "priority", -kMaxPriority, kMaxPriority);
+}
+
+absl::Status CheckScoreOptions(const v1::ScoreRequest& request) {
+  TESSERA_RETURN_IF_ERROR(CheckInt(request.top_logprobs(), "top_logprobs", 0, kMaxLogprobs));
+  const int count = request.continuations_size();
+  if (count >= 1 && count <= kMaxContinuations) return absl::OkStatus();
+  return FieldError("continuations",
+                    absl::StrCat("has ", count, " entries; expected 1 .. ", kMaxContinuations));
 }
 
 absl::Status CheckRequestId(absl::string_view request_id) {

@@ -99,14 +99,19 @@ absl::Status ServeSession::Run() {
 
 absl::Status ServeSession::Open() {
   if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
+  TESSERA_ASSIGN_OR_RETURN(access_, Access::Create({}));
+  metrics_ = Metrics::Create();
   EngineLoopOptions loop;
   loop.layout = options_.layout;
   loop.served_model_name = options_.served_model_name;
   loop.max_queue = options_.max_queue;
   loop.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
+  loop.metrics = metrics_.get();
   loop_ = EngineLoop::Create(loop);
+  front_ = FrontDoor::Create({.loop = loop_.get(), .metrics = metrics_.get()});
   TESSERA_ASSIGN_OR_RETURN(
-      server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port}, loop_.get()));
+      server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port},
+                                {loop_.get(), front_.get(), access_.get()}));
   observer_ = std::make_shared<Observer>(loop_.get());
   TESSERA_ASSIGN_OR_RETURN(
       cluster_, ClusterService::Start(
@@ -247,6 +252,7 @@ void ServeSession::Close() {
   launcher_ = nullptr;
   if (server_ != nullptr) server_->Shutdown(kLastWords);
   server_ = nullptr;
+  front_ = nullptr;
   loop_ = nullptr;
 }
 

@@ -16,7 +16,10 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "coordinator/api/access.h"
 #include "coordinator/api/engine_loop.h"
+#include "coordinator/api/front_door.h"
+#include "coordinator/api/metrics.h"
 #include "coordinator/api/server.h"
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/load_display.h"
@@ -79,7 +82,11 @@ class ServeSession {
   std::condition_variable job_ended_;
   std::optional<absl::Status> job_exit_;  // how the mpirun job ended
 
+  // Each needs those above it.
+  std::unique_ptr<const Access> access_;
+  std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<FrontDoor> front_;
   std::shared_ptr<Observer> observer_;
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<ClusterService> cluster_;

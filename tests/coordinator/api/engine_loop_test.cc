@@ -24,6 +24,7 @@ class EngineLoopTest : public ::testing::Test {
  protected:
   void Make(EngineLoopOptions options = {}) {
     options.layout.max_sequences_per_step = 4;
+    options.lookahead = lookahead_;
     loop_ = EngineLoop::Create(options);
     group_ = std::make_unique<FakeGroup>(loop_.get());
   }
@@ -55,6 +56,7 @@ class EngineLoopTest : public ::testing::Test {
   int FreeBlocks() const { return loop_->Status().groups(0).kv_blocks_free(); }
   int AllBlocks() const { return loop_->Status().groups(0).kv_blocks_total(); }
 
+  bool lookahead_ = false;  // so that a test knows which plan comes next
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<FakeGroup> group_;
 };

@@ -34,9 +34,12 @@ class InferenceServiceTest : public ::testing::Test {
     EngineLoopOptions options;
     options.max_queue = max_queue;
     options.layout.max_sequences_per_step = 4;
+    options.lookahead = false;  // so that a test knows which plan comes next
     loop_ = EngineLoop::Create(options);
     group_ = std::make_unique<FakeGroup>(loop_.get());
-    auto server = ApiServer::Start({.port = 0}, loop_.get());
+    access_ = *Access::Create({});
+    front_ = FrontDoor::Create({.loop = loop_.get()});
+    auto server = ApiServer::Start({.port = 0}, {loop_.get(), front_.get(), access_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
@@ -46,6 +49,7 @@ class InferenceServiceTest : public ::testing::Test {
   void Serve() { ASSERT_TRUE(group_->Join().ok()); }
   void TearDown() override {
     server_ = nullptr;
+    front_ = nullptr;
     group_->Stop();
     loop_ = nullptr;
   }
@@ -109,7 +113,9 @@ class InferenceServiceTest : public ::testing::Test {
     return answer.size() == 2 ? answer[1] : 0;
   }
 
+  std::unique_ptr<const Access> access_;
   std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<FrontDoor> front_;
   std::unique_ptr<FakeGroup> group_;
   std::unique_ptr<ApiServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -401,7 +407,8 @@ TEST_F(InferenceServiceTest, ReflectionListsTheServices) {
 }
 
 TEST_F(InferenceServiceTest, APortInUseIsNamedWithItsFlag) {
-  const auto second = ApiServer::Start({.port = server_->port()}, loop_.get());
+  const auto second = ApiServer::Start({.port = server_->port()},
+                                       {loop_.get(), front_.get(), access_.get()});
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(absl::StrCat(server_->port())));
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("--grpc-port"));

@@ -74,7 +74,9 @@ class StreamStormTest : public ::testing::Test {
     options.layout.max_sequences_per_step = 32;
     options.max_steps_in_flight = 2;
     loop_ = EngineLoop::Create(options);
-    auto server = ApiServer::Start({.port = 0}, loop_.get());
+    access_ = *Access::Create({});
+    front_ = FrontDoor::Create({.loop = loop_.get()});
+    auto server = ApiServer::Start({.port = 0}, {loop_.get(), front_.get(), access_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = v1::Inference::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
@@ -85,6 +87,7 @@ class StreamStormTest : public ::testing::Test {
   }
   void TearDown() override {
     server_ = nullptr;
+    front_ = nullptr;
     group_->Stop();
     loop_ = nullptr;
   }
@@ -110,7 +113,9 @@ class StreamStormTest : public ::testing::Test {
   }
 
   std::mt19937 random_{7};
+  std::unique_ptr<const Access> access_;
   std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<FrontDoor> front_;
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
   std::unique_ptr<FakeGroup> group_;

@@ -61,9 +61,9 @@ const Refusal kRefusals[] = {
     {"min_p_negative", [](auto& o) { o.set_min_p(-1); }, "sampling.min_p",
      "is -1; expected 0 .. 1"},
     {"min_p_nan", [](auto& o) { o.set_min_p(NAN); }, "sampling.min_p", "is NaN"},
-    {"top_k", [](auto& o) { o.set_top_k(-2); }, "sampling.top_k", "is -2; expected at least -1"},
+    {"top_k", [](auto& o) { o.set_top_k(-2); }, "sampling.top_k", "is -2; expected -1 .. 16777216"},
     {"max_tokens_zero", [](auto& o) { o.set_max_tokens(0); }, "sampling.max_tokens",
-     "is 0; expected at least 1"},
+     "is 0; expected 1 .. 16777216"},
     {"max_tokens_negative", [](auto& o) { o.set_max_tokens(-5); }, "sampling.max_tokens", "is -5"},
     {"logprobs_negative", [](auto& o) { o.set_logprobs(-1); }, "sampling.logprobs",
      "is -1; expected 0 .. 20"},
@@ -72,7 +72,7 @@ const Refusal kRefusals[] = {
      [](auto& o) {
        for (int i = 0; i < 17; ++i) o.add_stop(std::string(1, 'x'));
      },
-     "sampling.stop", "has 17 strings; expected at most 16"},
+     "sampling.stop", "has 17 entries; expected at most 16"},
     {"stop_empty",
      [](auto& o) {
        o.add_stop(std::string(1, 'a'));
