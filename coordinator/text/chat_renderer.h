@@ -31,8 +31,8 @@ namespace tessera::coordinator {
 
 struct ChatTemplateSource {
   std::string jinja;
-  std::string bos_text;
-  std::string eos_text;
+  std::string bos_text = {};
+  std::string eos_text = {};
   absl::Time (*now)() = &absl::Now;  // of strftime_now, in the local time zone
 };
 

@@ -143,17 +143,14 @@ absl::StatusOr<JinjaEvaluator::Flow> JinjaEvaluator::For(const JinjaStatement& s
   }
   auto list = std::make_shared<JinjaList>();
   list->items = std::move(items);
-  ++loop_nesting_;
   for (size_t i = 0; i < list->items.size(); ++i) {
     TESSERA_RETURN_IF_ERROR(budget_.Steps(1));
     Scope inner{&scope};
-    inner.Set("loop", JinjaValue(std::make_shared<const JinjaLoop>(
-                          JinjaLoop{.items = list, .index0 = i, .nesting = loop_nesting_})));
+    inner.Set("loop", JinjaValue(std::make_shared<const JinjaLoop>(JinjaLoop{list, i})));
     TESSERA_RETURN_IF_ERROR(Assign(statement.target, list->items[i], inner));
     TESSERA_ASSIGN_OR_RETURN(const Flow flow, Execute(statement.body, inner));
     if (flow == Flow::kBreak) break;
   }
-  --loop_nesting_;
   return Flow::kNext;
 }
 

@@ -72,7 +72,6 @@ class JinjaEvaluator {
   Scope globals_;
   ChatPrompt* out_ = nullptr;         // where output goes
   JinjaValue block_text_;             // of the {% set %} block whose filter is evaluated
-  int loop_nesting_ = 0;
 };
 
 // "line N: ..." in front, once.

@@ -190,8 +190,8 @@ Value LoopAttribute(const JinjaLoop& loop, absl::string_view name) {
   if (name == "first") return Value(at == 0);
   if (name == "last") return Value(at + 1 == items.size());
   if (name == "length") return number(items.size());
-  if (name == "depth") return Value(int64_t{loop.nesting});
-  if (name == "depth0") return Value(int64_t{loop.nesting} - 1);
+  if (name == "depth") return Value(int64_t{1});  // of recursive loops, which there are none of
+  if (name == "depth0") return Value(int64_t{0});
   if (name == "previtem" && at > 0) return items[at - 1];
   if (name == "nextitem" && at + 1 < items.size()) return items[at + 1];
   return Value(Value::Undefined{name});

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/text/utf8.h"
 #include "proto/wire/status_macros.h"
@@ -154,6 +155,9 @@ const JinjaValue* JinjaNamespace::Find(absl::string_view name) const {
 }
 
 absl::Status JinjaNamespace::Set(absl::string_view name, JinjaValue value) {
+  if (absl::StartsWith(name, "_")) {  // as transformers has it
+    return absl::InvalidArgumentError("a namespace's attribute may not begin with '_'");
+  }
   if (value.depth() >= kMaxValueDepth) return TooDeep();
   for (auto& [known, attribute] : attributes) {
     if (known != name) continue;

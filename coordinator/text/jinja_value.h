@@ -140,7 +140,6 @@ struct JinjaNamespace {
 struct JinjaLoop {
   std::shared_ptr<const JinjaList> items;
   size_t index0 = 0;
-  int nesting = 1;
 };
 
 // Both walk no more than a.nodes() or b.nodes() values, whichever is less.

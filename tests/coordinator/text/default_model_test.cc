@@ -9,6 +9,7 @@
 #include <string>
 
 #include "coordinator/text/chat_format.h"
+#include "coordinator/text/chat_renderer.h"
 #include "tests/coordinator/text/golden.h"
 
 namespace tessera::coordinator {
@@ -62,6 +63,35 @@ TEST_F(DefaultModel, ItsTemplateIsChatMlWithADefaultSystemMessage) {
   EXPECT_EQ(format->family, ChatFamily::kChatMl);
   EXPECT_EQ(format->default_system,
             "You are a helpful AI assistant named SmolLM, trained by Hugging Face");
+}
+
+// Evaluated, the template writes what the recognized family does.
+TEST_F(DefaultModel, ItsTemplateEvaluatedEqualsItsFamily) {
+  const auto format = RecognizeChatFormat(description_.chat_template());
+  ASSERT_TRUE(format.ok()) << format.status();
+  const auto renderer = ChatRenderer::Create({.jinja = description_.chat_template()});
+  ASSERT_TRUE(renderer.ok()) << renderer.status();
+  EXPECT_EQ((*renderer)->description(), "jinja");
+  const std::vector<std::vector<ChatTurn>> conversations = {
+      {{"user", "Hi"}},
+      {{"system", "Be brief."}, {"user", " padded \n"}},
+      {{"user", "a"}, {"assistant", "\u00e9 <|im_end|>"}, {"user", ""}},
+      {{"system", ""}, {"user", "a"}, {"user", "b"}, {"system", "late"}}};
+  for (const std::vector<ChatTurn>& turns : conversations) {
+    ChatInput input;
+    for (const ChatTurn& turn : turns) {
+      input.messages.push_back({.role = turn.role, .content = turn.content});
+    }
+    const auto family = RenderChatPrompt(*format, turns);
+    const auto evaluated = (*renderer)->Render(input);
+    ASSERT_TRUE(family.ok() && evaluated.ok()) << evaluated.status();
+    EXPECT_EQ(evaluated->text(), family->text());
+    ASSERT_EQ(evaluated->contents().size(), family->contents().size());
+    for (size_t i = 0; i < family->contents().size(); ++i) {
+      EXPECT_EQ(evaluated->contents()[i].begin, family->contents()[i].begin);
+      EXPECT_EQ(evaluated->contents()[i].end, family->contents()[i].end);
+    }
+  }
 }
 
 TEST_F(DefaultModel, APromptUsesItsControlTokens) {
