@@ -84,12 +84,10 @@ void Scheduler::PlanPrompts(Draft* draft) {
   }
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   out_of_blocks_ = false;
-  if (shares.several()) {
-    PlanPromptsUnderWay(shares, /*owed=*/true, draft);
-    AdmitOwed(shares, draft);
-  }
+  if (shares.several()) PlanPromptsUnderWay(shares, /*owed=*/true, draft);
+  if (AdmitFavoured(shares, draft)) AdmitOwed(shares, draft);
   PlanPromptsUnderWay(shares, /*owed=*/false, draft);
-  AdmitInTurn(draft);
+  if (!favoured_) AdmitInTurn(shares, draft);
   out_of_blocks_ |= draft->starved;
 }
 
@@ -108,20 +106,41 @@ void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* 
   }
 }
 
+// The room that others made is for this one. False when it still does not fit: nobody may take the
+// room away.
+bool Scheduler::AdmitFavoured(const SeatShares& shares, Draft* draft) {
+  if (!favoured_) return true;
+  Sequence* sequence = waiting_.at(*favoured_);
+  const bool owed = shares.owed(sequence->request->tenant);
+  return Admit(sequence, owed ? draft->budget : draft->allowance, draft);
+}
+
 void Scheduler::AdmitOwed(const SeatShares& shares, Draft* draft) {
   for (const int tenant : shares.active()) {
-    while (queue_.waiting(tenant) > 0 && shares.owed(tenant)) {
+    while (queue_.waiting(tenant) > 0 && shares.below(tenant) && shares.owed(tenant)) {
       if (!Admit(waiting_.at(*queue_.FrontOf(tenant)), draft->budget, draft)) break;
     }
   }
 }
 
 // The first one that does not fit holds up the rest.
-void Scheduler::AdmitInTurn(Draft* draft) {
-  while (favoured_ || !queue_.empty()) {
-    const int64_t next = favoured_ ? *favoured_ : *queue_.Front();
-    if (!Admit(waiting_.at(next), draft->allowance, draft)) return;
+void Scheduler::AdmitInTurn(const SeatShares& shares, Draft* draft) {
+  while (!queue_.empty()) {
+    if (!Admit(NextInTurn(shares), draft->allowance, draft)) return;
   }
+}
+
+// A tenant that has all its seats lets those go first that have not: they could ask for the seat
+// right after.
+Sequence* Scheduler::NextInTurn(const SeatShares& shares) {
+  Sequence* next = waiting_.at(*queue_.Front());
+  if (!shares.several() || shares.below(next->request->tenant)) return next;
+  for (const int tenant : shares.active()) {
+    if (queue_.waiting(tenant) > 0 && shares.below(tenant)) {
+      return waiting_.at(*queue_.FrontOf(tenant));
+    }
+  }
+  return next;
 }
 
 // True when it is waiting no more: it runs, with a chunk of at most `most` tokens in the step, or it

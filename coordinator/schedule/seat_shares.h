@@ -27,9 +27,10 @@ class SeatShares {
       : queue_(queue), seats_(seats), yielding_(yielding), active_(queue.Active()) {
     for (const int tenant : active_) {
       total_weight_ += queue.weight(tenant);
+      if (queue.running(tenant) == 0) continue;
+      someone_runs_ = true;
       least_credit_ = std::min(least_credit_, queue.credit(tenant));
     }
-    for (const int tenant : active_) someone_beyond_ |= beyond(tenant) > 0;
   }
 
   bool several() const { return active_.size() > 1; }
@@ -55,13 +56,13 @@ class SeatShares {
     return most;
   }
 
-  // Has had less than its share: credit is left while somebody else has less of it; or no debt, and
-  // few seats while somebody else has too many.
+  // Has had less than its share: no seats beyond it, and credit left while somebody who runs has less
+  // of it; or it comes new, without debt, to others that run.
   bool owed(int tenant) const {
-    if (!several()) return false;
+    if (!several() || beyond(tenant) > 0) return false;
     const double credit = queue_.credit(tenant);
     if (credit > 0 && credit > least_credit_) return true;
-    return credit >= 0 && someone_beyond_ && below(tenant);
+    return credit >= 0 && queue_.running(tenant) == 0 && someone_runs_;
   }
 
  private:
@@ -70,8 +71,8 @@ class SeatShares {
   const std::vector<Sequence*>& yielding_;
   const std::vector<int> active_;
   double total_weight_ = 0;
-  double least_credit_ = std::numeric_limits<double>::infinity();
-  bool someone_beyond_ = false;
+  double least_credit_ = std::numeric_limits<double>::infinity();  // of those who run
+  bool someone_runs_ = false;
 };
 
 }  // namespace tessera::coordinator
