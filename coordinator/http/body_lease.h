@@ -15,9 +15,15 @@ struct BodyLease {
   BodyLease(const BodyLease&) = delete;
   BodyLease& operator=(const BodyLease&) = delete;
 
-  void Grow(size_t to) {
-    *total += to - bytes;
+  // False, and nothing changes, when all together would pass `limit`.
+  bool Grow(size_t to, size_t limit) {
+    if (to <= bytes) return true;
+    if (total->fetch_add(to - bytes) + (to - bytes) > limit) {
+      *total -= to - bytes;
+      return false;
+    }
     bytes = to;
+    return true;
   }
 
   std::shared_ptr<std::atomic<size_t>> total;

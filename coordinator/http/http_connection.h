@@ -131,7 +131,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
     asio::co_spawn(socket_.get_executor(), Serve(self), asio::detached);
   }
   void Wake() { changed_.cancel(); }
-  void Cut() { Close(); }
   // Called now and then: enforces the deadline.
   void Tick(Clock::time_point now) {
     if (deadline_ > now) return;
@@ -139,6 +138,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
     timed_out_ = true;
     if (writing_) Close();
     Wake();
+  }
+  void Close() {
+    closed_ = true;
+    error_code ignored;
+    socket_.close(ignored);
+    Wake();
+    drained_.cancel();
   }
   std::atomic<bool> wake_queued = false;
 
@@ -169,13 +175,6 @@ class Connection : public std::enable_shared_from_this<Connection> {
     deadline_ = After(timeout);
   }
   void Disarm() { deadline_ = kNever; }
-  void Close() {
-    closed_ = true;
-    error_code ignored;
-    socket_.close(ignored);
-    Wake();
-    drained_.cancel();
-  }
 
   Shared* const shared_;
   tcp::socket socket_;
@@ -242,8 +241,8 @@ inline Task Connection::Wait() {
 inline Task Connection::Serve([[maybe_unused]] std::shared_ptr<Connection> self) {
   window_ = shared_->options.max_header_bytes + kReadBytes;
   drained_.cancel();
-  while (co_await ServeOne()) {
-  }
+  bool open = true;  // GCC 12 miscompiles co_await in a loop's condition
+  while (open) open = co_await ServeOne();
   if (!closed_) co_await Linger();
   Close();
 }
@@ -326,8 +325,7 @@ inline asio::awaitable<bool> Connection::ReadHead() {
         co_return co_await Refuse(
             413, absl::StrCat("the body is over ", options.max_body_bytes, " bytes"));
       }
-      if (refusal == 505) co_return co_await Refuse(505, "expected HTTP/1.0 or HTTP/1.1");
-      if (refusal != 0) co_return co_await Refuse(400, "this is not an HTTP/1.1 request");
+      if (refusal != 0) co_return co_await Refuse(refusal, "this is not an HTTP/1.1 request");
       if (parser_->is_header_done() || in_.size() < before) continue;
     }
     if (left() || (!begun && shared_->draining)) co_return false;
@@ -369,11 +367,11 @@ inline asio::awaitable<bool> Connection::ReadBody() {
   lease_ = std::make_shared<BodyLease>(shared_->body_bytes);
   if (parser_->is_done()) co_return true;
   parser_->eager(true);
-  if (const auto length = parser_->content_length()) lease_->Grow(*length);
+  bool room = lease_->Grow(parser_->content_length().value_or(0), options.max_bodies_bytes);
   const Clock::time_point last = After(kBodyTimeouts * options.body_timeout);
   Arm(options.body_timeout);
   while (!parser_->is_done()) {
-    if (*shared_->body_bytes > options.max_bodies_bytes) {
+    if (!room) {
       co_return co_await Refuse(503, "too many large requests at once; try again");
     }
     if (in_.size() > 0) {
@@ -386,7 +384,7 @@ inline asio::awaitable<bool> Connection::ReadBody() {
       if (refusal != 0 || (in_.size() == before && before >= kBodyWindow)) {
         co_return co_await Refuse(400, "the body's chunks are malformed");
       }
-      lease_->Grow(std::max(lease_->bytes, parser_->get().body().size()));
+      room = lease_->Grow(parser_->get().body().size(), options.max_bodies_bytes);
       if (in_.size() < before) {
         Arm(options.body_timeout);
         deadline_ = std::min(deadline_, last);
@@ -487,18 +485,15 @@ inline asio::awaitable<bool> Connection::WriteAll() {
   while (sent < out_.size() && !closed_) {
     Arm(shared_->options.write_timeout);
     writing_ = true;
-    auto [ec, n] = co_await socket_.async_write_some(
+    const auto [ec, n] = co_await socket_.async_write_some(
         asio::buffer(out_.data() + sent, out_.size() - sent), kUse);
     writing_ = false;
     if (ec) Close();
     sent += n;
   }
   Disarm();
-  if (out_.capacity() > kKeptOutput) {
-    out_ = {};
-  } else {
-    out_.clear();
-  }
+  out_.clear();
+  if (out_.capacity() > kKeptOutput) out_.shrink_to_fit();
   co_return !closed_;
 }
 

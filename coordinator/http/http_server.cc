@@ -143,7 +143,7 @@ void Server::Shutdown(absl::Duration grace) {
   };
   wait_for_none(std::min(grace, absl::Hours(24)));
   asio::post(io_, [this] {
-    for (Connection* connection : shared_.connections) connection->Cut();
+    for (Connection* connection : shared_.connections) connection->Close();
   });
   wait_for_none(absl::Seconds(5));
   shared_.wakes->Close();
