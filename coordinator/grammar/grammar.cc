@@ -5,6 +5,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/grammar/automaton_grammar.h"
+#include "coordinator/grammar/json_rules.h"
+#include "coordinator/grammar/json_schema.h"
 #include "coordinator/grammar/limits.h"
 #include "coordinator/grammar/regex.h"
 #include "coordinator/grammar/token_trie.h"
@@ -66,16 +68,34 @@ absl::Status ReadRegex(const std::string& pattern, Rules& rules) {
   return absl::OkStatus();
 }
 
+absl::Status ReadSchema(const std::string& schema, Rules& rules) {
+  auto root = grammar::ParseJsonSchema(schema, rules);
+  if (!root.ok()) return wire::FieldError("structured.json_schema", root.status().message());
+  rules.set_root(*root);
+  return absl::OkStatus();
+}
+
+absl::Status ReadObject(bool is_wanted, Rules& rules) {
+  if (!is_wanted) return wire::FieldError("structured.json_object", "is false; expected true");
+  rules.set_root(grammar::JsonRules(rules).AnyObject());
+  return absl::OkStatus();
+}
+
 absl::Status ReadSource(const v1::StructuredOutput& source, Rules& rules) {
   switch (source.kind_case()) {
+    case v1::StructuredOutput::kJsonSchema:
+      return ReadSchema(source.json_schema(), rules);
+    case v1::StructuredOutput::kJsonObject:
+      return ReadObject(source.json_object(), rules);
     case v1::StructuredOutput::kRegex:
       return ReadRegex(source.regex(), rules);
     case v1::StructuredOutput::kChoice:
       return ReadChoices(source.choice(), rules);
-    default:
-      return wire::FieldError("structured",
-                              "is empty; expected json_schema, json_object, regex or choice");
+    case v1::StructuredOutput::KIND_NOT_SET:
+      break;
   }
+  return wire::FieldError("structured",
+                          "is empty; expected json_schema, json_object, regex or choice");
 }
 
 absl::StatusOr<Automaton> BuildFor(const v1::StructuredOutput& source, const Rules& rules,

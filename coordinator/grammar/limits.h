@@ -12,6 +12,8 @@ namespace tessera::coordinator::grammar {
 inline constexpr size_t kMaxSourceBytes = 64 << 10;
 inline constexpr int kMaxChoices = 1024;
 inline constexpr int kMaxSchemaNesting = 64;        // brackets in a schema's text
+inline constexpr int kMaxSchemaMembers = 1024;      // of one object: looking one up is linear
+inline constexpr size_t kMaxNameCharacters = 256;   // that a key not named is compared by
 inline constexpr int64_t kMaxSchemaWork = 40'000;   // JSON values visited or copied
 inline constexpr int kMaxRegexGroups = 64;          // one inside the other
 inline constexpr int kMaxRepeatCount = 100'000;     // {m,n}, minLength, maxItems ...
