@@ -344,15 +344,21 @@ def neighbours(served):
 
 
 @pytest.fixture(scope="module")
-def seconds(request):
+def uncaptured(request):
+    """What is printed within goes to the terminal."""
+    return request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled
+
+
+@pytest.fixture(scope="module")
+def seconds(uncaptured):
     times = {}
     yield times
     if times:
         worst = max(times, key=times.get)
-        request.config.pluginmanager.get_plugin("terminalreporter").write_line(
-            f"\nbad input: {len(times)} cases beside eight streams, median "
-            f"{statistics.median(times.values()) * 1e3:.1f} ms, worst {times[worst] * 1e3:.1f} ms "
-            f"({worst})")
+        with uncaptured():
+            print(f"\nbad input: {len(times)} cases beside eight streams, median "
+                  f"{statistics.median(times.values()) * 1e3:.1f} ms, worst "
+                  f"{times[worst] * 1e3:.1f} ms ({worst})", flush=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

@@ -47,7 +47,7 @@ BAD_LAYOUTS = [
 @pytest.mark.parametrize("program", ["plan", "serve"])
 @pytest.mark.parametrize("flags,field,bound", BAD_LAYOUTS, ids=lambda value: "_".join(value) if isinstance(value, list) else None)
 def test_bad_layouts_name_the_flag_and_the_range(program, flags, field, bound):
-    ports = ["--grpc-port", 0, "--cluster-port", 0] if program == "serve" else []
+    ports = ["--no-http", "--grpc-port", 0, "--cluster-port", 0] if program == "serve" else []
     result = run(TESSERA, program, "--model", TINY, *flags, *ports)
     assert result.returncode in (1, 2)
     assert field in result.stderr and bound in result.stderr
@@ -57,8 +57,8 @@ def test_a_group_with_too_few_ranks_is_turned_away(tmp_path):
     import subprocess, time
     with open(tmp_path / "log", "w") as log:
         server = subprocess.Popen([TESSERA, "serve", "--model", TINY, "-tp", "2", "-pp", "2",
-                                   "--launch", "external", "--grpc-port", "0", "--cluster-port", "0"],
-                                  stdout=log, stderr=log)
+                                   "--launch", "external", "--no-http", "--grpc-port", "0",
+                                   "--cluster-port", "0"], stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 20
         address = None
@@ -81,9 +81,10 @@ def test_a_group_with_too_few_ranks_is_turned_away(tmp_path):
 def test_a_port_in_use_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for flag in ("--grpc-port", "--cluster-port"):
-            other = "--cluster-port" if flag == "--grpc-port" else "--grpc-port"
-            result = run(TESSERA, "serve", "--model", TINY, flag, port, other, 0)
+        ports = {"--grpc-port": 0, "--cluster-port": 0, "--port": 0}
+        for flag in ports:
+            flags = [part for pair in (ports | {flag: port}).items() for part in pair]
+            result = run(TESSERA, "serve", "--model", TINY, *flags)
             assert result.returncode == 1
             assert str(port) in result.stderr and flag in result.stderr
 
@@ -108,7 +109,8 @@ def test_bad_model_files_are_one_clear_line(tmp_path, case):
     if BAD_FILES[case] is not None:
         path.write_bytes(BAD_FILES[case])
     before = segments()
-    for command in (["plan"], ["serve", "-tp", 2, "--grpc-port", 0, "--cluster-port", 0]):
+    for command in (["plan"], ["serve", "-tp", 2, "--no-http", "--grpc-port", 0,
+                               "--cluster-port", 0]):
         result = run(TESSERA, *command, "--model", path)
         assert result.returncode == 1
         lines = [line for line in result.stderr.splitlines() if "model.gguf" in line]

@@ -334,7 +334,7 @@ def test_the_lower_priority_value_goes_first(narrow):
 
     def ask(priority):
         list(narrow.cluster.client.call("Generate", token_ids={"ids": [7]}, priority=priority,
-                                        sampling={"max_tokens": 2, "ignore_eos": True}))
+                                        sampling={"max_tokens": 200, "ignore_eos": True}))
         with lock:
             order.append(priority)
 

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Measures what the serving engine claims, on the default model and this machine, and says which
+# claims hold. Figures are only as quiet as the machine is.
+#
+#   benchmarks/serving/claims.sh [BIN_DIR] [OUT_DIR]   (build/release/bin, build/serving-claims)
+#
+#   batching      throughput of 16 streams >= 4x that of one stream
+#   prefix cache  TTFT with a shared 500-token prefix, cache on against off <= 0.3x
+#   long prompt   worst inter-token gap of 8 streams, a 4,000-token prompt arriving, <= 2.5x median
+#   fairness      a quiet tenant's median TTFT beside a flood of 1,000 requests <= 1.5x of alone
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+bin=${1:-$root/build/release/bin}
+out=${2:-$root/build/serving-claims}
+scenarios=$root/benchmarks/serving/scenarios
+mkdir -p "$out"
+model=${TESSERA_TEST_MODEL:-$("$root/deploy/fetch-model.sh")}
+
+server=
+stop() {
+  [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true
+  server=
+}
+trap stop EXIT
+
+# serve [FLAGS]: a server of two ranks on ports of the system's choice; sets url.
+serve() {
+  stop
+  rm -f "$out/ready"
+  "$bin/tessera" serve --model "$model" -tp 2 --port 0 --grpc-port 0 --cluster-port 0 \
+    --ready-file "$out/ready" "$@" >"$out/serve.log" 2>&1 &
+  server=$!
+  until [ -s "$out/ready" ]; do
+    kill -0 "$server" 2>/dev/null || { cat "$out/serve.log" >&2; exit 1; }
+    sleep 0.1
+  done
+  url=$(grep -oE 'http://[^ /]+:[0-9]+' "$out/serve.log" | head -1)
+}
+
+# measure NAME FLAGS: writes NAME.json and NAME.svg.
+measure() {
+  local name=$1
+  shift
+  echo "== $name"
+  "$bin/tessera_serving_benchmark" --url "$url" --title "$name" --json "$out/$name.json" \
+    --svg "$out/$name.svg" "$@"
+}
+
+serve
+measure one_stream --concurrency 1 --num-requests 4 --warmup 1 --ignore-eos --seed 1
+measure sixteen_streams --concurrency 16 --num-requests 48 --warmup 1 --ignore-eos --seed 2
+measure prefix_on --concurrency 1 --num-requests 10 --warmup 1 --shared-prefix-tokens 500 \
+  --prompt-tokens fixed:16 --output-tokens fixed:4 --ignore-eos --seed 3
+measure long_prompt --scenario "$scenarios/long_prompt.json" --warmup 1 --seed 4
+measure quiet_alone --concurrency 1 --num-requests 20 --warmup 1 --prompt-tokens fixed:64 \
+  --output-tokens fixed:16 --ignore-eos --tenant quiet --seed 5
+measure flood --scenario "$scenarios/flood.json" --seed 6
+serve --no-enable-prefix-caching
+measure prefix_off --concurrency 1 --num-requests 10 --warmup 1 --shared-prefix-tokens 500 \
+  --prompt-tokens fixed:16 --output-tokens fixed:4 --ignore-eos --seed 3
+stop
+
+python3 - "$out" <<'PY'
+import json, pathlib, sys
+out = pathlib.Path(sys.argv[1])
+
+def report(name, workload=0):
+    return json.loads((out / f"{name}.json").read_text())["workloads"][workload]
+
+streams = report("long_prompt")["itl_ms"]
+claims = [
+    ("16 streams against 1, output tokens/s",
+     report("sixteen_streams")["output_throughput"] / report("one_stream")["output_throughput"],
+     ">=", 4.0),
+    ("prefix cache on against off, TTFT p50",
+     report("prefix_on")["ttft_ms"]["p50"] / report("prefix_off")["ttft_ms"]["p50"], "<=", 0.3),
+    ("worst gap of 8 streams beside a 4,000-token prompt, in medians",
+     streams["max"] / streams["p50"], "<=", 2.5),
+    ("quiet tenant beside a flood against alone, TTFT p50",
+     report("flood", 1)["ttft_ms"]["p50"] / report("quiet_alone")["ttft_ms"]["p50"], "<=", 1.5),
+]
+missed = 0
+print()
+for name, value, relation, bound in claims:
+    holds = value >= bound if relation == ">=" else value <= bound
+    missed += not holds
+    print(f"{'holds ' if holds else 'MISSED'}  {name}: {value:.2f} ({relation} {bound})")
+sys.exit(missed > 0)
+PY
