@@ -1,9 +1,9 @@
 // out = x · wᵀ + bias.
 //
 // Every output is one vector of partial sums that walks the columns in order, kLanes at a time, and
-// is then summed by the tree of simd.h. One token and many tokens differ only in where the weights'
-// floats come from (registers, or a tile decoded once into scratch) and in how many outputs are
-// worked on side by side, so the same output has the same bits either way.
+// is then summed by the tree of simd.h. Few tokens and many differ only in where the weights' floats
+// come from (registers, or a tile decoded once into scratch) and in how many outputs are worked on
+// side by side, so the same output has the same bits either way.
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/isa_ops.h"
 
@@ -15,7 +15,7 @@ constexpr int kRowBlock = 4;  // outputs side by side; ReduceSum4 finishes them 
 // Tokens side by side: with kRowBlock rows, as many sums as the registers hold.
 constexpr int kTokenBlock = kLanes == 16 ? 6 : kLanes == 8 ? 3 : 2;
 
-// How far ahead of its reading a single token's product asks for weights.
+// How far ahead of their reading weights are asked for.
 constexpr int64_t kPrefetchBytes = 8192;
 
 // A tile of decoded weights should stay in the first-level cache.
@@ -44,12 +44,17 @@ TESSERA_INLINE void Finish(const Vec* sums, const float* bias, float* out) {
   }
 }
 
-// kRows outputs of one token, weights decoded in registers.
-template <DType kType, int kRows>
-void DotRows(const uint8_t* w, size_t row_bytes, const float* x, int64_t cols, const float* bias,
-             float* out) {
-  Vec sums[kRows];
-  for (int r = 0; r < kRows; ++r) sums[r] = Zero();
+// kRows outputs of the kTokens tokens, weights decoded in registers.
+template <DType kType, int kRows, int kTokens>
+void DotRows(const MatMulArgs& args, int64_t row) {
+  const int64_t cols = args.w.cols;
+  const size_t row_bytes = RowBytes(kType, cols);
+  const uint8_t* w = static_cast<const uint8_t*>(args.w.data) + row * row_bytes;
+  const float* x = args.x;
+  Vec sums[kTokens][kRows];
+  for (int t = 0; t < kTokens; ++t) {
+    for (int r = 0; r < kRows; ++r) sums[t][r] = Zero();
+  }
   const int64_t blocks = cols / 32;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int r = 0; r < kRows; ++r) {
@@ -58,8 +63,11 @@ void DotRows(const uint8_t* w, size_t row_bytes, const float* x, int64_t cols, c
       __builtin_prefetch(block + kPrefetchBytes);
       Vec weights[kBlockVecs];
       DecodeBlock<kType>(block, weights);
-      for (int v = 0; v < kBlockVecs; ++v) {
-        sums[r] = MulAdd(weights[v], Load(x + b * 32 + v * kLanes), sums[r]);
+      for (int t = 0; t < kTokens; ++t) {
+        for (int v = 0; v < kBlockVecs; ++v) {
+          const Vec input = Load(x + t * cols + b * 32 + v * kLanes);
+          sums[t][r] = MulAdd(weights[v], input, sums[t][r]);
+        }
       }
     }
   }
@@ -67,37 +75,44 @@ void DotRows(const uint8_t* w, size_t row_bytes, const float* x, int64_t cols, c
     constexpr size_t kElementBytes = kBytesPer32<kType> / 32;
     int64_t i = blocks * 32;
     for (; i + kLanes <= cols; i += kLanes) {
-      const Vec input = Load(x + i);
       for (int r = 0; r < kRows; ++r) {
-        sums[r] = MulAdd(LoadFloats<kType>(w + r * row_bytes + i * kElementBytes), input, sums[r]);
+        const Vec weights = LoadFloats<kType>(w + r * row_bytes + i * kElementBytes);
+        for (int t = 0; t < kTokens; ++t) {
+          sums[t][r] = MulAdd(weights, Load(x + t * cols + i), sums[t][r]);
+        }
       }
     }
     if (i < cols) {
       const int rest = static_cast<int>(cols - i);
-      const Vec input = LoadPartial(x + i, rest);
       for (int r = 0; r < kRows; ++r) {
-        const uint8_t* last = w + r * row_bytes + i * kElementBytes;
-        sums[r] = MulAdd(LoadLastFloats<kType>(last, rest), input, sums[r]);
+        const Vec weights = LoadLastFloats<kType>(w + r * row_bytes + i * kElementBytes, rest);
+        for (int t = 0; t < kTokens; ++t) {
+          sums[t][r] = MulAdd(weights, LoadPartial(x + t * cols + i, rest), sums[t][r]);
+        }
       }
     }
   }
-  Finish<kRows>(sums, bias, out);
+  for (int t = 0; t < kTokens; ++t) {
+    Finish<kRows>(sums[t], args.bias ? args.bias + row : nullptr,
+                  args.out + t * args.w.rows + row);
+  }
 }
 
+// The same for `tokens` <= kTokens.
+template <DType kType, int kRows, int kTokens>
+void DotRowsUpTo(const MatMulArgs& args, int64_t row, int64_t tokens) {
+  if (tokens == kTokens) return DotRows<kType, kRows, kTokens>(args, row);
+  if constexpr (kTokens > 1) DotRowsUpTo<kType, kRows, kTokens - 1>(args, row, tokens);
+}
+
+// All tokens, which are at most kTokenBlock.
 template <DType kType>
-void OneToken(const MatMulArgs& args, int64_t row_begin, int64_t row_end) {
-  const int64_t cols = args.w.cols;
-  const size_t row_bytes = RowBytes(kType, cols);
-  const auto* w = static_cast<const uint8_t*>(args.w.data);
+void FewTokens(const MatMulArgs& args, int64_t row_begin, int64_t row_end) {
   int64_t r = row_begin;
   for (; r + kRowBlock <= row_end; r += kRowBlock) {
-    DotRows<kType, kRowBlock>(w + r * row_bytes, row_bytes, args.x, cols,
-                              args.bias ? args.bias + r : nullptr, args.out + r);
+    DotRowsUpTo<kType, kRowBlock, kTokenBlock>(args, r, args.n);
   }
-  for (; r < row_end; ++r) {
-    DotRows<kType, 1>(w + r * row_bytes, row_bytes, args.x, cols,
-                      args.bias ? args.bias + r : nullptr, args.out + r);
-  }
+  for (; r < row_end; ++r) DotRowsUpTo<kType, 1, kTokenBlock>(args, r, args.n);
 }
 
 // Decoded rows: `stride` floats apart.
@@ -168,12 +183,35 @@ void AllTokens(const MatMulArgs& args, const FloatRows& rows) {
   }
 }
 
+// Rows [first, first + rows.count) of the matrix as floats in `tile`, a few side by side: like a
+// single token's product this waits for memory, and one row alone leaves most of it idle.
+template <DType kType>
+void DecodeTile(const MatMulArgs& args, const FloatRows& rows, float* tile) {
+  const int64_t cols = args.w.cols;
+  const size_t row_bytes = RowBytes(kType, cols);
+  const uint8_t* w = static_cast<const uint8_t*>(args.w.data) + rows.first_row * row_bytes;
+  int64_t r = 0;
+  if constexpr (!kIsFloat<kType>) {
+    for (; r + kRowBlock <= rows.count; r += kRowBlock) {
+      for (int64_t b = 0; b < cols / 32; ++b) {
+        for (int k = 0; k < kRowBlock; ++k) {
+          const uint8_t* block = w + (r + k) * row_bytes + b * kBytesPer32<kType>;
+          __builtin_prefetch(block + kPrefetchBytes);
+          Vec weights[kBlockVecs];
+          DecodeBlock<kType>(block, weights);
+          float* out = tile + (r + k) * rows.stride + b * 32;
+          for (int v = 0; v < kBlockVecs; ++v) Store(out + v * kLanes, weights[v]);
+        }
+      }
+    }
+  }
+  for (; r < rows.count; ++r) DecodeRow<kType>(w + r * row_bytes, cols, tile + r * rows.stride);
+}
+
 template <DType kType>
 void ManyTokens(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch) {
   const int64_t cols = args.w.cols;
   const int64_t tile_rows = TileRows(cols);
-  const size_t row_bytes = RowBytes(kType, cols);
-  const auto* w = static_cast<const uint8_t*>(args.w.data);
   for (int64_t first = row_begin; first < row_end; first += tile_rows) {
     const int64_t left = row_end - first;
     FloatRows rows{scratch, TileStride(cols), first, left < tile_rows ? left : tile_rows};
@@ -181,9 +219,7 @@ void ManyTokens(const MatMulArgs& args, int64_t row_begin, int64_t row_end, floa
       rows.data = static_cast<const float*>(args.w.data) + first * cols;
       rows.stride = cols;
     } else {
-      for (int64_t r = 0; r < rows.count; ++r) {
-        DecodeRow<kType>(w + (first + r) * row_bytes, cols, scratch + r * rows.stride);
-      }
+      DecodeTile<kType>(args, rows, scratch);
     }
     AllTokens(args, rows);
   }
@@ -192,14 +228,14 @@ void ManyTokens(const MatMulArgs& args, int64_t row_begin, int64_t row_end, floa
 }  // namespace
 
 int64_t MatMulScratch(const MatMulArgs& args) {
-  if (args.n <= 1 || args.w.dtype == DType::kF32) return 0;
+  if (args.n <= kTokenBlock || args.w.dtype == DType::kF32) return 0;
   return TileRows(args.w.cols) * TileStride(args.w.cols);
 }
 
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch) {
   VisitDType(args.w.dtype, [&]<DType kType>() {
-    if (args.n == 1) {
-      OneToken<kType>(args, row_begin, row_end);
+    if (args.n <= kTokenBlock) {
+      FewTokens<kType>(args, row_begin, row_end);
     } else {
       ManyTokens<kType>(args, row_begin, row_end, scratch);
     }

@@ -5,13 +5,16 @@
 //   mpirun -n 1 tessera_layout_probe --model tests/golden/tiny_models/llama --out b
 //   tessera_layout_probe --compare a b
 //   mpirun -n 4 tessera_layout_probe --model M --tp 2 --pp 2 --measure
+//   mpirun -n 1 tessera_layout_probe --model M --threads 2 --measure --batch 1,2,4,8,16,32
 //
 // Eight prompts × 64 greedy tokens. FILE receives {"tokens": [[...], ...]}; FILE.logits the logits
 // of every token fed, float32, prompt after prompt. --compare exits 1 when the tokens differ or the
-// logits by more than 1e-4 of the largest. --measure prints tokens/s instead.
+// logits by more than 1e-4 of the largest. --measure prints tokens/s instead: of one sequence with a
+// prompt of 512 tokens or, with --batch, of that many sequences that decode together.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -33,6 +36,7 @@ struct ProbeFlags {
   std::string out;
   std::vector<std::string> compare;
   bool measure = false;
+  std::vector<int> batches;
 };
 
 void WriteResults(const std::string& path, const std::vector<GenerationResult>& results) {
@@ -83,7 +87,8 @@ absl::Status RunJob(const ProbeFlags& flags, const ModelFile& file, const v1::Sh
   return absl::OkStatus();
 }
 
-// Passes everything on and notes how long each kind of step took, first to last.
+// Passes everything on and notes how long each kind of step took, first to last. Steps that mix
+// prompt chunks and decodes count as neither.
 class TimedScript : public StepChannel {
  public:
   explicit TimedScript(GenerationScript& script) : script_(script) {}
@@ -92,20 +97,27 @@ class TimedScript : public StepChannel {
     TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepPlan> step, script_.NextPlan(wait));
     if (step) {
       began_ = absl::Now();
-      prompt_tokens_ = step->chunks(0).token_ids_size();
+      tokens_ = chunks_ = 0;
+      for (const v1::SequenceChunk& chunk : step->chunks()) tokens_ += chunk.token_ids_size();
+      chunks_ = step->chunks_size();
+      decodes_ = true;
+      for (const v1::SequenceChunk& chunk : step->chunks()) {
+        decodes_ = decodes_ && chunk.token_ids_size() == 1;
+      }
     }
     return step;
   }
 
   absl::Status SendResult(v1::StepResult result) override {
     const absl::Duration took = absl::Now() - began_;
-    if (prompt_tokens_ > 1) {
-      prefill += took;
-      prefilled += prompt_tokens_;
-    } else {
+    if (decodes_ && chunks_ == most_chunks_) {
       decode += took;
-      ++decoded;
+      decoded += tokens_;
+    } else if (tokens_ > chunks_) {
+      prefill += took;
+      prefilled += tokens_;
     }
+    most_chunks_ = std::max(most_chunks_, chunks_);
     return script_.SendResult(std::move(result));
   }
 
@@ -115,16 +127,21 @@ class TimedScript : public StepChannel {
  private:
   GenerationScript& script_;
   absl::Time began_;
-  int64_t prompt_tokens_ = 0;
+  int64_t tokens_ = 0, chunks_ = 0, most_chunks_ = 0;
+  bool decodes_ = false;
 };
 
-// One sequence: 512 prompt tokens in one step, then the tokens one by one.
-absl::Status Measure(const ProbeFlags& flags, const ModelFile& file, const v1::ShardPlan& plan,
-                     Communicator* world) {
-  GenerationRequest request;
-  for (int i = 0; i < 512; ++i) request.prompt.push_back((i * 7919) % 40000 + 100);
-  request.max_new_tokens = flags.tokens;
-  GenerationScript script(plan, {request}, {});
+// `batch` sequences: `prompt_tokens` each in one step, then the tokens one by one.
+absl::Status Measure(const ProbeFlags& flags, int batch, int prompt_tokens, const ModelFile& file,
+                     const v1::ShardPlan& plan, Communicator* world) {
+  std::vector<GenerationRequest> requests(batch);
+  for (int r = 0; r < batch; ++r) {
+    for (int i = 0; i < prompt_tokens; ++i) {
+      requests[r].prompt.push_back((i * 7919 + r * 104729) % 40000 + 100);
+    }
+    requests[r].max_new_tokens = flags.tokens;
+  }
+  GenerationScript script(plan, requests, {});
   TimedScript timed(script);
   RankEngineOptions options;
   options.device_options.threads = flags.threads;
@@ -132,10 +149,19 @@ absl::Status Measure(const ProbeFlags& flags, const ModelFile& file, const v1::S
   TESSERA_RETURN_IF_ERROR(engine->Serve(world->rank() == 0 ? &timed : nullptr));
   if (world->rank() == 0) {
     std::cout << engine->DeviceName() << ", " << flags.tp << "x" << flags.pp << ", "
-              << flags.threads << " threads per rank: prefill "
+              << flags.threads << " threads per rank, batch " << batch << ": prefill "
               << timed.prefilled / absl::ToDoubleSeconds(timed.prefill) << " tokens/s, decode "
-              << timed.decoded / absl::ToDoubleSeconds(timed.decode)
-              << " tokens/s (at context 512.." << 512 + flags.tokens << ")\n";
+              << timed.decoded / absl::ToDoubleSeconds(timed.decode) << " tokens/s (at context "
+              << prompt_tokens << ".." << prompt_tokens + flags.tokens << ")\n";
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MeasureBatches(const ProbeFlags& flags, const ModelFile& file,
+                            const v1::ShardPlan& plan, Communicator* world) {
+  if (flags.batches.empty()) return Measure(flags, 1, 512, file, plan, world);
+  for (int batch : flags.batches) {
+    TESSERA_RETURN_IF_ERROR(Measure(flags, batch, 32, file, plan, world));
   }
   return absl::OkStatus();
 }
@@ -145,7 +171,7 @@ absl::Status Probe(const ProbeFlags& flags) {
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> file,
                            OpenModel(flags.model, LoadFormat::kAuto));
   const v1::ShardPlan plan = PlanOf(*file, flags.tp, flags.pp);
-  return flags.measure ? Measure(flags, *file, plan, world.get())
+  return flags.measure ? MeasureBatches(flags, *file, plan, world.get())
                        : RunJob(flags, *file, plan, world.get());
 }
 
@@ -163,6 +189,8 @@ int main(int argc, char** argv) {
   app.add_option("--out", flags.out, "where the leader writes");
   app.add_option("--compare", flags.compare, "two outputs to compare")->expected(2);
   app.add_flag("--measure", flags.measure, "print tokens/s instead");
+  app.add_option("--batch", flags.batches, "sequences that decode together, one run for each")
+      ->delimiter(',');
   CLI11_PARSE(app, argc, argv);
   if (flags.compare.size() == 2) {
     return tessera::worker::Compare(flags.compare[0], flags.compare[1]);
