@@ -44,17 +44,23 @@ class Wire final : public coordinator::GroupTransport {
     changed_.notify_one();
   }
 
-  // All plans that have come; waits for one, for `until` or for the end.
+  void SetHeld(bool held) {
+    std::lock_guard<std::mutex> lock(mu_);
+    held_ = held;
+    changed_.notify_one();
+  }
+
+  // All plans that have come; waits for one, for `until` or for the end. Nothing while held.
   std::deque<SentPlan> Take(absl::Time until) {
     std::deque<SentPlan> taken;
     std::unique_lock<std::mutex> lock(mu_);
-    const auto woken = [this] { return closed_.has_value() || !plans_.empty(); };
+    const auto woken = [this] { return closed_.has_value() || (!held_ && !plans_.empty()); };
     if (until == absl::InfiniteFuture()) {
       changed_.wait(lock, woken);
     } else {
       changed_.wait_until(lock, absl::ToChronoTime(until), woken);
     }
-    taken.swap(plans_);
+    if (!held_) taken.swap(plans_);
     return taken;
   }
 
@@ -68,6 +74,7 @@ class Wire final : public coordinator::GroupTransport {
   std::condition_variable changed_;
   std::deque<SentPlan> plans_;
   std::optional<absl::Status> closed_;
+  bool held_ = false;
 };
 
 class SimulatedGroupImpl final : public SimulatedGroup {
@@ -92,6 +99,7 @@ class SimulatedGroupImpl final : public SimulatedGroup {
     if (thread_.joinable()) thread_.join();
   }
 
+  void SetHeld(bool held) override { wire_->SetHeld(held); }
   int64_t steps() const override { return steps_.load(); }
 
  private:

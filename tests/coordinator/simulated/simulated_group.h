@@ -39,6 +39,10 @@ class SimulatedGroup {
   // The stream breaks: steps under way are never answered.
   virtual void Lose(absl::Status why) = 0;
 
+  // While held it answers nothing: so that many requests can wait for the same first step. From any
+  // thread.
+  virtual void SetHeld(bool held) = 0;
+
   virtual int64_t steps() const = 0;  // answered
 };
 

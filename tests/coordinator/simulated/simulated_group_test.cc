@@ -248,6 +248,20 @@ TEST(SimulatedGroupTest, AnswersInOrderAndEndsInOrder) {
   }
 }
 
+TEST(SimulatedGroupTest, AnswersNothingWhileHeld) {
+  Loop loop;
+  const auto group = SimulatedGroup::Start(&loop, {});
+  ASSERT_TRUE(group.ok());
+  (*group)->SetHeld(true);
+  ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
+  EXPECT_EQ((*group)->steps(), 0);
+  (*group)->SetHeld(false);
+  EXPECT_TRUE(loop.WaitForResults(1));
+  (*group)->SetHeld(true);
+  (*group)->Lose(absl::UnavailableError("held or not"));
+  EXPECT_EQ(loop.WaitLost(), absl::UnavailableError("held or not"));
+}
+
 TEST(SimulatedGroupTest, IsLostForTheReasonGiven) {
   Loop loop;
   auto group = SimulatedGroup::Start(&loop, {});
