@@ -80,7 +80,8 @@ NodeId OtherThan(const NameTrie& names, const CharacterSet& plain, Rules& rules)
 
 NodeId WriteJsonCharacter(Rules& rules, CharacterSet characters) {
   std::vector<std::string> escapes;
-  for (const CharacterRange& range : MustBeEscaped().ranges()) {
+  const CharacterSet escaped = MustBeEscaped();
+  for (const CharacterRange& range : escaped.ranges()) {
     for (uint32_t c = range.first; c <= range.last; ++c) {
       if (!characters.Contains(c)) continue;
       switch (c) {
@@ -110,7 +111,7 @@ NodeId WriteJsonCharacter(Rules& rules, CharacterSet characters) {
       }
     }
   }
-  const NodeId plain = rules.Characters(characters.Without(MustBeEscaped()));
+  const NodeId plain = rules.Characters(characters.Without(escaped));
   if (escapes.empty()) return plain;
   return rules.Alternatives({plain, rules.Words(std::move(escapes))});
 }
