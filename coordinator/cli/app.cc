@@ -91,8 +91,9 @@ int RunCommandLine(const std::vector<std::string>& args) {
   app.set_version_flag("--version", std::string("tessera ") + TESSERA_VERSION, "Print the version");
   app.require_subcommand(1);
   app.footer(kFooter);
-  const std::vector<Command> commands = {AddServe(app),  AddGenerate(app), AddChat(app),
-                                         AddStatus(app), AddPlan(app),     AddTokenize(app)};
+  const std::vector<Command> commands = {
+      AddServe(app), AddGenerate(app), AddChat(app),  AddStatus(app),
+      AddPlan(app),  AddTokenize(app), AddBatch(app), AddPerplexity(app)};
   const int usage = Parse(app, RewriteShortFlags(args));
   if (usage >= 0) return usage;
   for (const Command& command : commands) {

@@ -12,8 +12,10 @@
 namespace tessera::coordinator {
 namespace {
 
-// A server that does not answer within this is not going to: nothing unary waits for a model.
-constexpr auto kUnaryTimeout = std::chrono::seconds(30);
+// A server that does not answer within this is not going to: of what does not wait for a model.
+constexpr std::chrono::seconds kUnaryTimeout(30);
+// Of a score, which waits for a long prompt's turn and its computing.
+constexpr std::chrono::seconds kScoreTimeout(600);
 
 std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
   grpc::ChannelArguments arguments;
@@ -37,6 +39,14 @@ class ClientImpl final : public Client {
   absl::Status Chat(const v1::ChatRequest& request, const ChunkCallback& on_chunk) override {
     return Stream(on_chunk,
                   [&](grpc::ClientContext* context) { return stub_->Chat(context, request); });
+  }
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) override {
+    return Unary<v1::ScoreResponse>(
+        [&](grpc::ClientContext* context, auto* response) {
+          return stub_->Score(context, request, response);
+        },
+        kScoreTimeout);
   }
 
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) override {
@@ -96,10 +106,10 @@ class ClientImpl final : public Client {
   }
 
   template <typename Response, typename Call>
-  absl::StatusOr<Response> Unary(Call call) {
+  absl::StatusOr<Response> Unary(Call call, std::chrono::seconds timeout = kUnaryTimeout) {
     grpc::ClientContext context;
     const InProgress in_progress(this, &context);
-    context.set_deadline(std::chrono::system_clock::now() + kUnaryTimeout);
+    context.set_deadline(std::chrono::system_clock::now() + timeout);
     Response response;
     const absl::Status status = Explain(call(&context, &response));
     if (!status.ok()) return status;

@@ -27,6 +27,7 @@ class Client {
   virtual absl::Status Generate(const v1::GenerateRequest& request,
                                 const ChunkCallback& on_chunk) = 0;
   virtual absl::Status Chat(const v1::ChatRequest& request, const ChunkCallback& on_chunk) = 0;
+  virtual absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) = 0;
   virtual absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) = 0;
   virtual absl::StatusOr<v1::DetokenizeResponse> Detokenize(
       const v1::DetokenizeRequest& request) = 0;

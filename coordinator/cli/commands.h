@@ -26,6 +26,8 @@ Command AddChat(CLI::App& parent);
 Command AddStatus(CLI::App& parent);
 Command AddPlan(CLI::App& parent);
 Command AddTokenize(CLI::App& parent);
+Command AddBatch(CLI::App& parent);
+Command AddPerplexity(CLI::App& parent);
 
 }  // namespace tessera::coordinator
 
