@@ -34,7 +34,7 @@ serve() {
     kill -0 "$server" 2>/dev/null || { cat "$out/serve.log" >&2; exit 1; }
     sleep 0.1
   done
-  url=$(grep -oE 'http://[^ /]+:[0-9]+' "$out/serve.log" | head -1)
+  url=http://$(sed -n 2p "$out/ready")  # the first line is gRPC's
 }
 
 # measure NAME FLAGS: writes NAME.json and NAME.svg.

@@ -5,7 +5,6 @@ The group serves all tests that do it no harm; tests that need flags of their ow
 """
 import http.client
 import json
-import re
 import socket
 import threading
 import time
@@ -13,7 +12,7 @@ import time
 import openai
 import pytest
 
-from conftest import Cluster, default_model, wait_for
+from conftest import Cluster, default_model
 
 # The server speaks HTTP/1.1 on this machine: what takes longer than this is stuck.
 PATIENCE = 120
@@ -38,9 +37,10 @@ class Http:
     """The HTTP door of a cluster that was started with --port 0."""
 
     def __init__(self, cluster):
-        found = wait_for(lambda: re.search(r"\bhttp\W+([\w.-]+):(\d+)", cluster.log()), 10, cluster.log)
+        _, address = cluster.ready_file.read_text().split()  # gRPC's, then HTTP's
         self.cluster = cluster
-        self.host, self.port = found[1], int(found[2])
+        self.host, port = address.rsplit(":", 1)
+        self.port = int(port)
         self.url = f"http://{self.host}:{self.port}"
 
     def openai(self, api_key="none"):
