@@ -19,7 +19,7 @@ TEXT
 }
 
 prompt="What is the capital of France, and what is it known for?"
-model= tp=2 pp=2 max_tokens=64 grpc_port= keep=false
+model= tp=2 pp=2 max_tokens=64 grpc_port= http_port=0 keep=false
 need_value() { [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -35,6 +35,7 @@ while [ $# -gt 0 ]; do
     *) echo "error: unknown option $1" >&2; usage >&2; exit 2 ;;
   esac
 done
+if $keep; then http_port=8000; fi
 if [ -z "$grpc_port" ]; then
   if $keep; then grpc_port=50051; else grpc_port=0; fi
 fi
@@ -67,7 +68,7 @@ trap 'exit 143' TERM
 
 serve=("$bin/tessera" serve --model "$model"
   --tensor-parallel-size "$tp" --pipeline-parallel-size "$pp"
-  --grpc-port "$grpc_port" --cluster-port 0 --ready-file "$run/ready")
+  --grpc-port "$grpc_port" --port "$http_port" --cluster-port 0 --ready-file "$run/ready")
 say "Starting a group of $((tp * pp)) workers (TP $tp x PP $pp)"
 tail_log=
 if $keep; then
@@ -89,7 +90,7 @@ until [ -s "$run/ready" ]; do
   sleep 0.1
 done
 [ -z "$tail_log" ] || { kill "$tail_log" 2>/dev/null; wait "$tail_log" 2>/dev/null || true; }
-address=$(cat "$run/ready")
+address=$(head -n 1 "$run/ready")  # gRPC; HTTP's is the second line
 
 echo
 say "> $prompt"

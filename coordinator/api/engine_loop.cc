@@ -44,42 +44,6 @@ std::mt19937_64 SeededGenerator() {
   return std::mt19937_64(seed);
 }
 
-absl::Status CheckWorldSize(const v1::Hello& hello, const Layout& layout) {
-  const int expected = layout.tensor_parallel * layout.pipeline_parallel;
-  if (hello.world_size() == expected) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the group has ", hello.world_size(),
-                                                 " ranks; expected ", expected, " (",
-                                                 layout.tensor_parallel, " tensor-parallel x ",
-                                                 layout.pipeline_parallel, " pipeline stages)"));
-}
-
-// Templates write bos_token and eos_token by name; what they are is the tokenizer's to say.
-void UseOwnBosAndEos(const Tokenizer& tokenizer, const v1::TokenizerDescription& description,
-                     ChatFormat& format) {
-  if (description.has_bos_id()) format.bos_text = tokenizer.TokenBytes(description.bos_id());
-  if (description.has_eos_id()) format.eos_text = tokenizer.TokenBytes(description.eos_id());
-}
-
-// What a hello says, checked and planned.
-absl::StatusOr<std::shared_ptr<const ServedModel>> Describe(const v1::Hello& hello,
-                                                            const EngineLoopOptions& options) {
-  TESSERA_RETURN_IF_ERROR(ValidateDescription(hello.model()));
-  auto served = std::make_shared<ServedModel>();
-  served->description = hello.model();
-  served->name =
-      options.served_model_name.empty() ? hello.model().name() : options.served_model_name;
-  TESSERA_ASSIGN_OR_RETURN(served->plan, PlanShards(served->description, options.layout));
-  TESSERA_RETURN_IF_ERROR(CheckWorldSize(hello, options.layout));
-  if (hello.model().tokenizer().kind() != v1::TOKENIZER_KIND_UNSPECIFIED) {
-    TESSERA_ASSIGN_OR_RETURN(served->tokenizer, Tokenizer::Create(hello.model().tokenizer()));
-  }
-  served->chat_format = RecognizeChatFormat(hello.model().chat_template());
-  if (served->chat_format.ok() && served->tokenizer != nullptr) {
-    UseOwnBosAndEos(*served->tokenizer, hello.model().tokenizer(), *served->chat_format);
-  }
-  return served;
-}
-
 v1::SchedulerCounters CountersOf(const SchedulerStats& stats) {
   v1::SchedulerCounters counters;
   counters.set_preemptions(stats.preemptions);
@@ -313,7 +277,8 @@ absl::StatusOr<v1::ShardPlan> EngineLoopImpl::OnJoin(const v1::Hello& hello,
     TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
   }
   // The tokenizer takes a while to make; nobody else waits for it.
-  absl::StatusOr<std::shared_ptr<const ServedModel>> served = Describe(hello, options_);
+  absl::StatusOr<std::shared_ptr<const ServedModel>> served =
+      MakeServedModel(hello, options_.layout, options_.served_model_name);
   std::lock_guard<std::mutex> lock(mu_);
   TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
   if (!served.ok()) {

@@ -18,12 +18,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/api/metrics.h"
+#include "coordinator/api/served_model.h"
 #include "coordinator/group/group.h"
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/schedule/scheduler.h"
-#include "coordinator/text/chat_format.h"
+#include "coordinator/schedule/token_constraint.h"
 #include "coordinator/text/text_stream.h"
-#include "coordinator/text/tokenizer.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
@@ -55,15 +55,6 @@ struct GenerationRequest {
   // entry for each token from this position on (at least 1), with sampling.prompt_logprobs
   // alternatives each.
   int score_from = -1;
-};
-
-// What the loop knows of the model once a group has joined. Immutable.
-struct ServedModel {
-  std::string name;
-  v1::ModelDescription description;
-  v1::ShardPlan plan;
-  std::unique_ptr<Tokenizer> tokenizer;  // null when the model has none
-  absl::StatusOr<ChatFormat> chat_format = absl::NotFoundError("no chat template");
 };
 
 struct EngineLoopOptions {

@@ -15,6 +15,14 @@ namespace {
 TextBefore BeforeAnswer(const v1::GenerateRequest&) { return TextBefore::kPrompt; }
 TextBefore BeforeAnswer(const v1::ChatRequest&) { return TextBefore::kNothing; }
 
+// A model without a grammar has no tokenizer either, which Submit says.
+absl::Status Compile(const ServedModel& model, GenerationRequest& prepared) {
+  if (!prepared.sampling.has_structured() || model.grammar == nullptr) return absl::OkStatus();
+  TESSERA_ASSIGN_OR_RETURN(prepared.constraint,
+                           model.grammar->Compile(prepared.sampling.structured()));
+  return absl::OkStatus();
+}
+
 template <typename Request>
 absl::StatusOr<GenerationRequest> PrepareStream(Request&& request, const ServedModel& model) {
   TESSERA_RETURN_IF_ERROR(CheckPriority(request.priority()));
@@ -23,6 +31,7 @@ absl::StatusOr<GenerationRequest> PrepareStream(Request&& request, const ServedM
   prepared.text_before = BeforeAnswer(request);
   prepared.priority = request.priority();
   prepared.sampling = std::move(*request.mutable_sampling());
+  TESSERA_RETURN_IF_ERROR(Compile(model, prepared));
   return prepared;
 }
 

@@ -2,7 +2,7 @@
 // them in the request. Pure; takes a while for long texts.
 //
 // Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION for text when the model has no
-// tokenizer, and for Chat when its template is of no known family.
+// tokenizer, and for Chat when it has no template that can be evaluated.
 //
 //   TESSERA_ASSIGN_OR_RETURN(GenerationRequest prepared, Prepare(request, model));
 //   prepared.tenant = caller.tenant;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/api/validate.h"
 #include "coordinator/text/chat_prompt.h"
+#include "coordinator/text/chat_renderer.h"
 #include "coordinator/text/utf8.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
@@ -42,6 +43,21 @@ absl::StatusOr<std::vector<int32_t>> Checked(std::vector<int32_t> ids, absl::str
                                              const ServedModel& model) {
   TESSERA_RETURN_IF_ERROR(CheckPrompt(ids, field, LimitsOf(model.description, model.plan)));
   return ids;
+}
+
+ChatInput ChatInputOf(const v1::ChatRequest& request) {
+  ChatInput input;
+  for (const v1::ChatMessage& message : request.messages()) {
+    ChatInputMessage& added = input.messages.emplace_back();
+    added.role = message.role();
+    added.content = message.content();
+    if (message.has_name()) added.name = message.name();
+    added.tool_calls_json = message.tool_calls_json();
+    if (message.has_tool_call_id()) added.tool_call_id = message.tool_call_id();
+  }
+  input.tools_json.assign(request.tools_json().begin(), request.tools_json().end());
+  input.template_kwargs_json = request.chat_template_kwargs_json();
+  return input;
 }
 
 void Tell(absl::Span<const int32_t> ids, const Tokenizer& tokenizer,
@@ -108,15 +124,11 @@ absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::ChatRequest& request,
   if (request.messages().empty()) {
     return wire::FieldError("messages", "is empty; expected at least one message");
   }
-  if (!model.chat_format.ok()) {
+  if (!model.chat.ok()) {
     return absl::FailedPreconditionError(absl::StrCat(
-        "this model cannot chat (", model.chat_format.status().message(), "); use Generate"));
+        "this model cannot chat (", model.chat.status().message(), "); use Generate"));
   }
-  std::vector<ChatTurn> turns;
-  for (const v1::ChatMessage& message : request.messages()) {
-    turns.push_back({message.role(), message.content()});
-  }
-  TESSERA_ASSIGN_OR_RETURN(const ChatPrompt prompt, RenderChatPrompt(*model.chat_format, turns));
+  TESSERA_ASSIGN_OR_RETURN(const ChatPrompt prompt, (*model.chat)->Render(ChatInputOf(request)));
   // Some templates write BOS themselves; the model must see it once.
   const v1::TokenizerDescription& tokenizer = model.description.tokenizer();
   const bool has_bos = tokenizer.has_bos_id() &&
@@ -178,9 +190,7 @@ v1::ModelInfo InfoOf(const ServedModel& model) {
   }
   info.set_weight_bytes(bytes);
   info.set_vocab_size(model.description.architecture().vocab_size());
-  if (model.chat_format.ok()) {
-    info.set_chat_format(std::string(ChatFamilyName(model.chat_format->family)));
-  }
+  if (model.chat.ok()) info.set_chat_format((*model.chat)->description());
   return info;
 }
 

@@ -1,7 +1,7 @@
-// Requests → prompt ids, by the served model's tokenizer and chat format. Pure.
+// Requests → prompt ids, by the served model's tokenizer and chat template. Pure.
 //
 // Errors: INVALID_ARGUMENT naming the field; FAILED_PRECONDITION for text when the model has no
-// tokenizer, and for Chat when its template is of no known family.
+// tokenizer, and for Chat when it has no template that can be evaluated.
 //
 //   TESSERA_ASSIGN_OR_RETURN(std::vector<int32_t> ids, PromptIds(request, model));
 #ifndef TESSERA_COORDINATOR_API_PROMPT_H_
@@ -15,7 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "coordinator/api/engine_loop.h"
+#include "coordinator/api/served_model.h"
+#include "coordinator/text/tokenizer.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "coordinator/api/engine_loop.h"
+#include "coordinator/api/served_model.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {

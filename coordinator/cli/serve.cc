@@ -17,6 +17,9 @@ struct ServeFlags {
   std::string launch = "mpirun";
   std::string hostfile;
   std::string mpirun_args;
+  std::string policy = "fcfs";
+  bool no_http = false;
+  bool no_lookahead = false;
   double shutdown_timeout = 1;
 };
 
@@ -29,8 +32,12 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
       ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
 }
 
-void AddListeningFlags(CLI::App& app, ServeOptions& options) {
+void AddListeningFlags(CLI::App& app, ServeFlags& flags) {
+  ServeOptions& options = flags.options;
   AddFlag(app, "--host", options.host, "Where clients may call from: an address of this host")
+      ->capture_default_str();
+  AddFlag(app, "--port", options.http_port, "HTTP; 0: chosen by the system")
+      ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   AddFlag(app, "--grpc-port", options.grpc_port, "0: chosen by the system")
       ->check(CLI::Range(0, 65535))
@@ -40,9 +47,32 @@ void AddListeningFlags(CLI::App& app, ServeOptions& options) {
   AddFlag(app, "--cluster-port", options.cluster_port, "0: chosen by the system")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
+  AddSwitch(app, "--no-http", flags.no_http, "gRPC alone");
+  AddFlag(app, "--api-key", options.access.api_keys,
+          "A key that clients must send; may be given several times")
+      ->allow_extra_args(false);
+  AddFlag(app, "--tenants-file", options.access.tenants_file,
+          "JSON: tenants, their weights and keys");
+}
+
+void AddSchedulingFlags(CLI::App& app, ServeFlags& flags) {
+  ServeOptions& options = flags.options;
   AddFlag(app, "--max-queue", options.max_queue, "Requests that may wait; more are refused")
-      ->check(CLI::Range(1, 1 << 30))
+      ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
+  AddFlag(app, "--scheduling-policy", flags.policy,
+          "fcfs: by arrival; priority: lower priority values first")
+      ->check(CLI::IsMember({"fcfs", "priority"}))
+      ->capture_default_str();
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", options.prefix_caching,
+               "Keep the KV blocks of prompts for those that begin alike (default: on)")
+      ->envname(EnvironmentName("--enable-prefix-caching"));
+  AddFlag(app, "--prefill-stretch", options.prefill_stretch,
+          "How much longer prompts may make a step of running streams; 0: no bound")
+      ->check(CLI::Range(0.0, 1000.0))
+      ->capture_default_str();
+  AddSwitch(app, "--no-lookahead", flags.no_lookahead,
+            "Send a step only once the last one's tokens are back");
 }
 
 void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
@@ -61,7 +91,7 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
           "Seconds that running requests get after Ctrl-C")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  AddFlag(app, "--ready-file", flags.options.ready_file, "Gets HOST:PORT once a group serves");
+  AddFlag(app, "--ready-file", flags.options.ready_file, "Gets HOST:PORT of gRPC, then of HTTP, once a group serves");
   AddSwitch(app, "--verbose", flags.options.verbose, "Show what the workers print");
 }
 
@@ -72,6 +102,10 @@ int RunServe(ServeFlags flags) {
     PrintError("--model is required; see tessera serve --help");
     return 2;
   }
+  options.http = !flags.no_http;
+  options.lookahead = !flags.no_lookahead;
+  options.policy =
+      flags.policy == "priority" ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
   options.shutdown_timeout = absl::Seconds(flags.shutdown_timeout);
   if (!flags.hostfile.empty()) options.mpirun_args = {"--hostfile", flags.hostfile};
   for (const std::string& arg : CLI::detail::split_up(flags.mpirun_args)) {
@@ -88,7 +122,8 @@ Command AddServe(CLI::App& parent) {
   CLI::App* app = parent.add_subcommand("serve", "Serve a model from a group of workers");
   AddModelFlags(*app, flags->options);
   AddLayoutFlags(*app, flags->options.layout);
-  AddListeningFlags(*app, flags->options);
+  AddListeningFlags(*app, *flags);
+  AddSchedulingFlags(*app, *flags);
   AddLaunchFlags(*app, *flags);
   app->footer(
       "Examples:\n"

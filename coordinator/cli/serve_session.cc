@@ -35,10 +35,10 @@ std::string HostName() {
   return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
 }
 
-// Readers see the whole line or no file.
-absl::Status WriteReadyFile(const std::string& path, const std::string& address) {
+// One address on each line. Readers see all of them or no file.
+absl::Status WriteReadyFile(const std::string& path, const std::string& addresses) {
   const std::string draft = path + ".tmp";
-  std::ofstream(draft) << address << "\n";
+  std::ofstream(draft) << addresses << "\n";
   if (std::rename(draft.c_str(), path.c_str()) == 0) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat("cannot write ", path, " (--ready-file)"));
 }
@@ -97,21 +97,28 @@ absl::Status ServeSession::Run() {
   return absl::OkStatus();
 }
 
-absl::Status ServeSession::Open() {
-  if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
-  TESSERA_ASSIGN_OR_RETURN(access_, Access::Create({}));
-  metrics_ = Metrics::Create();
+EngineLoopOptions ServeSession::LoopOptions() const {
   EngineLoopOptions loop;
   loop.layout = options_.layout;
   loop.served_model_name = options_.served_model_name;
   loop.max_queue = options_.max_queue;
   loop.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
+  loop.policy = options_.policy;
+  loop.prefix_caching = options_.prefix_caching;
+  loop.lookahead = options_.lookahead;
+  loop.prefill_stretch = options_.prefill_stretch;
+  loop.tenant_weights = access_->weights();
   loop.metrics = metrics_.get();
-  loop_ = EngineLoop::Create(loop);
+  return loop;
+}
+
+absl::Status ServeSession::Open() {
+  if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
+  TESSERA_ASSIGN_OR_RETURN(access_, Access::Create(options_.access));
+  metrics_ = Metrics::Create();
+  loop_ = EngineLoop::Create(LoopOptions());
   front_ = FrontDoor::Create({.loop = loop_.get(), .metrics = metrics_.get()});
-  TESSERA_ASSIGN_OR_RETURN(
-      server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port},
-                                {loop_.get(), front_.get(), access_.get()}));
+  TESSERA_RETURN_IF_ERROR(OpenDoors());
   observer_ = std::make_shared<Observer>(loop_.get());
   TESSERA_ASSIGN_OR_RETURN(
       cluster_, ClusterService::Start(
@@ -119,6 +126,20 @@ absl::Status ServeSession::Open() {
                     [observer = observer_](const v1::Hello&) -> std::shared_ptr<GroupObserver> {
                       return observer;
                     }));
+  return absl::OkStatus();
+}
+
+// Both answer from now on, also while the model loads: that they are not ready.
+absl::Status ServeSession::OpenDoors() {
+  TESSERA_ASSIGN_OR_RETURN(
+      server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port},
+                                {loop_.get(), front_.get(), access_.get()}));
+  if (!options_.http) return absl::OkStatus();
+  HttpDoorOptions http;
+  http.host = options_.host;
+  http.port = options_.http_port;
+  TESSERA_ASSIGN_OR_RETURN(
+      http_, HttpDoor::Start(http, {front_.get(), access_.get(), metrics_.get()}));
   return absl::OkStatus();
 }
 
@@ -197,13 +218,18 @@ absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   const std::shared_ptr<const ServedModel> model = loop_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
   const std::string address = wire::HostPort(options_.host, server_->port());
+  const std::string http_address =
+      http_ != nullptr ? wire::HostPort(options_.host, http_->port()) : "";
   const Style style = StyleFor(STDOUT_FILENO);
   std::cout << "\n"
             << FormatPlan(model->description, model->plan) << "\n"
             << FormatProcesses(group) << "\n"
-            << style.Green("ready:") << " grpc " << address << std::endl;
+            << style.Green("ready:") << " grpc " << address;
+  if (http_ != nullptr) std::cout << ", http http://" << http_address;
+  std::cout << std::endl;
   if (options_.ready_file.empty()) return absl::OkStatus();
-  return WriteReadyFile(options_.ready_file, address);
+  return WriteReadyFile(options_.ready_file,
+                        http_address.empty() ? address : absl::StrCat(address, "\n", http_address));
 }
 
 // Why the launched group is gone, in its clearest words. Before it served, what the group said of
@@ -250,6 +276,8 @@ void ServeSession::Close() {
   if (launcher_ != nullptr) launcher_->Terminate(kTerminateGrace);
   cluster_ = nullptr;
   launcher_ = nullptr;
+  if (http_ != nullptr) http_->Shutdown(kLastWords);
+  http_ = nullptr;
   if (server_ != nullptr) server_->Shutdown(kLastWords);
   server_ = nullptr;
   front_ = nullptr;

@@ -25,6 +25,7 @@
 #include "coordinator/cli/load_display.h"
 #include "coordinator/group/cluster_service.h"
 #include "coordinator/group/launcher.h"
+#include "coordinator/http/http_door.h"
 #include "coordinator/plan/shard_planner.h"
 
 namespace tessera::coordinator {
@@ -35,16 +36,23 @@ struct ServeOptions {
   std::string load_format;
   Layout layout;
   int max_queue = 1024;
+  SchedulingPolicy policy = SchedulingPolicy::kFcfs;
+  bool prefix_caching = true;
+  bool lookahead = true;
+  double prefill_stretch = 2.0;
   int threads_per_rank = 0;         // 0: the worker's default
   double comm_timeout_seconds = 0;  // likewise
   std::string host = "127.0.0.1";
   int grpc_port = 50051;
+  int http_port = 8000;
+  bool http = true;
+  AccessOptions access;
   std::string cluster_host = "127.0.0.1";
   int cluster_port = 50052;
   bool external = false;  // wait for groups instead of launching one
   std::vector<std::string> mpirun_args;
   absl::Duration shutdown_timeout = absl::Seconds(1);
-  std::string ready_file;  // gets HOST:PORT once a group serves
+  std::string ready_file;  // gets the doors' HOST:PORT, gRPC's first, once a group serves
   bool verbose = false;    // show what the workers print
 };
 
@@ -60,6 +68,7 @@ class ServeSession {
   class Observer;  // the loop's, and the launcher's when ranks report their pids
 
   absl::Status Open();
+  absl::Status OpenDoors();
   absl::Status Launch();
   absl::Status Watch();
   absl::Status Observe();
@@ -70,6 +79,7 @@ class ServeSession {
 
   bool WaitForJob(absl::Duration timeout);  // true once the job has ended
   std::string WorkerAddress() const;        // HOST:PORT that workers join
+  EngineLoopOptions LoopOptions() const;
   int world_size() const;
 
   const ServeOptions options_;
@@ -89,6 +99,7 @@ class ServeSession {
   std::unique_ptr<FrontDoor> front_;
   std::shared_ptr<Observer> observer_;
   std::unique_ptr<ApiServer> server_;
+  std::unique_ptr<HttpDoor> http_;  // null with --no-http
   std::unique_ptr<ClusterService> cluster_;
   std::unique_ptr<Launcher> launcher_;
 };

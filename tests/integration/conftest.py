@@ -68,6 +68,8 @@ class Cluster:
         command = [BIN / "tessera", "serve", "--model", model, "--tensor-parallel-size", tp,
                    "--pipeline-parallel-size", pp, "--grpc-port", 0, "--cluster-port", 0,
                    "--ready-file", self.ready_file, *flags]
+        if "--port" not in flags:
+            command.append("--no-http")
         with open(self.log_path, "w") as log:
             self.process = subprocess.Popen([str(part) for part in command], stdout=log,
                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
@@ -80,7 +82,7 @@ class Cluster:
         wait_for(lambda: self.ready_file.exists() and self.ready_file.read_text().strip()
                  or self.process.poll() is not None, START_TIMEOUT, self.log)
         assert self.process.poll() is None, self.log()
-        self.address = self.ready_file.read_text().strip()
+        self.address = self.ready_file.read_text().split()[0]  # gRPC's; then HTTP's
         self.client = InferenceByReflection(self.address)
         return self
 

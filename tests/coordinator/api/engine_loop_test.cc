@@ -295,14 +295,15 @@ TEST_F(EngineLoopTest, TemplatesGetTheTokenizersOwnBosAndEos) {
   v1::ModelDescription model = ByteModel();
   model.mutable_tokenizer()->set_bos_id(tessera::testing::kImStart);
   model.set_chat_template(
-      "{% for message in messages %}{{'<|user|>' '<|assistant|>' + message['content'] + eos_token}}"
+      "{{ bos_token }}{% for message in messages %}{{ message['content'] + eos_token }}"
       "{% endfor %}");
-  FakeGroup zephyr(loop_.get(), model);
-  ASSERT_TRUE(zephyr.Join().ok());
+  FakeGroup group(loop_.get(), model);
+  ASSERT_TRUE(group.Join().ok());
   const auto served = loop_->model();
-  ASSERT_TRUE(served->chat_format.ok()) << served->chat_format.status();
-  EXPECT_EQ(served->chat_format->bos_text, "<|im_start|>");
-  EXPECT_EQ(served->chat_format->eos_text, "<eos>");
+  ASSERT_TRUE(served->chat.ok()) << served->chat.status();
+  const auto prompt = (*served->chat)->Render({.messages = {{.role = "user", .content = "Hi"}}});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->text(), "<|im_start|>Hi<eos>");
 }
 
 TEST_F(EngineLoopTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
@@ -349,6 +350,79 @@ TEST_F(EngineLoopTest, WhatDoesNotFitIsRefusedAtTheDoor) {
   EXPECT_THAT(std::string(loop_->Submit(std::move(hot), sink).status().message()),
               HasSubstr("sampling.temperature"));
   EXPECT_EQ(loop_->Status().requests_waiting(), 0);
+}
+
+TEST_F(EngineLoopTest, WithLookaheadTheNextStepIsThereBeforeTheLastOnesResult) {
+  lookahead_ = true;
+  Serve();
+  group_->set_text("pHello");
+  auto sink = Submit(Request(1, 5));
+  v1::StepPlan before = group_->TakePlan();
+  for (int i = 1; i < 5; ++i) {
+    const v1::StepPlan ahead = group_->TakePlan();
+    EXPECT_EQ(ahead.chunks(0).last_token_from_step(), before.step_id());
+    group_->Reply(group_->ResultOf(before));
+    ASSERT_TRUE(sink->WaitForTokens(i));
+    before = ahead;
+  }
+  group_->Reply(group_->ResultOf(before));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "Hello");
+}
+
+TEST_F(EngineLoopTest, AThousandCancelsAtOnceLeaveNothing) {
+  EngineLoopOptions options;
+  options.max_queue = 2000;
+  Serve(options);
+  std::vector<int64_t> ids(1000);
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int64_t& id : ids) sinks.push_back(Submit(Request(20, 100), &id));
+  const v1::StepPlan in_flight = group_->TakePlan();
+  for (const int64_t id : ids) loop_->Cancel(id);
+  group_->Reply(group_->ResultOf(in_flight));
+  EXPECT_TRUE(Eventually([&] {
+    const auto status = loop_->Status();
+    return status.requests_running() + status.requests_waiting() == 0 &&
+           FreeBlocks() == AllBlocks();
+  }));
+  for (const auto& sink : sinks) EXPECT_EQ(sink->ends(), 0);
+}
+
+TEST_F(EngineLoopTest, AbortTellsTheSink) {
+  Serve();
+  int64_t id = 0;
+  auto sink = Submit(Request(1, 100), &id);
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForTokens(1));
+  loop_->Abort(id, absl::CancelledError("enough"));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status(), absl::CancelledError("enough"));
+}
+
+TEST_F(EngineLoopTest, ADeadlineThatPassesInTheQueueIsToldAtOnce) {
+  Serve();
+  std::vector<std::shared_ptr<RecordingSink>> running;
+  for (int i = 0; i < 4; ++i) running.push_back(Submit(Request(3, 100)));
+  const v1::StepPlan never_answered = group_->TakePlan();
+  GenerationRequest request = Request(3, 5);
+  request.deadline = absl::Now() + absl::Milliseconds(20);
+  auto sink = Submit(std::move(request));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kDeadlineExceeded);
+  for (const auto& other : running) EXPECT_EQ(other->ends(), 0);
+}
+
+TEST_F(EngineLoopTest, RunningAndWaitingCountRequestsNotChoices) {
+  Serve();
+  GenerationRequest several = Request(3, 50);
+  several.sampling.set_n(3);
+  several.sampling.set_temperature(0);
+  std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(several)};
+  group_->Answer(2);
+  ASSERT_TRUE(sinks[0]->WaitForTokens(4));
+  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
+  EXPECT_EQ(loop_->Status().requests_waiting(), 0);
+  EXPECT_GT(loop_->Status().scheduler().steps(), 0);
 }
 
 TEST_F(EngineLoopTest, DestructionFailsWhatIsLive) {

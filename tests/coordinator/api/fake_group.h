@@ -1,5 +1,8 @@
 // A worker group without workers: keeps the plans that the loop sends and answers them when the
-// test says so, with tokens that are a function of the position alone.
+// test says so, with tokens that are a function of the position (and, if asked, of the choice's
+// seed) alone. So a token that stands for one of a step under way needs no looking up. The log
+// probability of a prompt token is minus its id over 1000, and the token itself the likeliest one
+// unless its id is odd.
 //
 //   FakeGroup group(loop.get());
 //   ASSERT_TRUE(group.Join().ok());
@@ -12,6 +15,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -82,6 +86,8 @@ class FakeGroup {
   ~FakeGroup() { Stop(); }
 
   void set_model(Model model) { model_ = std::move(model); }
+  // Choices with this seed hold text[p] at position p instead.
+  void set_text_of_seed(uint64_t seed, std::string text) { texts_[seed] = std::move(text); }
   // Position p of every sequence holds text[p].
   void set_text(std::string text) {
     model_ = [text = std::move(text)](int position) -> int32_t {
@@ -125,10 +131,12 @@ class FakeGroup {
     v1::StepResult result;
     result.set_step_id(plan.step_id());
     for (const v1::SequenceChunk& chunk : plan.chunks()) {
+      if (chunk.target_ids_size() > 0) *result.add_targets() = TargetsOf(chunk);
       if (!chunk.has_sampling()) continue;
       v1::SampledToken* token = result.add_tokens();
       token->set_sequence_id(chunk.sequence_id());
-      token->set_token_id(model_(chunk.start_position() + chunk.token_ids_size()));
+      token->set_token_id(TokenAt(chunk.start_position() + chunk.token_ids_size(),
+                                  chunk.sampling().seed()));
       token->set_logprob(-0.5f);
       for (int i = 0; i < chunk.sampling().num_logprobs(); ++i) {
         token->add_top_ids(i == 0 ? token->token_id() : i);
@@ -139,6 +147,30 @@ class FakeGroup {
   }
 
  private:
+  int32_t TokenAt(int position, uint64_t seed) const {
+    const auto own = texts_.find(seed);
+    if (own == texts_.end()) return model_(position);
+    const size_t at = static_cast<size_t>(position);
+    return at < own->second.size() ? static_cast<unsigned char>(own->second[at]) : kEos;
+  }
+
+  static v1::ChunkTargets TargetsOf(const v1::SequenceChunk& chunk) {
+    v1::ChunkTargets targets;
+    targets.set_sequence_id(chunk.sequence_id());
+    for (const int32_t id : chunk.target_ids()) {
+      if (id < 0) continue;
+      v1::TargetLogprob* target = targets.add_targets();
+      target->set_token_id(id);
+      target->set_logprob(static_cast<float>(id) / -1000);
+      target->set_vocab_rank(1 + id % 2);
+      for (int i = 0; i < chunk.num_target_logprobs(); ++i) {
+        target->add_top_ids(i == id % 2 ? id : i);
+        target->add_top_logprobs(static_cast<float>(-i));
+      }
+    }
+    return targets;
+  }
+
   // Outlives the group as long as the loop holds it.
   class Wire final : public coordinator::GroupTransport {
    public:
@@ -182,6 +214,7 @@ class FakeGroup {
   coordinator::GroupObserver* observer_;
   std::shared_ptr<Wire> wire_;
   v1::Hello hello_;
+  std::map<uint64_t, std::string> texts_;  // by seed
   Model model_ = [](int position) { return 'a' + position % 26; };
   std::thread thread_;
 };

@@ -47,6 +47,16 @@ class RecordingSink final : public coordinator::TokenSink {
   std::string text() const {
     return Locked([this] { return text_; });
   }
+  // Of one choice.
+  std::string text_of(int index) const {
+    return Locked([&] {
+      std::string text;
+      for (const auto& chunk : chunks_) {
+        if (chunk.index() == index) text += chunk.text();
+      }
+      return text;
+    });
+  }
   std::vector<int> ids() const {
     return Locked([this] { return ids_; });
   }
