@@ -102,8 +102,7 @@ struct Shared {
   std::string date = {};
 
   std::string_view Date() {
-    const absl::Time now = absl::Now();
-    if (now - date_at >= absl::Seconds(1)) {
+    if (const absl::Time now = absl::Now(); now - date_at >= absl::Seconds(1)) {
       date_at = now;
       date = absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", now, absl::UTCTimeZone());
     }
@@ -310,7 +309,7 @@ inline asio::awaitable<bool> Connection::ReadHead() {
     const char* bytes = static_cast<const char*>(in_.data().data());
     while (!begun && in_.size() > 0 && (*bytes == '\r' || *bytes == '\n')) {
       in_.consume(1);  // some clients end a body with a line break
-      bytes = static_cast<const char*>(in_.data().data());
+      ++bytes;
     }
     if (in_.size() > 0) {
       if (!std::exchange(begun, true)) Arm(options.header_timeout);
@@ -417,7 +416,7 @@ inline asio::awaitable<bool> Connection::Answer(HttpRequest request) {
     if (left()) co_return false;
     co_await Wait();
   }
-  bool open = false;
+  bool open;
   if (reply->source == nullptr) {
     open = co_await SendWhole(std::move(reply->response));
   } else {
@@ -474,8 +473,7 @@ inline asio::awaitable<bool> Connection::SendStream(HttpResponse head, HttpBodyS
 
 inline asio::awaitable<bool> Connection::Refuse(int status, std::string message) {
   keep_alive_ = false;  // what follows on the connection cannot be told apart
-  HttpResponse response = shared_->handlers.make_error ? shared_->handlers.make_error(status, message)
-                                                       : HttpResponse{.status = status};
+  HttpResponse response = shared_->handlers.make_error(status, message);
   co_return co_await SendWhole(std::move(response));
 }
 

@@ -97,9 +97,7 @@ void Server::Admit(tcp::socket socket) {
   socket.non_blocking(true, ignored);
   socket.set_option(tcp::no_delay(true), ignored);
   if (shared_.connections.size() >= static_cast<size_t>(shared_.options.max_connections)) {
-    const HttpResponse full = shared_.handlers.make_error
-                                  ? shared_.handlers.make_error(503, "too many connections")
-                                  : HttpResponse{.status = 503};
+    const HttpResponse full = shared_.handlers.make_error(503, "too many connections");
     const std::string bytes = FormatHead(full, {.keep_alive = false}) + full.body;
     socket.write_some(asio::buffer(bytes), ignored);
     return;
@@ -155,6 +153,11 @@ void Server::Shutdown(absl::Duration grace) {
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpServerOptions& options,
                                                               HttpHandlers handlers) {
+  if (!handlers.make_error) {
+    handlers.make_error = [](int status, const std::string& /*message*/) {
+      return HttpResponse{.status = status};
+    };
+  }
   auto server = std::make_unique<Server>(options, std::move(handlers));
   const absl::Status listening = server->Listen();
   if (!listening.ok()) return listening;

@@ -69,7 +69,7 @@ struct HttpHandlers {
   std::function<void(HttpRequest request, std::shared_ptr<HttpResponder> responder)> handle = {};
   // Called when a request's head is there, before its body is read: an answer refuses it.
   std::function<std::optional<HttpResponse>(const HttpRequest& head)> check_head = {};
-  // The answer to what the server refuses itself.
+  // The answer to what the server refuses itself; without it, the status alone.
   std::function<HttpResponse(int status, const std::string& message)> make_error = {};
 };
 
