@@ -13,11 +13,15 @@
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
+namespace {
+
+constexpr double kLearningRate = 0.05;  // of the typical output's length
+
+}  // namespace
 
 absl::StatusOr<std::vector<Emission>> Scheduler::Commit(const v1::StepResult& result) {
-  const auto found =
-      std::find_if(in_flight_.begin(), in_flight_.end(),
-                   [&](const auto& step) { return step->id == result.step_id(); });
+  const auto found = std::find_if(in_flight_.begin(), in_flight_.end(),
+                                  [&](const auto& step) { return step->id == result.step_id(); });
   if (found == in_flight_.end()) {
     return absl::InternalError(
         absl::StrCat("result of step ", result.step_id(), ", which is not in flight"));
@@ -65,15 +69,21 @@ absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& resu
 }
 
 // How long a step takes by itself. The leader's time counts from the plan's arrival, and with
-// several steps in flight that includes waiting for the ones before. All plans take about as long to
-// get there, so a step's own time is what lies between the later of its sending and the end of the
-// step before, and its own end.
+// several steps in flight that includes waiting for the ones before. All plans take about as long
+// to get there, so a step's own time is what lies between the later of its sending and the end of
+// the step before, and its own end.
 void Scheduler::Learn(const Step& step, int64_t compute_micros) {
   if (compute_micros <= 0) return;
   const absl::Time ready = step.sent_at + absl::Microseconds(compute_micros);
   const absl::Duration own = ready - std::max(step.sent_at, last_ready_);
   last_ready_ = std::max(last_ready_, ready);
   cost_.Observe(step.shape, absl::ToInt64Microseconds(own));
+}
+
+// An output that was cut short says only that the usual one may be longer.
+void Scheduler::LearnOutput(const Sequence& choice, bool whole) {
+  const double longer = choice.emitted() - typical_output_;
+  if (whole || longer > 0) typical_output_ += kLearningRate * longer;
 }
 
 void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
@@ -105,7 +115,10 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     }
     if (scored) emission.finished = FinishCause::kLength;
     if (token != nullptr) Append(sequence, *token, &emission);
-    if (emission.finished != FinishCause::kNone) return FinishSequence(sequence);
+    if (emission.finished != FinishCause::kNone) {
+      LearnOutput(*sequence, /*whole=*/true);
+      return FinishSequence(sequence);
+    }
   }
   if (sequence->yielding && sequence->in_flight == 0) Preempt(sequence);
 }

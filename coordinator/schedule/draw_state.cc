@@ -87,8 +87,7 @@ void FillAllowed(Sequence& sequence, int vocab_size, v1::DrawState* draw) {
 
 void FillPenalized(const Sequence& sequence, v1::DrawState* draw) {
   const LiveRequest& live = *sequence.request;
-  draw->mutable_prompt_ids()->Add(live.distinct_prompt_ids.begin(),
-                                  live.distinct_prompt_ids.end());
+  draw->mutable_prompt_ids()->Add(live.distinct_prompt_ids.begin(), live.distinct_prompt_ids.end());
   draw->mutable_output_ids()->Add(sequence.tokens.begin() + live.prompt_tokens,
                                   sequence.tokens.end());
 }
@@ -114,8 +113,8 @@ void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) {
   v1::SamplingParams* sampling = chunk->mutable_sampling();
   *sampling = request.sampling;
   sampling->set_seed(sequence.request->seed(sequence.choice));
-  const bool bans = !request.bad_words.empty() ||
-                    sequence.emitted() + sequence.draws < request.min_tokens;
+  const bool bans =
+      !request.bad_words.empty() || sequence.emitted() + sequence.draws < request.min_tokens;
   if (bans || sequence.constraint != nullptr) {
     FillAllowed(sequence, vocab_size, chunk->mutable_draw());
   }

@@ -15,12 +15,18 @@ namespace {
 // However long the running streams' steps are, a prompt beside them gets on by so much per step.
 constexpr int kLeastPrefillTokens = 16;
 
+// Of the steps, until their costs are known, so many to one of decodes alone.
+constexpr int64_t kTryEverySteps = 8;
+
+// A tenant that added a request so recently is expected to come again.
+constexpr absl::Duration kAbout = absl::Seconds(10);
+
 }  // namespace
 
 std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
   DropExpired(now);
   Draft draft;
-  draft.ahead = limits_.lookahead && needing_last_token_ == 0;
+  draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
   const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));
   if (in_flight_.size() >= most) return std::nullopt;
   draft.now = now;
@@ -38,7 +44,32 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
   return std::move(draft.plan);
 }
 
+// Whether anybody is about besides the tenant of the first that runs.
+bool Scheduler::HasCompany(absl::Time now) const {
+  if (running_.empty()) return false;
+  const uint64_t salt = running_.front()->request->salt;
+  for (const auto& [tenant, added] : newest_tenants_) {
+    if (tenant != salt && now - added < kAbout) return true;
+  }
+  return running_.back()->request->salt != salt;
+}
+
 // ---- decodes
+
+// Whether tenants beyond their share leave their decodes out of this step, for the prompt of one
+// that is owed. Never twice in a row: their streams go on.
+bool Scheduler::StepsAside(const SeatShares& shares) {
+  stepped_aside_ = !stepped_aside_ && shares.MostBeyond().has_value();
+  if (!stepped_aside_) return false;
+  for (const int tenant : shares.active()) {
+    if (queue_.waiting(tenant) > 0 && shares.below(tenant) && shares.owed(tenant)) return true;
+  }
+  for (const Sequence* sequence : running_) {
+    if (!sequence->decoding() && shares.owed(sequence->request->tenant)) return true;
+  }
+  stepped_aside_ = false;
+  return false;
+}
 
 bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
   if (sequence.yielding || !sequence.decoding()) return false;
@@ -50,8 +81,11 @@ bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
 }
 
 void Scheduler::PlanDecodes(Draft* draft) {
+  const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
+  const bool steps_aside = StepsAside(shares);
   ready_.clear();
   for (Sequence* sequence : running_) {
+    if (steps_aside && shares.beyond(sequence->request->tenant) > 0) continue;
     if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
   }
   // An even share for every step that may be in flight, or the first would take all of them and
@@ -77,10 +111,15 @@ bool Scheduler::CanPrefill(const Sequence& sequence, const Draft& draft) const {
 
 void Scheduler::PlanPrompts(Draft* draft) {
   Charge(draft);
+  // What a step takes without prompts is not known before there was one, and under load from the
+  // start there would never be.
+  const bool tries_without =
+      !cost_.known() && totals_.compute_micros > 0 && draft->step->id % kTryEverySteps == 0;
+  if (tries_without && draft->step->shape.decodes > 0) return;
   if (limits_.prefill_stretch > 0) {
-    draft->allowance = std::max(
-        kLeastPrefillTokens,
-        cost_.PrefillAllowance(draft->step->shape.decodes, limits_.prefill_stretch));
+    draft->allowance =
+        std::max(kLeastPrefillTokens,
+                 cost_.PrefillAllowance(draft->step->shape.decodes, limits_.prefill_stretch));
   }
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   out_of_blocks_ = false;
@@ -91,8 +130,8 @@ void Scheduler::PlanPrompts(Draft* draft) {
   out_of_blocks_ |= draft->starved;
 }
 
-// The rest of prompts that run already: of the tenants that are owed, by the whole budget, or of all
-// the others, by what may stretch the step.
+// The rest of prompts that run already: of the tenants that are owed, by the whole budget, or of
+// all the others, by what may stretch the step.
 void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft) {
   ready_.clear();
   for (Sequence* sequence : running_) {
@@ -143,8 +182,8 @@ Sequence* Scheduler::NextInTurn(const SeatShares& shares) {
   return next;
 }
 
-// True when it is waiting no more: it runs, with a chunk of at most `most` tokens in the step, or it
-// was too late for its deadline.
+// True when it is waiting no more: it runs, with a chunk of at most `most` tokens in the step, or
+// it was too late for its deadline.
 bool Scheduler::Admit(Sequence* sequence, int most, Draft* draft) {
   if (draft->starved || std::min(most, draft->budget) < 1) return false;
   const size_t seats = static_cast<size_t>(limits_.max_sequences_per_step);

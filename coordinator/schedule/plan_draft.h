@@ -16,12 +16,12 @@ struct Scheduler::Draft {
   v1::StepPlan plan;
   std::unique_ptr<Step> step = std::make_unique<Step>();
   absl::Time now;
-  int budget = 0;              // tokens left
-  int allowance = INT_MAX;     // of those, for prompts of tenants that are not owed any
-  bool ahead = false;          // sequences may be in an earlier step that is still in flight
-  int64_t oldest_step = 0;     // in flight; 0: none
-  bool starved = false;        // somebody found no block: admit nobody
-  int charged_tenant = 0;      // computed for it here and not yet charged:
+  int budget = 0;           // tokens left
+  int allowance = INT_MAX;  // of those, for prompts of tenants that are not owed any
+  bool ahead = false;       // sequences may be in an earlier step that is still in flight
+  int64_t oldest_step = 0;  // in flight; 0: none
+  bool starved = false;     // somebody found no block: admit nobody
+  int charged_tenant = 0;   // computed for it here and not yet charged:
   int64_t charged_tokens = 0;
 };
 

@@ -35,8 +35,7 @@ absl::Status CheckAlternatives(const Told& told, int most, int vocab_size) {
   return absl::OkStatus();
 }
 
-absl::Status CheckToken(const ExpectedChunk& chunk, const v1::SampledToken& token,
-                        int vocab_size) {
+absl::Status CheckToken(const ExpectedChunk& chunk, const v1::SampledToken& token, int vocab_size) {
   if (token.sequence_id() != chunk.sequence_id) {
     return absl::InternalError(absl::StrCat("token is for sequence ", token.sequence_id()));
   }
@@ -72,9 +71,9 @@ absl::Status CheckTarget(int32_t wanted, int most, const v1::TargetLogprob& targ
   }
   TESSERA_RETURN_IF_ERROR(CheckLogprob(target.logprob()));
   if (target.vocab_rank() < 1 || (vocab_size > 0 && target.vocab_rank() > vocab_size)) {
-    return absl::InternalError(absl::StrCat("target is at rank ", target.vocab_rank(),
-                                            "; expected at least 1",
-                                            vocab_size > 0 ? absl::StrCat(" .. ", vocab_size) : ""));
+    return absl::InternalError(
+        absl::StrCat("target is at rank ", target.vocab_rank(), "; expected at least 1",
+                     vocab_size > 0 ? absl::StrCat(" .. ", vocab_size) : ""));
   }
   return CheckAlternatives(target, most, vocab_size);
 }
@@ -90,8 +89,7 @@ absl::Status CheckTargets(const ExpectedChunk& chunk, const v1::ChunkTargets& ta
   }
   for (int i = 0; i < targets.targets_size(); ++i) {
     TESSERA_RETURN_IF_ERROR(CheckTarget(chunk.targets[static_cast<size_t>(i)],
-                                        chunk.num_target_logprobs, targets.targets(i),
-                                        vocab_size));
+                                        chunk.num_target_logprobs, targets.targets(i), vocab_size));
   }
   return absl::OkStatus();
 }
@@ -149,8 +147,8 @@ absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> ex
   for (const ExpectedChunk& chunk : expected) {
     const absl::Status status = CheckChunk(chunk, result, vocab_size, &next);
     if (!status.ok()) {
-      return wire::Annotate(status, absl::StrCat("result of step ", step_id, ", sequence ",
-                                                 chunk.sequence_id));
+      return wire::Annotate(
+          status, absl::StrCat("result of step ", step_id, ", sequence ", chunk.sequence_id));
     }
   }
   return absl::OkStatus();

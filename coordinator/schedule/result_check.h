@@ -27,8 +27,9 @@ struct ExpectedChunk {
 
 // INTERNAL unless `result` answers the step: one token for each chunk that draws, one block of
 // logits for each that asked, one list of targets for each that has some, in plan order; token ids
-// in [0, vocab_size) (vocab_size 0 = no upper bound); finite log probabilities, no more alternatives
-// than asked for; vocab ranks from 1. Names the step, the sequence, what was expected and what came.
+// in [0, vocab_size) (vocab_size 0 = no upper bound); finite log probabilities, no more
+// alternatives than asked for; vocab ranks from 1. Names the step, the sequence, what was expected
+// and what came.
 absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> expected,
                              const v1::StepResult& result, int vocab_size);
 

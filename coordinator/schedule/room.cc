@@ -48,9 +48,9 @@ void Scheduler::StartRunning(Sequence* sequence) {
   queue_.Erase(sequence->id);
   waiting_.erase(sequence->id);
   if (favoured_ == sequence->id) favoured_.reset();
-  const auto place =
-      std::upper_bound(running_.begin(), running_.end(), sequence,
-                       [this](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); });
+  const auto place = std::upper_bound(
+      running_.begin(), running_.end(), sequence,
+      [this](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); });
   running_.insert(place, sequence);
   sequence->state = Sequence::State::kRunning;
   UpdatePromise(sequence);
@@ -60,9 +60,9 @@ void Scheduler::StartRunning(Sequence* sequence) {
 
 void Scheduler::StopRunning(Sequence* sequence) {
   LiveRequest* live = sequence->request;
-  const auto place =
-      std::lower_bound(running_.begin(), running_.end(), sequence,
-                       [this](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); });
+  const auto place = std::lower_bound(
+      running_.begin(), running_.end(), sequence,
+      [this](const Sequence* a, const Sequence* b) { return RanksBefore(*a, *b); });
   running_.erase(place);
   if (sequence->yielding) {
     yielding_.erase(std::find(yielding_.begin(), yielding_.end(), sequence));
@@ -133,8 +133,7 @@ bool Scheduler::ShareWithSibling(Sequence* sequence, Draft* draft) {
 
 bool Scheduler::Adopt(Sequence* sequence) {
   LiveRequest* live = sequence->request;
-  const int adopted =
-      pool_.Adopt(live->salt, AdoptableTokens(*sequence), &sequence->blocks);
+  const int adopted = pool_.Adopt(live->salt, AdoptableTokens(*sequence), &sequence->blocks);
   const int missing = BlocksFor(sequence->known()) - static_cast<int>(sequence->blocks.size());
   if (missing > BlocksToSpare()) {
     pool_.Release(&sequence->blocks);
@@ -242,8 +241,8 @@ Sequence* Scheduler::WantsRoom(const SeatShares& shares) {
   return waiting_.at(*queue_.Front());
 }
 
-// By priority: the last in rank of a worse one, of the same tenant or of one beyond its share. For a
-// tenant below its share: the last in rank of the tenant most beyond its own.
+// By priority: the last in rank of a worse one, of the same tenant or of one beyond its share. For
+// a tenant below its share: the last in rank of the tenant most beyond its own.
 Sequence* Scheduler::VictimForWaiting(const SeatShares& shares, const Sequence& wanting) const {
   const LiveRequest& live = *wanting.request;
   const std::optional<int> most = shares.MostBeyond();

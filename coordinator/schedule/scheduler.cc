@@ -20,6 +20,13 @@ namespace {
 // A client that finds the queue full may try again after this long; queues drain in steps.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
 
+// Estimates of a request's time are for the load there is; while it waits for its turn and runs,
+// more may come.
+constexpr double kMargin = 1.25;
+
+// Tokens of an output before any has been seen.
+constexpr double kFirstGuess = 32;
+
 int AtLeast(const char* name, int minimum, int value) {
   if (value >= minimum) return value;
   std::fprintf(stderr, "SchedulerLimits.%s is %d; expected at least %d\n", name, value, minimum);
@@ -75,7 +82,8 @@ Scheduler::Scheduler(const SchedulerLimits& limits)
              .block_tokens = limits.block_tokens,
              .prefix_caching = limits.prefix_caching}),
       queue_({.policy = limits.policy, .weights = limits.tenant_weights}),
-      deadlines_(std::make_unique<Deadlines>()) {}
+      deadlines_(std::make_unique<Deadlines>()),
+      typical_output_(kFirstGuess) {}
 
 Scheduler::~Scheduler() = default;
 
@@ -88,8 +96,8 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
                             absl::StrCat("is ", request.max_tokens, "; expected at least 0"));
   }
   if (request.max_tokens == 0 && request.seeds.size() > 1) {
-    return wire::FieldError("n", absl::StrCat("is ", request.seeds.size(),
-                                              "; expected 1 where nothing is generated"));
+    return wire::FieldError(
+        "n", absl::StrCat("is ", request.seeds.size(), "; expected 1 where nothing is generated"));
   }
   const int generated = request.max_tokens > 0 ? 1 : 0;
   const size_t longest_prompt = static_cast<size_t>(max_len_ - generated);
@@ -99,9 +107,9 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
         by_blocks ? absl::StrCat("all ", limits_.num_blocks, " KV blocks hold ", max_len_)
                   : absl::StrCat("max_model_len is ", max_len_);
     return wire::FieldError(
-        "prompt", absl::StrCat("has ", request.prompt_ids.size(), " tokens; expected 1 .. ",
-                               longest_prompt, " (", why, " tokens",
-                               generated > 0 ? ", one of them generated)" : ")"));
+        "prompt",
+        absl::StrCat("has ", request.prompt_ids.size(), " tokens; expected 1 .. ", longest_prompt,
+                     " (", why, " tokens", generated > 0 ? ", one of them generated)" : ")"));
   }
   if (live_.count(request.id) > 0) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " is live"));
@@ -114,7 +122,7 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::Add(ScheduledRequest request, absl::Time /*now*/) {
+absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckRequest(request));
   const std::shared_ptr<LiveRequest> live = MakeLive(std::move(request));
   live->tenant = queue_.TenantIndex(live->request.tenant);
@@ -124,6 +132,8 @@ absl::Status Scheduler::Add(ScheduledRequest request, absl::Time /*now*/) {
     live->choices[i].id = next_arrival_++;
   }
   live_[live->request.id] = live;
+  if (newest_tenants_[0].first != live->salt) newest_tenants_[1] = newest_tenants_[0];
+  newest_tenants_[0] = {live->salt, now};
   Enqueue(&live->choices[0]);
   if (live->request.deadline != absl::InfiniteFuture()) deadlines_->Set(live.get(), CheckAt(*live));
   return absl::OkStatus();
@@ -150,17 +160,27 @@ void Scheduler::ReleaseHeld(LiveRequest* live) {
   }
 }
 
-// When to look at its deadline next: a request that has not run is dropped as soon as its prompt
-// alone would take too long.
+// When to look at its deadline next: a request that has not run is dropped as soon as what it takes
+// would be too long. A service that starts what it cannot end in time has no time for anybody.
 absl::Time Scheduler::CheckAt(const LiveRequest& live) const {
-  if (live.admitted) return live.request.deadline;
-  const auto& prompt = live.choices[0].tokens;
-  const int unknown = live.prompt_tokens - pool_.Match(live.salt, prompt);
+  if (live.admitted || !cost_.known()) return live.request.deadline;
+  return live.request.deadline - absl::Microseconds(MicrosForPrompt(live) + MicrosForOutput(live));
+}
+
+double Scheduler::MicrosForPrompt(const LiveRequest& live) const {
+  const int unknown = live.prompt_tokens - pool_.Match(live.salt, live.choices[0].tokens);
   const int whole_steps = unknown / limits_.max_tokens_per_step;
   const int rest = unknown % limits_.max_tokens_per_step;
-  double micros = whole_steps * cost_.PredictMicros({.prefill_tokens = limits_.max_tokens_per_step});
-  if (rest > 0) micros += cost_.PredictMicros({.prefill_tokens = rest});
-  return live.request.deadline - absl::Microseconds(micros);
+  const double whole = cost_.PredictMicros({.prefill_tokens = limits_.max_tokens_per_step});
+  return whole_steps * whole + (rest > 0 ? cost_.PredictMicros({.prefill_tokens = rest}) : 0);
+}
+
+// Of the usual length, beside those that run now, and with prompts in between while others wait.
+double Scheduler::MicrosForOutput(const LiveRequest& live) const {
+  const double tokens = std::min<double>(live.request.max_tokens, typical_output_);
+  const double step = cost_.PredictMicros({.decodes = static_cast<int>(running_.size()) + 1});
+  const bool stretched = queue_.size() > 1 && limits_.prefill_stretch > 1;
+  return kMargin * tokens * step * (stretched ? limits_.prefill_stretch : 1);
 }
 
 bool Scheduler::TooLate(const LiveRequest& live, absl::Time now) const {
@@ -173,6 +193,7 @@ void Scheduler::DropExpired(absl::Time now) {
       deadlines_->Set(live, CheckAt(*live));
       continue;
     }
+    for (const Sequence& choice : live->choices) LearnOutput(choice, /*whole=*/false);
     expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
     FinishRequest(live);
   }

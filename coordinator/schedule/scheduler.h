@@ -7,10 +7,12 @@
 //   ... the group executes it ...
 //   std::vector<Emission> out = scheduler.Commit(result);
 //
-// One step mixes decodes (first) and prompt chunks (what the token budget leaves), in admission
-// order. When KV blocks run out the youngest running request is preempted: its blocks are freed and
-// it is recomputed later; nothing already emitted is lost. With several steps in flight the decodes
-// are dealt out evenly over them, since a sequence is in one step at a time.
+// One step mixes decodes (first) and prompt chunks (what the token budget leaves, and no more than
+// the running streams bear: prefill_stretch). Who is admitted next is up to TenantQueue. When KV
+// blocks or seats run out somebody is preempted: its blocks are freed and it is recomputed later;
+// nothing already emitted is lost. It is the last in rank (priority, then arrival) of the tenant
+// that is furthest beyond its share of the seats, or of all. With several steps in flight the
+// decodes are dealt out evenly over them.
 #ifndef TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
 #define TESSERA_COORDINATOR_SCHEDULE_SCHEDULER_H_
 
@@ -21,6 +23,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,10 +46,11 @@ struct SchedulerLimits {
   int max_prefill_chunk = 512;      // tokens of one prompt per step
   int max_queue = 1024;             // waiting requests; one more is refused
   int max_steps_in_flight = 1;      // over disjoint sequences; the pipeline's stages
-  // One step ahead: decodes whose last token is still being drawn go out as soon as their step is the
-  // oldest in flight (SequenceChunk.last_token_from_step), one step more than max_steps_in_flight.
-  // Not while a running sequence needs its last token here first (a constraint, a bad word of
-  // several tokens).
+  // One step ahead: decodes whose last token is still being drawn go out as soon as their step is
+  // the oldest in flight (SequenceChunk.last_token_from_step), one step more than
+  // max_steps_in_flight. Not while a running sequence needs its last token here first (a
+  // constraint, a bad word of several tokens), nor while other tenants are about than the one that
+  // runs: whoever comes then would wait for one step more.
   bool lookahead = true;
   bool prefix_caching = true;
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
@@ -55,7 +59,7 @@ struct SchedulerLimits {
   // (learned: step_cost.h). A tenant that has had less than its share may fill the whole budget.
   // 0: no bound but the token budget.
   double prefill_stretch = 2.0;
-  int vocab_size = 0;               // Commit refuses token ids from here on; 0 = unchecked
+  int vocab_size = 0;  // Commit refuses token ids from here on; 0 = unchecked
 };
 
 // What the scheduler needs of a request. Checked by the caller (api) except where Add says so.
@@ -82,8 +86,8 @@ struct ScheduledRequest {
 
 enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline, kAborted };
 
-// What Commit, Schedule or Cancel tell of a request, or of one choice of it. A request whose choices
-// have all finished is forgotten.
+// What Commit, Schedule or Cancel tell of a request, or of one choice of it. A request whose
+// choices have all finished is forgotten.
 struct Emission {
   int64_t request_id = 0;
   // One token, or none (targets alone, deadline, abort). The stop token itself is emitted, with
@@ -132,8 +136,9 @@ class Scheduler {
   absl::Status Add(ScheduledRequest request, absl::Time now);
 
   // The next step, or nullopt when there is nothing to do or the steps in flight are the most
-  // allowed. Requests past their deadline are finished first, and so are waiting ones that cannot be
-  // served in time as far as is known (their prompt alone takes longer); see TakeExpired.
+  // allowed. Requests past their deadline are finished first, and so are waiting ones that cannot
+  // be served in time as far as is known (what their prompt and an output of the usual length take
+  // beside those that run); see TakeExpired.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
 
   // Requests that a Schedule call dropped because of their deadline (kDeadline). Clears the list.
@@ -168,9 +173,14 @@ class Scheduler {
   void FinishRequest(LiveRequest* live);
   void DropExpired(absl::Time now);
   absl::Time CheckAt(const LiveRequest& live) const;
+  double MicrosForPrompt(const LiveRequest& live) const;
+  double MicrosForOutput(const LiveRequest& live) const;
+  void LearnOutput(const Sequence& choice, bool whole);
   bool TooLate(const LiveRequest& live, absl::Time now) const;
 
   // plan.cc: what goes into the next step.
+  bool HasCompany(absl::Time now) const;
+  bool StepsAside(const SeatShares& shares);
   bool CanDecode(const Sequence& sequence, const Draft& draft) const;
   bool CanPrefill(const Sequence& sequence, const Draft& draft) const;
   void PlanDecodes(Draft* draft);
@@ -224,16 +234,21 @@ class Scheduler {
   std::deque<std::unique_ptr<Step>> in_flight_;  // oldest first
   std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  std::vector<Sequence*> ready_;      // scratch of one planning pass
-  std::optional<int64_t> favoured_;   // arrival of the one that others gave way for
-  std::vector<Sequence*> yielding_;   // running, about to be preempted
+  std::vector<Sequence*> ready_;                  // scratch of one planning pass
+  std::optional<int64_t> favoured_;               // arrival of the one that others gave way for
+  std::vector<Sequence*> yielding_;               // running, about to be preempted
   absl::Time last_ready_ = absl::InfinitePast();  // when the last step's result was, see Learn
-  int promised_ = 0;                  // sum over running sequences
-  int needing_last_token_ = 0;        // running sequences
+  int promised_ = 0;                              // sum over running sequences
+  int needing_last_token_ = 0;                    // running sequences
   int running_requests_ = 0;
   int64_t next_arrival_ = 1;
   int64_t next_step_id_ = 1;
   bool out_of_blocks_ = false;
+  double typical_output_ = 0;   // tokens of a choice, averaged over those that ended lately
+  bool stepped_aside_ = false;  // in the last step planned, see StepsAside
+  // The last two tenants to add a request, by salt, and when.
+  std::pair<uint64_t, absl::Time> newest_tenants_[2] = {{0, absl::InfinitePast()},
+                                                        {0, absl::InfinitePast()}};
   SchedulerStats totals_;  // what only ever grows
 };
 

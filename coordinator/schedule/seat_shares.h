@@ -56,8 +56,8 @@ class SeatShares {
     return most;
   }
 
-  // Has had less than its share: no seats beyond it, and credit left while somebody who runs has less
-  // of it; or it comes new, without debt, to others that run.
+  // Has had less than its share: no seats beyond it, and credit left while somebody who runs has
+  // less of it; or it comes new, without debt, to others that run.
   bool owed(int tenant) const {
     if (!several() || beyond(tenant) > 0) return false;
     const double credit = queue_.credit(tenant);

@@ -27,14 +27,14 @@ struct Sequence {
     kHeld,     // waits until the request's first choice has computed the prompt
     kWaiting,  // in the queue
     kRunning,
-    kOver,     // finished; while steps in flight still write its blocks it keeps them
+    kOver,  // finished; while steps in flight still write its blocks it keeps them
   };
 
   LiveRequest* request = nullptr;
   int choice = 0;
   int64_t id = 0;  // in plans; also the order of arrival. Unique for the scheduler's life
   State state = State::kHeld;
-  bool yielding = false;  // running: planned no more, preempted when its last step is back
+  bool yielding = false;        // running: planned no more, preempted when its last step is back
   std::vector<int32_t> tokens;  // prompt, then emitted
   int computed = 0;
   int sent = 0;
@@ -62,15 +62,15 @@ struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
   uint64_t salt = 0;  // keeps tenants' prefixes apart
   int tenant = 0;     // TenantQueue's index
   std::vector<Sequence> choices;
-  int leader = 0;          // the choice that computes the prompt for all
-  bool prompt_known = false;  // its keys and values were computed once: nobody is held any more
-  int unfinished = 0;      // choices
-  int running = 0;         // choices
+  int leader = 0;                 // the choice that computes the prompt for all
+  bool prompt_known = false;      // its keys and values were computed once: nobody is held any more
+  int unfinished = 0;             // choices
+  int running = 0;                // choices
   bool needs_last_token = false;  // each draw depends on the token before it, here
-  bool admitted = false;   // has run at some time
-  int cached_tokens = 0;   // of the prompt, when the leader was first admitted
-  int targets_next = 0;    // prompt position of the next target to tell; 0: none are wanted
-  std::vector<int32_t> distinct_prompt_ids;  // with a repetition penalty
+  bool admitted = false;          // has run at some time
+  int cached_tokens = 0;          // of the prompt, when the leader was first admitted
+  int targets_next = 0;           // prompt position of the next target to tell; 0: none are wanted
+  std::vector<int32_t> distinct_prompt_ids;      // with a repetition penalty
   absl::Time check_at = absl::InfiniteFuture();  // its entry in the scheduler's deadlines
 
   bool has_targets_left() const { return targets_next > 0 && targets_next < prompt_tokens; }

@@ -22,8 +22,7 @@ void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
 }
 
 void FillBlocks(const Sequence& sequence, int block_count, v1::SequenceChunk* chunk) {
-  chunk->mutable_block_table()->Add(sequence.blocks.begin(),
-                                    sequence.blocks.begin() + block_count);
+  chunk->mutable_block_table()->Add(sequence.blocks.begin(), sequence.blocks.begin() + block_count);
 }
 
 // A target at prompt position p is asked for with the token at p - 1.

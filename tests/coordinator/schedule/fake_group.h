@@ -1,5 +1,5 @@
-// A worker group in a test: a KV cache that really stores what the plans tell it to, block by block,
-// under the model of fake_model.h.
+// A worker group in a test: a KV cache that really stores what the plans tell it to, block by
+// block, under the model of fake_model.h.
 //
 //   FakeGroup group(limits);
 //   group.Send(*scheduler.Schedule(now));
@@ -35,10 +35,9 @@ namespace tessera::testing {
 inline std::vector<std::string> ShowPlan(const v1::StepPlan& plan) {
   std::vector<std::string> chunks;
   for (const v1::SequenceChunk& chunk : plan.chunks()) {
-    chunks.push_back(absl::StrCat(chunk.sequence_id(), ":", chunk.start_position(), "+",
-                                  chunk.token_ids_size(),
-                                  chunk.last_token_from_step() != 0 ? "?" : "",
-                                  chunk.has_sampling() ? "!" : ""));
+    chunks.push_back(absl::StrCat(
+        chunk.sequence_id(), ":", chunk.start_position(), "+", chunk.token_ids_size(),
+        chunk.last_token_from_step() != 0 ? "?" : "", chunk.has_sampling() ? "!" : ""));
   }
   return chunks;
 }
@@ -186,7 +185,7 @@ class FakeGroup {
   void CheckPlan(const v1::StepPlan& plan) {
     int tokens = 0;
     std::set<int64_t> sequences;
-    std::map<int32_t, int> named;     // block → chunks that name it
+    std::map<int32_t, int> named;  // block → chunks that name it
     std::set<int32_t> written;
     ASSERT_GT(plan.chunks_size(), 0);
     ASSERT_LE(plan.chunks_size(), limits_.max_sequences_per_step);
@@ -262,7 +261,7 @@ class FakeGroup {
   const coordinator::SchedulerLimits limits_;
   std::vector<Slot> cache_;  // (block, slot)
   std::deque<v1::StepPlan> plans_;
-  std::deque<std::optional<v1::StepResult>> results_;  // of plans_, once computed
+  std::deque<std::optional<v1::StepResult>> results_;     // of plans_, once computed
   std::map<int64_t, std::pair<int64_t, int32_t>> drawn_;  // sequence → its last step, token
 };
 

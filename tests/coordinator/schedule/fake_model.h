@@ -1,6 +1,6 @@
-// The "model" of the scheduler's tests: what is drawn next is a hash of every token before it, of the
-// seed, and of all that v1::DrawState says. Whoever lost, mixed up or reordered any of it draws other
-// tokens than ReferenceTokens, which knows no scheduler, no blocks and no steps.
+// The "model" of the scheduler's tests: what is drawn next is a hash of every token before it, of
+// the seed, and of all that v1::DrawState says. Whoever lost, mixed up or reordered any of it draws
+// other tokens than ReferenceTokens, which knows no scheduler, no blocks and no steps.
 #ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
 #define TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
 
@@ -86,8 +86,7 @@ class FakeConstraint : public coordinator::TokenConstraint {
 namespace internal {
 
 inline bool EndsWith(const std::vector<int32_t>& tokens, const std::vector<int32_t>& end) {
-  return end.size() <= tokens.size() &&
-         std::equal(end.rbegin(), end.rend(), tokens.rbegin());
+  return end.size() <= tokens.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
 }
 
 // What DrawState has to say after these tokens of `request`, of which `emitted` were drawn.
@@ -121,16 +120,16 @@ inline v1::DrawState ReferenceDraw(const coordinator::ScheduledRequest& request,
 // What the fake model answers to one choice of `request`, computed without any scheduler.
 inline std::vector<int32_t> ReferenceTokens(const coordinator::ScheduledRequest& request,
                                             int max_len, int choice = 0) {
-  const uint64_t seed = request.seeds.empty() ? request.sampling.seed()
-                                              : request.seeds[static_cast<size_t>(choice)];
+  const uint64_t seed =
+      request.seeds.empty() ? request.sampling.seed() : request.seeds[static_cast<size_t>(choice)];
   const auto constraint = request.constraint ? request.constraint->Clone() : nullptr;
   std::vector<int32_t> tokens = request.prompt_ids;
   uint64_t hash = HashOf(tokens);
   std::vector<int32_t> output;
   while (static_cast<int>(output.size()) < request.max_tokens &&
          static_cast<int>(tokens.size()) < max_len) {
-    const v1::DrawState draw = internal::ReferenceDraw(
-        request, tokens, static_cast<int>(output.size()), constraint.get());
+    const v1::DrawState draw =
+        internal::ReferenceDraw(request, tokens, static_cast<int>(output.size()), constraint.get());
     const int32_t token = DrawToken(hash, seed, draw);
     if (constraint) constraint->Accept(token);
     output.push_back(token);

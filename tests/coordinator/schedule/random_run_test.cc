@@ -1,7 +1,7 @@
 // A hundred thousand random requests: several choices, shared prefixes, tenants, priorities,
-// constraints, penalties and targets, with cancels, deadlines, preemptions and lost groups. The fake
-// group checks every plan; here: everything ends exactly once, with the tokens of a run alone, and no
-// block leaks.
+// constraints, penalties and targets, with cancels, deadlines, preemptions and lost groups. The
+// fake group checks every plan; here: everything ends exactly once, with the tokens of a run alone,
+// and no block leaks.
 #include <algorithm>
 #include <map>
 #include <random>
@@ -43,8 +43,13 @@ struct Counts {
 
 class RandomRun {
  public:
-  RandomRun(uint32_t seed, const SchedulerLimits& limits, Counts* counts)
-      : random_(seed), limits_(limits), scheduler_(limits), group_(limits), counts_(*counts) {
+  RandomRun(uint32_t seed, int tenants, const SchedulerLimits& limits, Counts* counts)
+      : random_(seed),
+        tenants_(tenants),
+        limits_(limits),
+        scheduler_(limits),
+        group_(limits),
+        counts_(*counts) {
     for (int i = 0; i < 4; ++i) prefixes_.push_back(Tokens(Draw(3, 60)));
   }
 
@@ -113,7 +118,7 @@ class RandomRun {
       request.targets_from = Draw(1, static_cast<int>(request.prompt_ids.size()));
       if (request.seeds.empty() && Chance(50)) request.max_tokens = 0;
     }
-    request.tenant = absl::StrCat("tenant ", Chance(60) ? 0 : Draw(0, 3));
+    request.tenant = absl::StrCat("tenant ", Chance(60) ? 0 : Draw(0, tenants_ - 1));
     request.priority = Draw(0, 2);
     if (Chance(20)) request.deadline = now_ + absl::Milliseconds(Draw(0, 300));
     return request;
@@ -233,8 +238,8 @@ class RandomRun {
       const Choice& choice = live.choices[i];
       const std::vector<int32_t> whole =
           ReferenceTokens(live.request, max_len, static_cast<int>(i));
-      const bool ended = choice.finished == FinishCause::kStopToken ||
-                         choice.finished == FinishCause::kLength;
+      const bool ended =
+          choice.finished == FinishCause::kStopToken || choice.finished == FinishCause::kLength;
       complete &= ended;
       ASSERT_TRUE(ended ? choice.output.size() == whole.size()
                         : choice.output.size() <= whole.size());
@@ -248,6 +253,7 @@ class RandomRun {
   }
 
   std::mt19937 random_;
+  const int tenants_;
   const SchedulerLimits limits_;
   Scheduler scheduler_;
   FakeGroup group_;
@@ -266,32 +272,34 @@ struct Setting {
   bool lookahead;
   SchedulingPolicy policy;
   bool prefix_caching;
+  int tenants;  // with several, nobody runs ahead
 };
 
 TEST(SchedulerRandomRunTest, AHundredThousandRequests) {
   constexpr auto kFcfs = SchedulingPolicy::kFcfs;
   constexpr auto kPriority = SchedulingPolicy::kPriority;
-  const Setting settings[] = {{1, true, kFcfs, true},     {1, true, kPriority, true},
-                              {1, true, kPriority, false}, {1, false, kFcfs, true},
-                              {2, true, kPriority, true},  {2, false, kPriority, true},
-                              {4, true, kFcfs, true},      {4, false, kFcfs, false}};
+  const Setting settings[] = {{1, true, kFcfs, true, 1},      {1, true, kPriority, true, 1},
+                              {1, true, kPriority, false, 4}, {1, false, kFcfs, true, 4},
+                              {2, true, kPriority, true, 1},  {2, false, kPriority, true, 4},
+                              {4, true, kFcfs, true, 1},      {4, false, kFcfs, false, 4}};
   Counts counts;
   uint32_t seed = 0;
   for (const Setting& setting : settings) {
     SCOPED_TRACE(seed);
-    RandomRun(++seed, {.block_tokens = 4,
-                       .num_blocks = 64,
-                       .max_tokens_per_step = 40,
-                       .max_sequences_per_step = 12,
-                       .max_model_len = 150,
-                       .max_prefill_chunk = 24,
-                       .max_queue = 60,
-                       .max_steps_in_flight = setting.in_flight,
-                       .lookahead = setting.lookahead,
-                       .prefix_caching = setting.prefix_caching,
-                       .policy = setting.policy,
-                       .tenant_weights = {{"tenant 1", 3.0}},
-                       .vocab_size = kFakeVocab},
+    RandomRun(++seed, setting.tenants,
+              {.block_tokens = 4,
+               .num_blocks = 64,
+               .max_tokens_per_step = 40,
+               .max_sequences_per_step = 12,
+               .max_model_len = 150,
+               .max_prefill_chunk = 24,
+               .max_queue = 60,
+               .max_steps_in_flight = setting.in_flight,
+               .lookahead = setting.lookahead,
+               .prefix_caching = setting.prefix_caching,
+               .policy = setting.policy,
+               .tenant_weights = {{"tenant 1", 3.0}},
+               .vocab_size = kFakeVocab},
               &counts)
         .Run(kRequestsPerRun);
     if (HasFailure()) return;

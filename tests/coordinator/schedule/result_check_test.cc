@@ -19,13 +19,10 @@ constexpr int64_t kStep = 3;
 
 // Sequences 7 (draws, two alternatives), 8 (mid-prompt, wants logits and targets), 9 (draws).
 std::vector<ExpectedChunk> Plan() {
-  return {{.sequence_id = 7, .tokens = 2, .draws = true, .num_logprobs = 2},
-          {.sequence_id = 8,
-           .tokens = 2,
-           .logits = true,
-           .targets = {4, 5},
-           .num_target_logprobs = 1},
-          {.sequence_id = 9, .tokens = 2, .draws = true, .num_logprobs = -1}};
+  return {
+      {.sequence_id = 7, .tokens = 2, .draws = true, .num_logprobs = 2},
+      {.sequence_id = 8, .tokens = 2, .logits = true, .targets = {4, 5}, .num_target_logprobs = 1},
+      {.sequence_id = 9, .tokens = 2, .draws = true, .num_logprobs = -1}};
 }
 
 absl::Status Check(const v1::StepResult& result, int vocab_size) {
@@ -121,7 +118,8 @@ TEST(ResultCheckTest, RefusesEveryLie) {
        [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_vocab_rank(11); }},
       {"2 alternatives with 1 log probabilities; expected at most 1",
        [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->add_top_ids(2); }},
-      {"token id -2", [](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_top_ids(0, -2); }},
+      {"token id -2",
+       [](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_top_ids(0, -2); }},
   };
   for (const auto& [says, lie] : lies) {
     v1::StepResult result = Result();

@@ -109,8 +109,8 @@ class SchedulerTest : public ::testing::Test {
   coordinator::SchedulerLimits limits_;
   std::unique_ptr<coordinator::Scheduler> scheduler_;
   std::unique_ptr<FakeGroup> group_;
-  std::optional<v1::StepPlan> plan_;          // of the last Send
-  std::vector<coordinator::Emission> last_;   // of the last Answer
+  std::optional<v1::StepPlan> plan_;                                 // of the last Send
+  std::vector<coordinator::Emission> last_;                          // of the last Answer
   std::map<std::pair<int64_t, int>, std::vector<int32_t>> outputs_;  // by request and choice
 };
 

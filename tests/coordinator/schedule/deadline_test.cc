@@ -1,0 +1,92 @@
+// Requests that cannot be served in time are not served late: they are dropped while they wait.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "coordinator/schedule/scheduler.h"
+#include "tests/coordinator/schedule/scheduler_fixture.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using tessera::testing::Ids;
+using tessera::testing::Request;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class DeadlineTest : public tessera::testing::SchedulerTest {
+ protected:
+  // A group whose steps take 10 ms and 1 ms per token, as the scheduler has learned.
+  void StartLearned() {
+    SchedulerLimits limits = Limits();
+    limits.max_sequences_per_step = 1;
+    limits.max_tokens_per_step = 100;
+    limits.prefix_caching = false;
+    Start(limits);
+    for (int i = 0; i < 30; ++i) {
+      Add(Request(1'000 + i, 3 + 2 * i, 3));
+      while (!scheduler_->idle()) TickInTime();
+    }
+  }
+
+  std::vector<std::string> TickInTime() {
+    auto chunks = Send(now_);
+    if (chunks.empty()) return chunks;
+    int tokens = 0;
+    for (const auto& chunk : plan_->chunks()) tokens += chunk.token_ids_size();
+    Answer(10'000 + 1'000 * tokens);
+    now_ += absl::Milliseconds(10 + tokens);
+    return chunks;
+  }
+
+  ScheduledRequest Until(int64_t id, int prompt_tokens, absl::Duration left) {
+    ScheduledRequest request = Request(id, prompt_tokens, 1);
+    request.deadline = now_ + left;
+    return request;
+  }
+
+  absl::Time now_ = tessera::testing::kNow;
+};
+
+TEST_F(DeadlineTest, APromptThatTakesLongerThanIsLeftIsNotBegun) {
+  StartLearned();
+  // Two steps of 100 tokens and one of 50: 280 ms, and a token more.
+  Add(Until(1, 250, absl::Milliseconds(250)));
+  EXPECT_THAT(Send(now_), IsEmpty());
+  EXPECT_THAT(Ids(scheduler_->TakeExpired()), ElementsAre(1));
+  EXPECT_TRUE(scheduler_->idle());
+  Add(Until(2, 250, absl::Milliseconds(350)));
+  EXPECT_FALSE(TickInTime().empty());
+  EXPECT_THAT(scheduler_->TakeExpired(), IsEmpty());
+}
+
+TEST_F(DeadlineTest, OneThatWaitsIsDroppedWhenItBecomesTooLateForIt) {
+  StartLearned();
+  Add(Request(1, 3, 50));
+  TickInTime();  // takes the only seat
+  Add(Until(2, 250, absl::Milliseconds(500)));
+  const absl::Time added = now_;
+  while (scheduler_->stats().waiting > 0) ASSERT_FALSE(TickInTime().empty());
+  EXPECT_THAT(Ids(scheduler_->TakeExpired()), ElementsAre(2));
+  EXPECT_GT(now_, added + absl::Milliseconds(100));
+  EXPECT_LT(now_, added + absl::Milliseconds(300)) << "not only at its deadline";
+}
+
+TEST_F(DeadlineTest, OneThatHasBegunRunsUntilItsDeadline) {
+  StartLearned();
+  ScheduledRequest request = Until(1, 10, absl::Milliseconds(200));
+  request.max_tokens = 1'000;
+  Add(request);
+  while (!scheduler_->idle()) TickInTime();
+  EXPECT_THAT(Ids(scheduler_->TakeExpired()), ElementsAre(1));
+  EXPECT_GE(now_, request.deadline);
+  EXPECT_GT(output(1).size(), 10u);
+}
+
+TEST_F(DeadlineTest, WithoutKnowledgeOnlyTheDeadlineCounts) {
+  Start(Limits());
+  Add(Until(1, 600, absl::Nanoseconds(1)));
+  EXPECT_FALSE(Send(now_).empty());
+}
+
+}  // namespace
+}  // namespace tessera::coordinator
