@@ -53,9 +53,8 @@ absl::Status SetEchoedText(Client& client, const v1::GenerateRequest& request, i
 // One request as the HTTP door would answer it, over gRPC.
 absl::StatusOr<BatchReply> Answer(Client& client, const BatchRequest& request,
                                   const std::string& served_model) {
-  const RequestContext context{
-      .request_id = absl::StrCat("batch-", getpid(), "-", request.line),
-      .created = absl::ToUnixSeconds(absl::Now())};
+  const RequestContext context{.request_id = absl::StrCat("batch-", getpid(), "-", request.line),
+                               .created = absl::ToUnixSeconds(absl::Now())};
   TESSERA_ASSIGN_OR_RETURN(CompletionRequest parsed,
                            request.chat ? ParseChatCompletion(request.body, context)
                                         : ParseCompletion(request.body, context));
@@ -104,14 +103,14 @@ std::string ProgressLine(const BatchProgress& progress, int64_t total, absl::Dur
   if (bar.size() < kWidth) bar += '>';
   bar.resize(kWidth, ' ');
   const double seconds = std::max(absl::ToDoubleSeconds(elapsed), 1e-3);
-  std::string line = absl::StrFormat("[%s] %3d%%  %d of %d, %.0f tokens/s", bar,
-                                     static_cast<int>(share * 100), done, total,
-                                     static_cast<double>(progress.completion_tokens) / seconds);
+  std::string line =
+      absl::StrFormat("[%s] %3d%%  %d of %d, %.0f tokens/s", bar, static_cast<int>(share * 100),
+                      done, total, static_cast<double>(progress.completion_tokens) / seconds);
   if (fresh > 0 && done < total) {
-    absl::StrAppend(&line, ", ",
-                    ShortTime(elapsed * static_cast<double>(total - done) /
-                              static_cast<double>(fresh)),
-                    " left");
+    absl::StrAppend(
+        &line, ", ",
+        ShortTime(elapsed * static_cast<double>(total - done) / static_cast<double>(fresh)),
+        " left");
   }
   if (progress.failed > 0) absl::StrAppend(&line, ", ", progress.failed, " failed");
   return line;
@@ -158,8 +157,7 @@ int RunBatch(const BatchFlags& flags) {
     PrintError(absl::StrCat("cannot write ", flags.output));
     return 2;
   }
-  const absl::StatusOr<v1::ListModelsResponse> models =
-      Client::Connect(flags.server)->ListModels();
+  const absl::StatusOr<v1::ListModelsResponse> models = Client::Connect(flags.server)->ListModels();
   if (!models.ok()) return ExitWith(models.status());
   const std::string model = models->models().empty() ? "default" : models->models(0).name();
   const int64_t total = CountLines(input);
@@ -198,7 +196,8 @@ Command AddBatch(CLI::App& parent) {
   app->footer(
       "A line: {\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\","
       "\"body\":{...}}\n"
-      "Interrupted, the same command goes on where it stopped. Exit status 1 when a line failed.\n\n"
+      "Interrupted, the same command goes on where it stopped. Exit status 1 when a line "
+      "failed.\n\n"
       "Example:\n"
       "  tessera batch in.jsonl -o out.jsonl");
   return {app, [flags] { return RunBatch(*flags); }};

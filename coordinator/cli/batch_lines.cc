@@ -29,8 +29,8 @@ absl::Status ReadFields(const nlohmann::json& line, BatchRequest* request) {
   if (!request->custom_id) return wire::FieldError("custom_id", "is missing; expected a string");
   if (method != "POST") return wire::FieldError("method", "is not POST");
   if (url != kChatUrl && url != kCompletionUrl) {
-    return wire::FieldError("url", absl::StrCat("is ", Quoted(url), "; expected ", kChatUrl, " or ",
-                                                kCompletionUrl));
+    return wire::FieldError(
+        "url", absl::StrCat("is ", Quoted(url), "; expected ", kChatUrl, " or ", kCompletionUrl));
   }
   if (body == nullptr) return wire::FieldError("body", "is missing; expected an object");
   request->chat = url == kChatUrl;
@@ -67,7 +67,8 @@ absl::Status AddResult(const std::string& text, BatchResults* results) {
   if (!line["error"].is_null()) ++results->errors;
   if (line["custom_id"].is_string()) {
     results->custom_ids.insert(line["custom_id"].get<std::string>());
-  } else if (line["error"].is_object() && line["error"].value("line", nlohmann::json()).is_number()) {
+  } else if (line["error"].is_object() &&
+             line["error"].value("line", nlohmann::json()).is_number()) {
     results->bad_lines.insert(line["error"]["line"].get<int64_t>());
   }
   return absl::OkStatus();

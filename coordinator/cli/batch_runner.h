@@ -1,5 +1,5 @@
-// Sends the requests of a batch file, a bounded number at a time, and writes each result as it comes.
-// Requests that a full server turns away wait as long as it says and are sent again.
+// Sends the requests of a batch file, a bounded number at a time, and writes each result as it
+// comes. Requests that a full server turns away wait as long as it says and are sent again.
 //
 //   BatchRunner runner({.concurrency = 64}, input, output, results, send);
 //   runner.Start();

@@ -59,9 +59,8 @@ absl::StatusOr<WindowOptions> ChooseWindows(Client& client, const PerplexityFlag
   }
   if (options.stride == 0) options.stride = std::max<int64_t>(1, options.context / 2);
   if (options.stride >= options.context) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--stride is ", options.stride, "; expected less than the context of ",
-                     options.context));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--stride is ", options.stride, "; expected less than the context of ", options.context));
   }
   return options;
 }
@@ -149,8 +148,8 @@ int RunPerplexity(const PerplexityFlags& flags) {
   const InterruptCallback on_interrupt(interrupts, [&] { client->Cancel(); });
   const absl::StatusOr<Score> score = Perplexity(*client, flags, text);
   if (!score.ok()) return absl::IsCancelled(score.status()) ? 130 : ExitWith(score.status());
-  std::cout << absl::StrFormat("tokens      %d\nmean NLL    %.6f\nperplexity  %.4f\n", score->tokens,
-                               score->MeanNll(), std::exp(score->MeanNll()));
+  std::cout << absl::StrFormat("tokens      %d\nmean NLL    %.6f\nperplexity  %.4f\n",
+                               score->tokens, score->MeanNll(), std::exp(score->MeanNll()));
   return 0;
 }
 

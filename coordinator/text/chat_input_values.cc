@@ -75,8 +75,8 @@ absl::StatusOr<Value> Message(const ChatInputMessage& message, absl::string_view
   const bool has_calls = !message.tool_calls_json.empty();
   TESSERA_RETURN_IF_ERROR(Set(dict, "role", Value::Literal(message.role)));
   const bool is_none = has_calls && message.content.empty() && form.empty_content_is_none;
-  TESSERA_RETURN_IF_ERROR(Set(dict, "content", is_none ? Value(Value::None{})
-                                                       : Value::Content(message.content)));
+  TESSERA_RETURN_IF_ERROR(
+      Set(dict, "content", is_none ? Value(Value::None{}) : Value::Content(message.content)));
   if (message.name) TESSERA_RETURN_IF_ERROR(Set(dict, "name", Value::Content(*message.name)));
   if (has_calls) {
     TESSERA_ASSIGN_OR_RETURN(Value calls,
@@ -94,8 +94,8 @@ absl::StatusOr<Value> Messages(const ChatInput& input, const ToolCallForm& form)
   std::vector<Value> messages;
   messages.reserve(input.messages.size());
   for (size_t i = 0; i < input.messages.size(); ++i) {
-    TESSERA_ASSIGN_OR_RETURN(
-        Value message, Message(input.messages[i], absl::StrCat("messages[", i, "]"), form));
+    TESSERA_ASSIGN_OR_RETURN(Value message,
+                             Message(input.messages[i], absl::StrCat("messages[", i, "]"), form));
     messages.push_back(std::move(message));
   }
   return JinjaList::Make(std::move(messages));

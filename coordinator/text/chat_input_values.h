@@ -10,7 +10,7 @@ namespace tessera::coordinator {
 
 // How a template takes an assistant's message with tool calls; templates differ.
 struct ToolCallForm {
-  bool arguments_are_text = false;   // else an object
+  bool arguments_are_text = false;     // else an object
   bool empty_content_is_none = false;  // else ""
 };
 

@@ -73,12 +73,13 @@ class JinjaRenderer : public ChatRenderer {
   // The first form in which the template writes a tool call out.
   ToolCallForm FindToolCallForm() const {
     constexpr absl::string_view kName = "tessera_probe";
-    ChatInput probe{.messages = {{.role = "user", .content = "x"},
-                                 {.role = "assistant",
-                                  .content = "",
-                                  .tool_calls_json = absl::StrCat(
-                                      R"([{"id":"call12345","type":"function","function":{"name":")",
-                                      kName, R"(","arguments":{"a":"b"}}}])")}}};
+    ChatInput probe{
+        .messages = {{.role = "user", .content = "x"},
+                     {.role = "assistant",
+                      .content = "",
+                      .tool_calls_json = absl::StrCat(
+                          R"([{"id":"call12345","type":"function","function":{"name":")", kName,
+                          R"(","arguments":{"a":"b"}}}])")}}};
     for (const bool empty_content_is_none : {false, true}) {
       for (const bool arguments_are_text : {false, true}) {
         const ToolCallForm form{arguments_are_text, empty_content_is_none};
@@ -156,9 +157,9 @@ absl::StatusOr<std::unique_ptr<ChatRenderer>> ChatRenderer::Create(
   if (chat.ok()) return std::make_unique<JinjaRenderer>(*std::move(chat), source);
   absl::StatusOr<std::unique_ptr<ChatRenderer>> family = CreateFamilyRenderer(source);
   if (family.ok()) return family;
-  return absl::UnimplementedError(
-      absl::StrCat("the model's chat template cannot be evaluated (",
-                   SanitizeUtf8(chat.status().message()), ") and is of no known family"));
+  return absl::UnimplementedError(absl::StrCat("the model's chat template cannot be evaluated (",
+                                               SanitizeUtf8(chat.status().message()),
+                                               ") and is of no known family"));
 }
 
 }  // namespace tessera::coordinator

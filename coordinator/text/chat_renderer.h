@@ -2,8 +2,9 @@
 // the family recognized from it (chat_format.h).
 //
 // The evaluator knows the subset of Jinja that the templates of Llama 3, Qwen2/3, SmolLM2, Mistral,
-// Gemma, Phi and DeepSeek use, and has a bound on steps, output and nesting. What people wrote keeps
-// its mark through the template (ChatPrompt::contents), so a control token in a message stays text.
+// Gemma, Phi and DeepSeek use, and has a bound on steps, output and nesting. What people wrote
+// keeps its mark through the template (ChatPrompt::contents), so a control token in a message stays
+// text.
 //
 // Roles are "system", "user", "assistant" and whatever other word the template compares with; they
 // alone are no contents, since templates make control tokens of them. The arguments of tool calls
@@ -63,7 +64,7 @@ class ChatRenderer {
   // template knows none.
   virtual absl::StatusOr<ChatPrompt> Render(const ChatInput& input) const = 0;
 
-  virtual bool knows_tools() const = 0;     // the template reads `tools`
+  virtual bool knows_tools() const = 0;         // the template reads `tools`
   virtual std::string description() const = 0;  // "jinja", "chatml", "llama3", ...
 };
 

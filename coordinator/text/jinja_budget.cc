@@ -9,8 +9,7 @@ namespace {
 constexpr size_t kItemBytes = 64;
 
 absl::Status Spent(absl::string_view what, size_t limit) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("it ran past its bound of ", limit, " ", what));
+  return absl::InvalidArgumentError(absl::StrCat("it ran past its bound of ", limit, " ", what));
 }
 
 }  // namespace

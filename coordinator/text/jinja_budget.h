@@ -15,7 +15,7 @@ struct JinjaLimits {
   size_t steps = 250'000;
   size_t bytes = size_t{16} << 20;
   size_t text_bytes = size_t{1} << 20;  // of one string, and of the prompt
-  int nesting = 600;                    // of evaluation: expressions, blocks and macro calls
+  int nesting = 400;                    // of evaluation: expressions, blocks and macro calls
 };
 
 class JinjaBudget {

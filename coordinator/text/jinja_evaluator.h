@@ -63,15 +63,15 @@ class JinjaEvaluator {
   Result Namespace(const JinjaArguments& arguments);
   Result Raise(const JinjaArguments& arguments);
   Result StrftimeNow(const JinjaArguments& arguments);
-  absl::StatusOr<std::vector<JinjaValue>> Operands(const JinjaExpression& expression,
-                                                   size_t first, Scope& scope);
+  absl::StatusOr<std::vector<JinjaValue>> Operands(const JinjaExpression& expression, size_t first,
+                                                   Scope& scope);
   absl::StatusOr<JinjaArguments> Arguments(const JinjaExpression& expression, Scope& scope);
 
   const absl::Time now_;
   JinjaBudget budget_;
   Scope globals_;
-  ChatPrompt* out_ = nullptr;         // where output goes
-  JinjaValue block_text_;             // of the {% set %} block whose filter is evaluated
+  ChatPrompt* out_ = nullptr;  // where output goes
+  JinjaValue block_text_;      // of the {% set %} block whose filter is evaluated
 };
 
 // "line N: ..." in front, once.

@@ -1,7 +1,6 @@
 #include "coordinator/text/jinja_expression_parser.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -32,8 +31,11 @@ bool IsSum(const JinjaToken& token, JinjaOperator* op) {
 }
 
 bool IsProduct(const JinjaToken& token, JinjaOperator* op) {
-  return Find(token, op, {{"*", JinjaOperator::kMultiply}, {"/", JinjaOperator::kDivide},
-                          {"//", JinjaOperator::kFloorDivide}, {"%", JinjaOperator::kModulo}});
+  return Find(token, op,
+              {{"*", JinjaOperator::kMultiply},
+               {"/", JinjaOperator::kDivide},
+               {"//", JinjaOperator::kFloorDivide},
+               {"%", JinjaOperator::kModulo}});
 }
 
 bool IsPower(const JinjaToken& token, JinjaOperator* op) {
@@ -41,9 +43,13 @@ bool IsPower(const JinjaToken& token, JinjaOperator* op) {
 }
 
 bool IsComparison(const JinjaToken& token, JinjaOperator* op) {
-  return Find(token, op, {{"==", JinjaOperator::kEqual}, {"!=", JinjaOperator::kNotEqual},
-                          {"<", JinjaOperator::kLess}, {"<=", JinjaOperator::kLessEqual},
-                          {">", JinjaOperator::kGreater}, {">=", JinjaOperator::kGreaterEqual}});
+  return Find(token, op,
+              {{"==", JinjaOperator::kEqual},
+               {"!=", JinjaOperator::kNotEqual},
+               {"<", JinjaOperator::kLess},
+               {"<=", JinjaOperator::kLessEqual},
+               {">", JinjaOperator::kGreater},
+               {">=", JinjaOperator::kGreaterEqual}});
 }
 
 std::string Describe(const JinjaToken& token) {
@@ -99,8 +105,8 @@ absl::Status JinjaExpressionParser::Unsupported(absl::string_view what) const {
 }
 
 absl::Status JinjaExpressionParser::Enter() {
-  if (nesting_ >= kMaxSyntaxDepth) {
-    return Error(absl::StrCat("the template nests deeper than ", kMaxSyntaxDepth));
+  if (nesting_ >= kMaxParserNesting) {
+    return Error(absl::StrCat("the template nests deeper than ", kMaxParserNesting));
   }
   ++nesting_;
   return absl::OkStatus();
@@ -163,12 +169,13 @@ JinjaExpressionParser::Result JinjaExpressionParser::Conditional() {
   return value;
 }
 
-JinjaExpressionParser::Result JinjaExpressionParser::Or() {
-  TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr left, And());
-  while (IsName("or")) {
-    JinjaExpression node = New(Node::kOr);
+JinjaExpressionParser::Result JinjaExpressionParser::Logic(
+    Node kind, absl::string_view word, Result (JinjaExpressionParser::*operand)()) {
+  TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr left, (this->*operand)());
+  while (IsName(word)) {
+    JinjaExpression node = New(kind);
     Advance();
-    TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr right, And());
+    TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr right, (this->*operand)());
     node.operands.push_back(std::move(left));
     node.operands.push_back(std::move(right));
     TESSERA_ASSIGN_OR_RETURN(left, Finish(std::move(node)));
@@ -176,17 +183,12 @@ JinjaExpressionParser::Result JinjaExpressionParser::Or() {
   return left;
 }
 
+JinjaExpressionParser::Result JinjaExpressionParser::Or() {
+  return Logic(Node::kOr, "or", &JinjaExpressionParser::And);
+}
+
 JinjaExpressionParser::Result JinjaExpressionParser::And() {
-  TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr left, Not());
-  while (IsName("and")) {
-    JinjaExpression node = New(Node::kAnd);
-    Advance();
-    TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr right, Not());
-    node.operands.push_back(std::move(left));
-    node.operands.push_back(std::move(right));
-    TESSERA_ASSIGN_OR_RETURN(left, Finish(std::move(node)));
-  }
-  return left;
+  return Logic(Node::kAnd, "and", &JinjaExpressionParser::Not);
 }
 
 JinjaExpressionParser::Result JinjaExpressionParser::Not() {
@@ -262,18 +264,11 @@ JinjaExpressionParser::Result JinjaExpressionParser::Product() {
 }
 
 JinjaExpressionParser::Result JinjaExpressionParser::Power() {
-  TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr left, Unary(/*with_filter=*/true));
-  JinjaOperator op;
-  while (IsPower(Current(), &op)) {
-    JinjaExpression node = New(Node::kArithmetic);
-    Advance();
-    TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr right, Unary(/*with_filter=*/true));
-    node.operators.push_back(op);
-    node.operands.push_back(std::move(left));
-    node.operands.push_back(std::move(right));
-    TESSERA_ASSIGN_OR_RETURN(left, Finish(std::move(node)));
-  }
-  return left;
+  return LeftAssociative(&JinjaExpressionParser::Filtered, IsPower);
+}
+
+JinjaExpressionParser::Result JinjaExpressionParser::Filtered() {
+  return Unary(/*with_filter=*/true);
 }
 
 JinjaExpressionParser::Result JinjaExpressionParser::Unary(bool with_filter) {
@@ -412,24 +407,23 @@ JinjaExpressionParser::Result JinjaExpressionParser::Subscript(JinjaExpressionPt
   return Finish(std::move(node));
 }
 
-absl::StatusOr<JinjaExpressionParser::Arguments> JinjaExpressionParser::ParseArguments() {
-  Arguments arguments;
+absl::Status JinjaExpressionParser::AddArguments(JinjaExpression* node) {
   TESSERA_RETURN_IF_ERROR(ExpectOperator("("));
-  while (!SkipOperator(")")) {
-    if (!arguments.values.empty()) TESSERA_RETURN_IF_ERROR(ExpectOperator(","));
+  for (bool is_first = true; !SkipOperator(")"); is_first = false) {
+    if (!is_first) TESSERA_RETURN_IF_ERROR(ExpectOperator(","));
     if (SkipOperator(")")) break;
     if (IsOperator("*") || IsOperator("**")) return Unsupported("arguments unpacked from a value");
     if (Is(Kind::kName) && Next().kind == Kind::kOperator && Next().text == "=") {
-      arguments.keywords.push_back(Current().text);
+      node->keywords.push_back(Current().text);
       Advance();
       Advance();
-    } else if (!arguments.keywords.empty()) {
+    } else if (!node->keywords.empty()) {
       return Error("an argument without a name follows one with a name");
     }
     TESSERA_ASSIGN_OR_RETURN(JinjaExpressionPtr value, Expression());
-    arguments.values.push_back(std::move(value));
+    node->operands.push_back(std::move(value));
   }
-  return arguments;
+  return absl::OkStatus();
 }
 
 JinjaExpressionParser::Result JinjaExpressionParser::Call(JinjaExpressionPtr callee) {
@@ -438,9 +432,7 @@ JinjaExpressionParser::Result JinjaExpressionParser::Call(JinjaExpressionPtr cal
     return Unsupported(absl::StrCat("the method ", Quoted(callee->name)));
   }
   node.operands.push_back(std::move(callee));
-  TESSERA_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments());
-  std::move(arguments.values.begin(), arguments.values.end(), std::back_inserter(node.operands));
-  node.keywords = std::move(arguments.keywords);
+  TESSERA_RETURN_IF_ERROR(AddArguments(&node));
   return Finish(std::move(node));
 }
 
@@ -474,9 +466,7 @@ JinjaExpressionParser::Result JinjaExpressionParser::Filter(JinjaExpressionPtr s
   }
   node.operands.push_back(std::move(subject));
   if (IsOperator("(")) {
-    TESSERA_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments());
-    std::move(arguments.values.begin(), arguments.values.end(), std::back_inserter(node.operands));
-    node.keywords = std::move(arguments.keywords);
+    TESSERA_RETURN_IF_ERROR(AddArguments(&node));
   }
   return Finish(std::move(node));
 }
@@ -491,9 +481,7 @@ JinjaExpressionParser::Result JinjaExpressionParser::Test(JinjaExpressionPtr sub
   const bool has_operand = Is(Kind::kName) || Is(Kind::kString) || Is(Kind::kInteger) ||
                            Is(Kind::kFloat) || IsOperator("[") || IsOperator("{");
   if (IsOperator("(")) {
-    TESSERA_ASSIGN_OR_RETURN(Arguments arguments, ParseArguments());
-    std::move(arguments.values.begin(), arguments.values.end(), std::back_inserter(node.operands));
-    node.keywords = std::move(arguments.keywords);
+    TESSERA_RETURN_IF_ERROR(AddArguments(&node));
   } else if (IsName("is")) {
     return Error("tests cannot be chained");
   } else if (has_operand && !IsName("else") && !IsName("or") && !IsName("and")) {

@@ -2,8 +2,10 @@
 #ifndef TESSERA_COORDINATOR_TEXT_JINJA_EXPRESSION_PARSER_H_
 #define TESSERA_COORDINATOR_TEXT_JINJA_EXPRESSION_PARSER_H_
 
+#include <algorithm>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -41,7 +43,7 @@ class JinjaExpressionParser {
 
   absl::Status Error(absl::string_view what) const;        // INVALID_ARGUMENT
   absl::Status Unsupported(absl::string_view what) const;  // UNIMPLEMENTED
-  // One level further in; INVALID_ARGUMENT past kMaxSyntaxDepth.
+  // One level further in; INVALID_ARGUMENT past kMaxParserNesting.
   absl::Status Enter();
   void Leave() { --nesting_; }
 
@@ -49,10 +51,6 @@ class JinjaExpressionParser {
 
  private:
   using Result = absl::StatusOr<JinjaExpressionPtr>;
-  struct Arguments {
-    std::vector<JinjaExpressionPtr> values;
-    std::vector<std::string> keywords;
-  };
 
   Result Conditional();
   Result Or();
@@ -63,6 +61,7 @@ class JinjaExpressionParser {
   Result Concat();
   Result Product();
   Result Power();
+  Result Filtered();
   Result Unary(bool with_filter);
   Result Primary();
   Result Name();
@@ -74,9 +73,13 @@ class JinjaExpressionParser {
   Result FilterExpression(JinjaExpressionPtr subject);
   Result Filter(JinjaExpressionPtr subject);
   Result Test(JinjaExpressionPtr subject);
-  Result LeftAssociative(Result (JinjaExpressionParser::*operand)(), bool (*is_operator)(
-                             const JinjaToken&, JinjaOperator*));
-  absl::StatusOr<Arguments> ParseArguments();
+  // operand word operand word ...
+  Result Logic(JinjaExpression::Kind kind, absl::string_view word,
+               Result (JinjaExpressionParser::*operand)());
+  Result LeftAssociative(Result (JinjaExpressionParser::*operand)(),
+                         bool (*is_operator)(const JinjaToken&, JinjaOperator*));
+  // "(a, b, name=c)" behind the operands that `node` has.
+  absl::Status AddArguments(JinjaExpression* node);
 
   // Takes the operands' depth; INVALID_ARGUMENT where the tree gets too deep.
   Result Finish(JinjaExpression expression) const;

@@ -82,8 +82,8 @@ JinjaEvaluator::Result JinjaEvaluator::EvaluateKind(const JinjaExpression& expre
   return absl::InternalError("an expression of no known kind");
 }
 
-absl::StatusOr<std::vector<JinjaValue>> JinjaEvaluator::Operands(
-    const JinjaExpression& expression, size_t first, Scope& scope) {
+absl::StatusOr<std::vector<JinjaValue>> JinjaEvaluator::Operands(const JinjaExpression& expression,
+                                                                 size_t first, Scope& scope) {
   std::vector<JinjaValue> values;
   values.reserve(expression.operands.size() - first);
   for (size_t i = first; i < expression.operands.size(); ++i) {
@@ -198,8 +198,7 @@ JinjaEvaluator::Result JinjaEvaluator::Call(const JinjaExpression& expression, S
   TESSERA_ASSIGN_OR_RETURN(const JinjaArguments arguments, Arguments(expression, scope));
   if (const auto* macro = function.As<const JinjaMacro*>()) return CallMacro(**macro, arguments);
   if (const auto* known = function.As<JinjaFunction>()) return CallFunction(*known, arguments);
-  return absl::InvalidArgumentError(
-      absl::StrCat("'", function.TypeName(), "' cannot be called"));
+  return absl::InvalidArgumentError(absl::StrCat("'", function.TypeName(), "' cannot be called"));
 }
 
 JinjaEvaluator::Result JinjaEvaluator::CallMacro(const JinjaMacro& macro,
@@ -262,8 +261,8 @@ JinjaEvaluator::Result JinjaEvaluator::Range(const JinjaArguments& arguments) {
   }
   for (size_t i = 0; i < count; ++i) {
     if (JinjaInteger(arguments.values[i], &bounds[count == 1 ? 1 : i])) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "range() expects integers; given '", arguments.values[i].TypeName(), "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("range() expects integers; given '", arguments.values[i].TypeName(), "'"));
   }
   const auto [begin, end, step] = bounds;
   if (step == 0) return absl::InvalidArgumentError("range() with a step of 0");

@@ -86,7 +86,10 @@ Result Escape(const Value& subject, const JinjaArguments& arguments, JinjaBudget
   TESSERA_RETURN_IF_ERROR(arguments.Check({}));
   TESSERA_ASSIGN_OR_RETURN(Value text, ToString(subject, arguments, budget));
   for (const auto& [from, to] : {std::pair<absl::string_view, absl::string_view>{"&", "&amp;"},
-                                 {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}}) {
+                                 {"<", "&lt;"},
+                                 {">", "&gt;"},
+                                 {"'", "&#39;"},
+                                 {"\"", "&#34;"}}) {
     // What stands for people's characters is theirs as well.
     ChatPrompt escaped;
     const ChatPrompt& all = *text.text();
@@ -137,8 +140,7 @@ Result Indent(const Value& subject, const JinjaArguments& arguments, JinjaBudget
 }
 
 Result ToJson(const Value& subject, const JinjaArguments& arguments, JinjaBudget& budget) {
-  TESSERA_RETURN_IF_ERROR(
-      arguments.Check({"ensure_ascii", "indent", "separators", "sort_keys"}));
+  TESSERA_RETURN_IF_ERROR(arguments.Check({"ensure_ascii", "indent", "separators", "sort_keys"}));
   JsonStyle style;
   const Value* ascii = arguments.Get(0, "ensure_ascii");
   const Value* indent = arguments.Get(1, "indent");
@@ -174,8 +176,8 @@ Result Default(const Value& subject, const JinjaArguments& arguments, JinjaBudge
   TESSERA_RETURN_IF_ERROR(arguments.Check({"default_value", "boolean"}));
   const Value* otherwise = arguments.Get(0, "default_value");
   const Value* by_truth = arguments.Get(1, "boolean");
-  const bool is_missing = subject.IsUndefined() ||
-                          (by_truth != nullptr && by_truth->IsTrue() && !subject.IsTrue());
+  const bool is_missing =
+      subject.IsUndefined() || (by_truth != nullptr && by_truth->IsTrue() && !subject.IsTrue());
   if (!is_missing) return subject;
   return otherwise == nullptr ? Value::Literal("") : *otherwise;
 }
@@ -247,8 +249,7 @@ Result Length(const Value& subject, const JinjaArguments& arguments, JinjaBudget
   } else if (const JinjaDict* dict = subject.dict()) {
     length = dict->entries().size();
   } else if (!subject.IsUndefined()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", subject.TypeName(), "' has no length"));
+    return absl::InvalidArgumentError(absl::StrCat("'", subject.TypeName(), "' has no length"));
   }
   return Value(static_cast<int64_t>(length));
 }

@@ -117,10 +117,9 @@ Result DictSort(const Value& subject, const JinjaArguments& arguments, JinjaBudg
 Result Unique(const Value& subject, const JinjaArguments& arguments, JinjaBudget& budget) {
   TESSERA_RETURN_IF_ERROR(arguments.Check({"case_sensitive", "attribute"}));
   TESSERA_ASSIGN_OR_RETURN(Values items, JinjaItems(subject, budget));
-  TESSERA_ASSIGN_OR_RETURN(
-      std::vector<Keyed> keyed,
-      WithKeys(std::move(items), arguments.Get(1, "attribute"),
-               Flag(arguments, 0, "case_sensitive"), budget));
+  TESSERA_ASSIGN_OR_RETURN(std::vector<Keyed> keyed,
+                           WithKeys(std::move(items), arguments.Get(1, "attribute"),
+                                    Flag(arguments, 0, "case_sensitive"), budget));
   JinjaDict seen;
   Values unique;
   for (Keyed& entry : keyed) {
@@ -136,10 +135,9 @@ template <int sign>
 Result Extreme(const Value& subject, const JinjaArguments& arguments, JinjaBudget& budget) {
   TESSERA_RETURN_IF_ERROR(arguments.Check({"case_sensitive", "attribute"}));
   TESSERA_ASSIGN_OR_RETURN(Values items, JinjaItems(subject, budget));
-  TESSERA_ASSIGN_OR_RETURN(
-      std::vector<Keyed> keyed,
-      WithKeys(std::move(items), arguments.Get(1, "attribute"),
-               Flag(arguments, 0, "case_sensitive"), budget));
+  TESSERA_ASSIGN_OR_RETURN(std::vector<Keyed> keyed,
+                           WithKeys(std::move(items), arguments.Get(1, "attribute"),
+                                    Flag(arguments, 0, "case_sensitive"), budget));
   if (keyed.empty()) return Value(Value::Undefined{"an item of nothing"});
   const Keyed* best = &keyed[0];
   for (const Keyed& entry : keyed) {
@@ -212,7 +210,8 @@ Result Items(const Value& subject, const JinjaArguments& arguments, JinjaBudget&
 
 Result Reverse(const Value& subject, const JinjaArguments& arguments, JinjaBudget& budget) {
   TESSERA_RETURN_IF_ERROR(arguments.Check({}));
-  if (subject.text() != nullptr) return JinjaSlice(subject, {std::nullopt, std::nullopt, -1}, budget);
+  if (subject.text() != nullptr)
+    return JinjaSlice(subject, {std::nullopt, std::nullopt, -1}, budget);
   TESSERA_ASSIGN_OR_RETURN(Values items, JinjaItems(subject, budget));
   std::reverse(items.begin(), items.end());
   return JinjaList::Make(std::move(items));
@@ -221,9 +220,8 @@ Result Reverse(const Value& subject, const JinjaArguments& arguments, JinjaBudge
 // `arguments` without the first `count`.
 JinjaArguments Behind(const JinjaArguments& arguments, size_t count) {
   JinjaArguments rest = arguments;
-  rest.values.erase(rest.values.begin(),
-                    rest.values.begin() +
-                        static_cast<std::ptrdiff_t>(std::min(count, rest.values.size())));
+  rest.values.erase(rest.values.begin(), rest.values.begin() + static_cast<std::ptrdiff_t>(std::min(
+                                                                   count, rest.values.size())));
   return rest;
 }
 
@@ -238,8 +236,7 @@ Result Map(const Value& subject, const JinjaArguments& arguments, JinjaBudget& b
   for (Value& item : items) {
     TESSERA_RETURN_IF_ERROR(budget.Steps(1));
     if (attribute == nullptr) {
-      TESSERA_ASSIGN_OR_RETURN(
-          item, ApplyJinjaFilter(filter->text()->text(), item, rest, budget));
+      TESSERA_ASSIGN_OR_RETURN(item, ApplyJinjaFilter(filter->text()->text(), item, rest, budget));
       continue;
     }
     TESSERA_ASSIGN_OR_RETURN(item, AtPath(item, *attribute, budget));
@@ -268,8 +265,7 @@ Result Select(const Value& subject, const JinjaArguments& arguments, JinjaBudget
     }
     bool holds = tested.IsTrue();
     if (test != nullptr) {
-      TESSERA_ASSIGN_OR_RETURN(
-          holds, ApplyJinjaTest(test->text()->text(), tested, rest, budget));
+      TESSERA_ASSIGN_OR_RETURN(holds, ApplyJinjaTest(test->text()->text(), tested, rest, budget));
     }
     if (holds == keeps) selected.push_back(item);
   }

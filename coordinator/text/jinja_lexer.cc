@@ -28,9 +28,7 @@ bool IsNameStart(char c) { return absl::ascii_isalpha(c) || c == '_'; }
 bool IsNamePart(char c) { return absl::ascii_isalnum(c) || c == '_'; }
 
 void AppendUtf8(uint32_t c, std::string& out) {
-  const auto tail = [&](int shift) {
-    out += static_cast<char>(0x80 | ((c >> shift) & 0x3F));
-  };
+  const auto tail = [&](int shift) { out += static_cast<char>(0x80 | ((c >> shift) & 0x3F)); };
   if (c < 0x80) {
     out += static_cast<char>(c);
   } else if (c < 0x800) {
@@ -191,8 +189,8 @@ class Lexer {
           !absl::StartsWith(rest, "+%}")) {
         continue;
       }
-      Add(Kind::kText, std::string(Stripped(
-                           absl::string_view(source_).substr(pos_, at - pos_), sign, false)));
+      Add(Kind::kText,
+          std::string(Stripped(absl::string_view(source_).substr(pos_, at - pos_), sign, false)));
       Advance(static_cast<size_t>(rest.data() - Rest().data()));
       EndTag(end_sign == '%' ? '\0' : end_sign, /*trims_line=*/true);
       return absl::OkStatus();
@@ -331,7 +329,8 @@ class Lexer {
     } else if (c >= '0' && c <= '7') {
       uint32_t code = 0;
       --at;
-      for (int i = 0; i < 3 && at < source_.size() && source_[at] >= '0' && source_[at] <= '7'; ++i) {
+      for (int i = 0; i < 3 && at < source_.size() && source_[at] >= '0' && source_[at] <= '7';
+           ++i) {
         code = code * 8 + static_cast<uint32_t>(source_[at++] - '0');
       }
       AppendUtf8(code, text);

@@ -18,11 +18,11 @@ using Value = JinjaValue;
 using Result = absl::StatusOr<Value>;
 
 constexpr std::array<absl::string_view, 29> kTextMethods = {
-    "split",   "rsplit",     "splitlines", "strip",   "lstrip",  "rstrip",       "startswith",
-    "endswith", "replace",   "upper",      "lower",   "title",   "capitalize",   "find",
-    "rfind",   "count",      "index",      "join",    "isdigit", "isalpha",      "isalnum",
-    "isspace", "isupper",    "islower",    "isnumeric", "isdecimal", "removeprefix",
-    "removesuffix", "partition"};
+    "split",      "rsplit",    "splitlines",   "strip",        "lstrip",   "rstrip",
+    "startswith", "endswith",  "replace",      "upper",        "lower",    "title",
+    "capitalize", "find",      "rfind",        "count",        "index",    "join",
+    "isdigit",    "isalpha",   "isalnum",      "isspace",      "isupper",  "islower",
+    "isnumeric",  "isdecimal", "removeprefix", "removesuffix", "partition"};
 constexpr std::array<absl::string_view, 2> kListMethods = {"index", "count"};
 constexpr std::array<absl::string_view, 4> kDictMethods = {"items", "keys", "values", "get"};
 constexpr std::array<absl::string_view, 1> kLoopMethods = {"cycle"};
@@ -108,7 +108,8 @@ Result WithoutAffix(absl::string_view name, const ChatPrompt& text,
   if (name == "removeprefix") {
     return Value::Of(TextSlice(text, absl::StartsWith(all, words) ? words.size() : 0, all.size()));
   }
-  return Value::Of(TextSlice(text, 0, all.size() - (absl::EndsWith(all, words) ? words.size() : 0)));
+  return Value::Of(
+      TextSlice(text, 0, all.size() - (absl::EndsWith(all, words) ? words.size() : 0)));
 }
 
 Result Replace(const ChatPrompt& text, const JinjaArguments& arguments, JinjaBudget& budget) {
@@ -121,8 +122,7 @@ Result Replace(const ChatPrompt& text, const JinjaArguments& arguments, JinjaBud
       (count != nullptr && !JinjaInteger(*count, &most))) {
     return WrongArgument("replace", "two strings, and maybe a count");
   }
-  return ApplyJinjaFilter("replace", Value::Of(text),
-                          {{*from, *to, Value(most)}, {}}, budget);
+  return ApplyJinjaFilter("replace", Value::Of(text), {{*from, *to, Value(most)}, {}}, budget);
 }
 
 // Characters before byte `pos`.
@@ -152,10 +152,10 @@ Result Partition(const ChatPrompt& text, const JinjaArguments& arguments) {
   const size_t size = text.text().size();
   const size_t length = at == std::string::npos ? 0 : separator->text()->text().size();
   const size_t begin = std::min(at, size);
-  return JinjaList::Make({Value::Of(TextSlice(text, 0, begin)),
-                          Value::Of(TextSlice(text, begin, begin + length)),
-                          Value::Of(TextSlice(text, begin + length, size))},
-                         /*is_tuple=*/true);
+  return JinjaList::Make(
+      {Value::Of(TextSlice(text, 0, begin)), Value::Of(TextSlice(text, begin, begin + length)),
+       Value::Of(TextSlice(text, begin + length, size))},
+      /*is_tuple=*/true);
 }
 
 Result TextCaseOrClass(absl::string_view name, const ChatPrompt& text) {
@@ -172,8 +172,8 @@ Result TextCaseOrClass(absl::string_view name, const ChatPrompt& text) {
   return Value(TextIs(all, TextClass::kDigit));  // isdigit, isnumeric, isdecimal
 }
 
-Result CallTextMethod(absl::string_view name, const Value& subject,
-                      const JinjaArguments& arguments, JinjaBudget& budget) {
+Result CallTextMethod(absl::string_view name, const Value& subject, const JinjaArguments& arguments,
+                      JinjaBudget& budget) {
   const ChatPrompt& text = *subject.text();
   if (name == "split" || name == "rsplit") return Split(name, text, arguments, budget);
   TESSERA_RETURN_IF_ERROR(budget.Bytes(text.text().size()));

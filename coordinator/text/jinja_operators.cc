@@ -27,8 +27,8 @@ absl::Status NoMeaning(absl::string_view what, const Value& a, const Value& b) {
 }
 
 absl::string_view Spelling(JinjaOperator op) {
-  constexpr absl::string_view kSpellings[] = {"+", "-", "*", "/", "//", "%", "**", "==",
-                                              "!=", "<", "<=", ">", ">=", "in", "not in"};
+  constexpr absl::string_view kSpellings[] = {
+      "+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
   return kSpellings[static_cast<size_t>(op)];
 }
 
@@ -108,8 +108,8 @@ Result NumberArithmetic(JinjaOperator op, const Value& a, const Value& b) {
   int64_t i = 0, j = 0;
   double x = 0, y = 0;
   const bool are_integers = JinjaInteger(a, &i) && JinjaInteger(b, &j);
-  const bool stays_integer = op != JinjaOperator::kDivide &&
-                             (op != JinjaOperator::kPower || j >= 0);
+  const bool stays_integer =
+      op != JinjaOperator::kDivide && (op != JinjaOperator::kPower || j >= 0);
   if (are_integers && stays_integer) return IntegerArithmetic(op, i, j);
   if (JinjaNumber(a, &x) && JinjaNumber(b, &y)) return RealArithmetic(op, x, y);
   return NoMeaning(Spelling(op), a, b);
@@ -228,7 +228,8 @@ Result JinjaNegative(const Value& value) {
   int64_t integer = 0;
   if (JinjaInteger(value, &integer)) return IntegerArithmetic(JinjaOperator::kSubtract, 0, integer);
   if (const JinjaReal* real = value.As<JinjaReal>()) return Value(JinjaReal{-real->value});
-  return absl::InvalidArgumentError(absl::StrCat("'-' has no meaning for '", value.TypeName(), "'"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'-' has no meaning for '", value.TypeName(), "'"));
 }
 
 absl::StatusOr<bool> JinjaComparison(JinjaOperator op, const Value& a, const Value& b,

@@ -74,8 +74,8 @@ class Parser {
 
   absl::Status Expect(Kind kind, absl::string_view what) {
     if (!tokens_.Is(kind)) {
-      return tokens_.Error(absl::StrCat("expected '", what, "', found ",
-                                        Quoted(tokens_.Current().text)));
+      return tokens_.Error(
+          absl::StrCat("expected '", what, "', found ", Quoted(tokens_.Current().text)));
     }
     tokens_.Advance();
     return absl::OkStatus();

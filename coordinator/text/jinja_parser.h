@@ -10,8 +10,9 @@
 
 namespace tessera::coordinator {
 
-// INVALID_ARGUMENT "line N: ..." for what is no Jinja or nests past kMaxSyntaxDepth; UNIMPLEMENTED
-// for Jinja outside of the subset: a statement, filter, test or method that is not known here.
+// INVALID_ARGUMENT "line N: ..." for what is no Jinja or nests past a bound of jinja_syntax.h;
+// UNIMPLEMENTED for Jinja outside of the subset: a statement, filter, test or method that is not
+// known here.
 absl::StatusOr<JinjaSyntax> ParseJinja(absl::string_view source);
 
 }  // namespace tessera::coordinator

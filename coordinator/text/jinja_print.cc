@@ -52,9 +52,9 @@ class Printer {
     size_t kept = 0;
     for (size_t pos = 0, bytes = 0; pos < all.size(); pos += bytes) {
       utf8proc_int32_t c = -1;
-      const auto length = utf8proc_iterate(
-          reinterpret_cast<const utf8proc_uint8_t*>(all.data()) + pos,
-          static_cast<utf8proc_ssize_t>(all.size() - pos), &c);
+      const auto length =
+          utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(all.data()) + pos,
+                           static_cast<utf8proc_ssize_t>(all.size() - pos), &c);
       bytes = length > 0 ? static_cast<size_t>(length) : 1;
       const std::string replacement = length > 0 ? escape(c) : std::string();
       if (replacement.empty()) continue;
@@ -78,9 +78,14 @@ std::string ReprEscape(utf8proc_int32_t c, char quote) {
   if (c == '\t') return "\\t";
   if (c >= 0x20 && c < 0x7F) return "";
   switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_CC: case UTF8PROC_CATEGORY_CF: case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO: case UTF8PROC_CATEGORY_CN: case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: case UTF8PROC_CATEGORY_ZS:
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP:
+    case UTF8PROC_CATEGORY_ZS:
       break;
     default:
       return "";
@@ -189,8 +194,8 @@ class JsonPrinter : public Printer {
 
   absl::Status String(const ChatPrompt& text) {
     TESSERA_RETURN_IF_ERROR(Words("\""));
-    TESSERA_RETURN_IF_ERROR(Escaped(
-        text, [this](utf8proc_int32_t c) { return JsonEscape(c, style_.ascii_only); }));
+    TESSERA_RETURN_IF_ERROR(
+        Escaped(text, [this](utf8proc_int32_t c) { return JsonEscape(c, style_.ascii_only); }));
     return Words("\"");
   }
 
@@ -261,7 +266,8 @@ std::string PythonFloat(double value) {
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   std::array<char, 40> buffer;
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value,
-                                 std::chars_format::scientific).ptr;
+                                 std::chars_format::scientific)
+                       .ptr;
   const std::string shortest(buffer.data(), end);  // d.ddde+XX
   const size_t e = shortest.find('e');
   const int exponent = std::atoi(shortest.c_str() + e + 1);

@@ -12,14 +12,28 @@
 
 namespace tessera::coordinator {
 
-inline constexpr int kMaxSyntaxDepth = 200;
+inline constexpr int kMaxSyntaxDepth = 200;   // of an expression's tree: a + b + c is 3 deep
+inline constexpr int kMaxParserNesting = 80;  // of brackets, blocks and elifs in each other
 
 struct JinjaExpression;
 using JinjaExpressionPtr = std::unique_ptr<const JinjaExpression>;
 
 enum class JinjaOperator {
-  kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower,
-  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn,
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kFloorDivide,
+  kModulo,
+  kPower,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn,
 };
 
 struct JinjaExpression {

@@ -51,11 +51,21 @@ struct KindTest {
 };
 
 constexpr std::array<KindTest, 16> kKindTests = {{
-    {"defined", IsDefined},   {"undefined", IsUndefined}, {"none", IsNone},
-    {"string", IsString},     {"boolean", IsBoolean},     {"integer", IsInteger},
-    {"float", IsFloat},       {"number", IsNumber},       {"mapping", IsMapping},
-    {"sequence", IsSequence}, {"iterable", IsIterable},   {"true", IsTrue},
-    {"false", IsFalse},       {"callable", IsCallable},   {"upper", IsUpper},
+    {"defined", IsDefined},
+    {"undefined", IsUndefined},
+    {"none", IsNone},
+    {"string", IsString},
+    {"boolean", IsBoolean},
+    {"integer", IsInteger},
+    {"float", IsFloat},
+    {"number", IsNumber},
+    {"mapping", IsMapping},
+    {"sequence", IsSequence},
+    {"iterable", IsIterable},
+    {"true", IsTrue},
+    {"false", IsFalse},
+    {"callable", IsCallable},
+    {"upper", IsUpper},
     {"lower", IsLower},
 }};
 
@@ -65,15 +75,24 @@ struct ComparisonTest {
 };
 
 constexpr std::array<ComparisonTest, 18> kComparisonTests = {{
-    {"eq", JinjaOperator::kEqual},          {"equalto", JinjaOperator::kEqual},
-    {"==", JinjaOperator::kEqual},          {"sameas", JinjaOperator::kEqual},
-    {"ne", JinjaOperator::kNotEqual},       {"!=", JinjaOperator::kNotEqual},
-    {"lt", JinjaOperator::kLess},           {"lessthan", JinjaOperator::kLess},
-    {"<", JinjaOperator::kLess},            {"le", JinjaOperator::kLessEqual},
-    {"<=", JinjaOperator::kLessEqual},      {"gt", JinjaOperator::kGreater},
-    {"greaterthan", JinjaOperator::kGreater}, {">", JinjaOperator::kGreater},
-    {"ge", JinjaOperator::kGreaterEqual},   {">=", JinjaOperator::kGreaterEqual},
-    {"in", JinjaOperator::kIn},             {"divisibleby", JinjaOperator::kModulo},
+    {"eq", JinjaOperator::kEqual},
+    {"equalto", JinjaOperator::kEqual},
+    {"==", JinjaOperator::kEqual},
+    {"sameas", JinjaOperator::kEqual},
+    {"ne", JinjaOperator::kNotEqual},
+    {"!=", JinjaOperator::kNotEqual},
+    {"lt", JinjaOperator::kLess},
+    {"lessthan", JinjaOperator::kLess},
+    {"<", JinjaOperator::kLess},
+    {"le", JinjaOperator::kLessEqual},
+    {"<=", JinjaOperator::kLessEqual},
+    {"gt", JinjaOperator::kGreater},
+    {"greaterthan", JinjaOperator::kGreater},
+    {">", JinjaOperator::kGreater},
+    {"ge", JinjaOperator::kGreaterEqual},
+    {">=", JinjaOperator::kGreaterEqual},
+    {"in", JinjaOperator::kIn},
+    {"divisibleby", JinjaOperator::kModulo},
 }};
 
 template <typename Table>
@@ -92,8 +111,7 @@ absl::StatusOr<bool> ParityTest(absl::string_view name, const Value& subject) {
 }  // namespace
 
 bool IsJinjaTest(absl::string_view name) {
-  return name == "odd" || name == "even" ||
-         FindTest(kKindTests, name) != kKindTests.end() ||
+  return name == "odd" || name == "even" || FindTest(kKindTests, name) != kKindTests.end() ||
          FindTest(kComparisonTests, name) != kComparisonTests.end();
 }
 

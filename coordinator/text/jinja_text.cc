@@ -144,8 +144,8 @@ std::vector<ChatPrompt> TextSplit(const ChatPrompt& text, const TextSplitOptions
   if (options.from_right) {
     size_t end = all.size();
     while (may_split(parts.size())) {
-      const size_t found = end < separator.size() ? all.npos
-                                                  : all.rfind(separator, end - separator.size());
+      const size_t found =
+          end < separator.size() ? all.npos : all.rfind(separator, end - separator.size());
       if (found == all.npos) break;
       parts.push_back(TextSlice(text, found + separator.size(), end));
       end = found;
@@ -233,8 +233,7 @@ bool TextIs(absl::string_view text, TextClass kind) {
   bool has_cased = false;
   for (size_t pos = 0, bytes = 0; pos < text.size(); pos += bytes) {
     const utf8proc_int32_t c = CharacterAt(text, pos, &bytes);
-    const utf8proc_category_t category =
-        c < 0 ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
+    const utf8proc_category_t category = c < 0 ? UTF8PROC_CATEGORY_CN : utf8proc_category(c);
     const bool is_digit = category == UTF8PROC_CATEGORY_ND;
     has_cased = has_cased || IsCased(c);
     bool fits = true;

@@ -229,8 +229,8 @@ absl::StatusOr<int> JinjaCompare(const JinjaValue& a, const JinjaValue& b) {
     }
     return left.size() < right.size() ? -1 : left.size() > right.size();
   }
-  return absl::InvalidArgumentError(absl::StrCat("'", a.TypeName(), "' and '", b.TypeName(),
-                                                 "' have no order"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", a.TypeName(), "' and '", b.TypeName(), "' have no order"));
 }
 
 }  // namespace tessera::coordinator

@@ -48,7 +48,7 @@ struct Ran {
 };
 
 Ran RunLines(const std::string& input_text, const BatchSend& send, BatchOptions options = {},
-        BatchResults done = {}) {
+             BatchResults done = {}) {
   options.retry_delay = absl::ZeroDuration();
   std::istringstream input(input_text);
   std::ostringstream output;
@@ -78,7 +78,8 @@ class TemporaryFile {
 
 TEST(BatchLines, AGoodLine) {
   const BatchRequest request = ParseBatchRequest(
-      7, R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"x"},"more":1})");
+      7,
+      R"({"custom_id":"a","method":"POST","url":"/v1/completions","body":{"prompt":"x"},"more":1})");
   ASSERT_TRUE(request.status.ok()) << request.status;
   EXPECT_EQ(request.line, 7);
   EXPECT_EQ(request.custom_id, "a");
@@ -138,30 +139,30 @@ TEST(BatchRunner, AsManyAsAskedAreOnTheirWay) {
   std::string input;
   for (int i = 0; i < 4 * kSlots; ++i) input += ChatLine(absl::StrCat(i));
   std::atomic<int> sent = 0;
-  const Ran ran = RunLines(
-      input,
-      [&](int slot, const BatchRequest& request) {
-        const int now = ++live;
-        for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
-        }
-        rounds[static_cast<size_t>(sent++ / kSlots)]->Block();
-        --live;
-        return Hello(slot, request);
-      },
-      {.concurrency = kSlots});
+  const Ran ran =
+      RunLines(input,
+               [&](int slot, const BatchRequest& request) {
+                 const int now = ++live;
+                 for (int seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+                 }
+                 rounds[static_cast<size_t>(sent++ / kSlots)]->Block();
+                 --live;
+                 return Hello(slot, request);
+               },
+               {.concurrency = kSlots});
   EXPECT_EQ(ran.progress.answered, 4 * kSlots);
   EXPECT_EQ(most, kSlots);
 }
 
 TEST(BatchRunner, RefusedAndBadLinesBecomeErrorsAndAreCounted) {
   const Ran ran = RunLines(ChatLine("a") + "nonsense\n" + ChatLine("b") + ChatLine("a"),
-                      [](int slot, const BatchRequest& request) -> absl::StatusOr<BatchReply> {
-                        if (request.custom_id == "b") {
-                          return wire::FieldError("sampling.top_k", "is -7");
-                        }
-                        return Hello(slot, request);
-                      },
-                      {.concurrency = 1});
+                           [](int slot, const BatchRequest& request) -> absl::StatusOr<BatchReply> {
+                             if (request.custom_id == "b") {
+                               return wire::FieldError("sampling.top_k", "is -7");
+                             }
+                             return Hello(slot, request);
+                           },
+                           {.concurrency = 1});
   EXPECT_TRUE(ran.status.ok()) << ran.status;
   EXPECT_EQ(ran.progress.answered, 1);
   EXPECT_EQ(ran.progress.failed, 3);
@@ -177,13 +178,13 @@ TEST(BatchRunner, RefusedAndBadLinesBecomeErrorsAndAreCounted) {
 
 TEST(BatchRunner, AFullServerIsAskedAgain) {
   std::atomic<int> asked = 0;
-  const Ran ran = RunLines(ChatLine("a"),
-                      [&](int slot, const BatchRequest& request) -> absl::StatusOr<BatchReply> {
-                        if (++asked < 50) {
-                          return wire::OverloadedError("queue full", absl::Milliseconds(1));
-                        }
-                        return Hello(slot, request);
-                      });
+  const Ran ran = RunLines(
+      ChatLine("a"), [&](int slot, const BatchRequest& request) -> absl::StatusOr<BatchReply> {
+        if (++asked < 50) {
+          return wire::OverloadedError("queue full", absl::Milliseconds(1));
+        }
+        return Hello(slot, request);
+      });
   EXPECT_EQ(asked, 50);
   EXPECT_EQ(ran.progress.answered, 1);
   EXPECT_EQ(ran.progress.failed, 0);
@@ -192,11 +193,11 @@ TEST(BatchRunner, AFullServerIsAskedAgain) {
 TEST(BatchRunner, AServerThatIsGoneEndsTheBatchWithoutResultsForIt) {
   std::atomic<int> asked = 0;
   const Ran ran = RunLines(ChatLine("a") + ChatLine("b"),
-                      [&](int, const BatchRequest&) -> absl::StatusOr<BatchReply> {
-                        ++asked;
-                        return absl::UnavailableError("no answer");
-                      },
-                      {.concurrency = 1, .unavailable_retries = 3});
+                           [&](int, const BatchRequest&) -> absl::StatusOr<BatchReply> {
+                             ++asked;
+                             return absl::UnavailableError("no answer");
+                           },
+                           {.concurrency = 1, .unavailable_retries = 3});
   EXPECT_EQ(ran.status.code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(asked, 4);
   EXPECT_EQ(ran.output, "");
