@@ -88,6 +88,9 @@ void Scheduler::PlanDecodes(Draft* draft) {
     if (steps_aside && shares.beyond(sequence->request->tenant) > 0) continue;
     if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
   }
+  draft->step->expected.reserve(ready_.size());
+  draft->step->owners.reserve(ready_.size());
+  draft->plan.mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
   // An even share for every step that may be in flight, or the first would take all of them and
   // the other stages would idle.
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
