@@ -11,7 +11,7 @@
 namespace tessera::coordinator::grammar {
 namespace {
 
-constexpr int64_t kMaxClosureWork = 2'000'000;
+constexpr int64_t kMaxClosureWork = 500'000;
 constexpr uint8_t kNeverEnds = 255;
 
 // Sources by target, as chains through one array.

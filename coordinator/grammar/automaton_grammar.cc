@@ -80,12 +80,6 @@ constexpr uint32_t kCompleteMark = ~uint32_t{0};
 
 }  // namespace
 
-AutomatonGrammar::AutomatonGrammar(Automaton automaton,
-                                   std::shared_ptr<const TokenTrie> vocabulary)
-    : automaton_(std::move(automaton)),
-      vocabulary_(std::move(vocabulary)),
-      masks_(kMaxCachedMaskBytes) {}
-
 std::unique_ptr<TokenConstraint> AutomatonGrammar::Start() const {
   return std::make_unique<AutomatonConstraint>(
       std::static_pointer_cast<const AutomatonGrammar>(shared_from_this()));
@@ -96,22 +90,22 @@ std::shared_ptr<const std::string> AutomatonGrammar::Mask(const Position& positi
   const Position looked_at = Representative(position);
   Position key = looked_at;
   if (is_complete) key.push_back(kCompleteMark);
-  if (auto known = masks_.Find(key)) return known;
-  std::string mask = WalkMask(automaton_, *vocabulary_, looked_at);
+  if (auto known = shared_->masks.Find(key)) return known;
+  std::string mask = WalkMask(automaton(), *vocabulary_, looked_at);
   if (is_complete) mask = Union(mask, vocabulary_->stop_mask());
-  return masks_.Insert(key, std::make_shared<const std::string>(std::move(mask)));
+  return shared_->masks.Insert(key, std::make_shared<const std::string>(std::move(mask)));
 }
 
 // The position with every state replaced by the one that stands for it. Should two configurations
 // fall into one, the position itself: a set cut at its bound may depend on how many there are.
 Position AutomatonGrammar::Representative(const Position& position) const {
-  Stepper stepper(automaton_);
+  Stepper stepper(automaton());
   Position replaced = position;
   for (size_t i = 0; i < replaced.size();) {
-    replaced[i] = automaton_.state(replaced[i]).representative;
+    replaced[i] = automaton().state(replaced[i]).representative;
     const size_t frame_count = replaced[i + 1];
     for (size_t k = i + 2; k < i + 2 + frame_count; ++k) {
-      replaced[k] = automaton_.state(replaced[k]).representative;
+      replaced[k] = automaton().state(replaced[k]).representative;
     }
     i += 2 + frame_count;
   }

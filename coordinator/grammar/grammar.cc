@@ -17,6 +17,7 @@ namespace tessera::coordinator {
 
 using grammar::Automaton;
 using grammar::AutomatonGrammar;
+using grammar::AutomatonWithMasks;
 using grammar::Rules;
 using grammar::TokenTrie;
 
@@ -121,10 +122,16 @@ absl::StatusOr<std::shared_ptr<const CompiledGrammar>> CompiledGrammar::Compile(
     return wire::FieldError("structured", "needs a stop token, and this model has none");
   }
   TESSERA_RETURN_IF_ERROR(CheckSize(source));
-  Rules rules;
-  TESSERA_RETURN_IF_ERROR(ReadSource(source, rules));
-  TESSERA_ASSIGN_OR_RETURN(Automaton automaton, BuildFor(source, rules, *trie));
-  return std::make_shared<const AutomatonGrammar>(std::move(automaton), std::move(trie));
+  std::string key = source.SerializeAsString();
+  auto shared = trie->cache().Find(key);
+  if (shared == nullptr) {
+    Rules rules;
+    TESSERA_RETURN_IF_ERROR(ReadSource(source, rules));
+    TESSERA_ASSIGN_OR_RETURN(Automaton automaton, BuildFor(source, rules, *trie));
+    shared = std::make_shared<AutomatonWithMasks>(std::move(automaton));
+    trie->cache().Insert(std::move(key), shared);
+  }
+  return std::make_shared<const AutomatonGrammar>(std::move(shared), std::move(trie));
 }
 
 }  // namespace tessera::coordinator

@@ -249,13 +249,7 @@ class SchemaCompiler {
     const int64_t rest_least = std::max<int64_t>(0, least - first);
     const int64_t rest_most = most == kNoMaximum ? kNoMaximum : most - first;
     const NodeId next = rules_.Concat({json_.Comma(), item});
-    if (first == 0) {
-      if (most == 0) return rules_.Empty();
-      const NodeId list = rules_.Concat(
-          {item, rules_.Repeat(next, std::max<int64_t>(0, least - 1),
-                               most == kNoMaximum ? kNoMaximum : most - 1)});
-      return least == 0 ? rules_.Optional(list) : list;
-    }
+    if (first == 0) return List(item, least, most);
     NodeId tail = rules_.Repeat(next, rest_least, rest_most);
     for (int64_t i = first; i-- > 0;) {
       tail = i == 0 ? rules_.Concat({prefix[i], tail})
@@ -263,6 +257,27 @@ class SchemaCompiler {
       if (i >= least) tail = rules_.Optional(tail);
     }
     return tail;
+  }
+
+  // least .. most times `item` with commas between. An item that has to stand in two places becomes
+  // a rule, or lists in lists would double with every level.
+  NodeId List(NodeId item, int64_t least, int64_t most) {
+    if (most == 0) return rules_.Empty();
+    if (most == kNoMaximum && least <= 1) {
+      return rules_.Members({.items = {},
+                             .is_required = {},
+                             .separator = json_.Comma(),
+                             .extra = item,
+                             .needs_one = least == 1});
+    }
+    const RuleId rule = rules_.AddRule();
+    rules_.SetBody(rule, item);
+    const NodeId call = rules_.Call(rule);
+    const NodeId next = rules_.Concat({json_.Comma(), call});
+    const NodeId list = rules_.Concat(
+        {call, rules_.Repeat(next, std::max<int64_t>(0, least - 1),
+                             most == kNoMaximum ? kNoMaximum : most - 1)});
+    return least == 0 ? rules_.Optional(list) : list;
   }
 
   absl::StatusOr<NodeId> VisitObject(const SchemaAt& at) {

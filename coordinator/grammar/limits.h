@@ -21,8 +21,8 @@ inline constexpr int kMaxRepeatCount = 100'000;     // {m,n}, minLength, maxItem
 // What a source becomes.
 inline constexpr int kMaxNodes = 100'000;
 inline constexpr int kMaxNodeDepth = 1000;
-inline constexpr int kMaxStates = 100'000;
-inline constexpr int64_t kMaxEdges = 400'000;
+inline constexpr int kMaxStates = 50'000;
+inline constexpr int64_t kMaxEdges = 200'000;
 
 // A copied body larger than this becomes a call, so that {1000}{1000} costs 2000 states.
 inline constexpr int64_t kMaxInlineWeight = 64;

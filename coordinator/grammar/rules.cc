@@ -113,7 +113,7 @@ NodeId Rules::Repeat(NodeId child, int64_t minimum, int64_t maximum) {
   Node node;
   node.kind = NodeKind::kRepeat;
   node.nullable = minimum == 0;
-  const int64_t copies = maximum == kNoMaximum ? minimum + 1 : maximum;
+  const int64_t copies = maximum == kNoMaximum ? std::max<int64_t>(minimum, 1) : maximum;
   const int64_t inlined = Product(inner.weight, copies);
   node.weight = inlined <= kMaxInlineWeight ? inlined : inner.weight + copies;
   node.minimum = minimum;
@@ -132,7 +132,9 @@ NodeId Rules::Call(RuleId rule) {
 NodeId Rules::Members(MemberList members) {
   Node node;
   node.kind = NodeKind::kMembers;
-  node.nullable = true;
+  node.nullable = !members.needs_one;
+  node.minimum = members.needs_one ? 1 : 0;
+  node.weight = nodes_[members.extra].weight + 4;
   for (size_t i = 0; i < members.items.size(); ++i) {
     node.nullable &= !members.is_required[i];
     node.weight = std::min(kHeaviest, node.weight + nodes_[members.items[i]].weight + 4);

@@ -63,12 +63,15 @@ class Rules {
   NodeId Call(RuleId rule);
 
   // Of an object: the items in this order, those that are not required may be missing, with
-  // `separator` between those that are there; then `extra` (or Nothing()) any number of times.
+  // `separator` between those that are there; then `extra` (or Nothing()) any number of times. Of an
+  // array: no items, one extra at least if `needs_one`. Each node is drawn once, however deep lists
+  // stand in lists.
   struct MemberList {
     std::vector<NodeId> items;
     std::vector<bool> is_required;  // one for each item
     NodeId separator = -1;
     NodeId extra = -1;
+    bool needs_one = false;
   };
   NodeId Members(MemberList members);
 

@@ -135,10 +135,8 @@ void StateGraph::DrawConcat(const Node& node, StateId from, StateId to) {
 void StateGraph::DrawRepeat(const Node& node, StateId from, StateId to) {
   const NodeId body = node.children[0];
   const bool endless = node.maximum == kNoMaximum;
-  const int64_t copies = endless ? node.minimum : node.maximum;
-  const int64_t weight = rules_.node(body).weight;
-  const bool is_called = copies > 1 && weight * (copies + (endless ? 1 : 0)) > kMaxInlineWeight;
-  const StateId shared = is_called ? SharedStart(body) : kNoState;
+  const int64_t copies = endless ? std::max<int64_t>(node.minimum, 1) : node.maximum;
+  const bool is_called = copies > 1 && rules_.node(body).weight * copies > kMaxInlineWeight;
 
   std::vector<StateId> counts;  // counts[k]: k copies are done
   counts.push_back(NewState());
@@ -147,6 +145,7 @@ void StateGraph::DrawRepeat(const Node& node, StateId from, StateId to) {
     if (done >= node.minimum) AddEmptyMove(counts.back(), to);
     const StateId next = NewState();
     if (is_called) {
+      const StateId shared = SharedStart(body);
       states_[counts.back()].calls.push_back({shared, next});
     } else {
       DrawNode(body, counts.back(), next);
@@ -154,19 +153,9 @@ void StateGraph::DrawRepeat(const Node& node, StateId from, StateId to) {
     counts.push_back(next);
   }
   if (full()) return;
-  if (endless) {
-    DrawLoop(body, counts.back(), to);
-  } else {
-    AddEmptyMove(counts.back(), to);
-  }
+  AddEmptyMove(counts.back(), to);
+  if (endless) AddEmptyMove(counts.back(), counts[counts.size() - 2]);  // the last copy once more
   if (is_called && !rules_.node(body).nullable) MarkAlike(node, counts);
-}
-
-void StateGraph::DrawLoop(NodeId body, StateId from, StateId to) {
-  const StateId loop = NewState();
-  AddEmptyMove(from, loop);
-  DrawNode(body, loop, loop);
-  AddEmptyMove(loop, to);
 }
 
 // A copy takes a byte at least. So counts from which no token reaches the minimum, or the maximum,
@@ -209,7 +198,7 @@ void StateGraph::DrawMembers(const Node& node, StateId from, StateId to) {
     if (may_end) AddEmptyMove(after[i], to);
   }
   AddEmptyMove(from, want[0]);
-  if (may_end) AddEmptyMove(from, to);
+  if (may_end && node.minimum == 0) AddEmptyMove(from, to);
 }
 
 StateId StateGraph::RuleStart(RuleId rule) {

@@ -45,7 +45,6 @@ class StateGraph {
   void DrawCharacters(const CharacterSet& characters, StateId from, StateId to);
   void DrawConcat(const Node& node, StateId from, StateId to);
   void DrawRepeat(const Node& node, StateId from, StateId to);
-  void DrawLoop(NodeId body, StateId from, StateId to);
   void DrawMembers(const Node& node, StateId from, StateId to);
   void MarkAlike(const Node& node, const std::vector<StateId>& counts);
 

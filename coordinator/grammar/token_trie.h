@@ -6,11 +6,13 @@
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/types/span.h"
 #include "coordinator/grammar/grammar.h"
+#include "coordinator/grammar/grammar_cache.h"
 
 namespace tessera::coordinator::grammar {
 
@@ -40,6 +42,8 @@ class TokenTrie : public GrammarVocabulary {
   const std::string& stop_mask() const { return *stop_mask_; }
   std::shared_ptr<const std::string> shared_stop_mask() const { return stop_mask_; }
   bool has_stop() const { return has_stop_; }
+  // Of grammars compiled for this vocabulary.
+  GrammarCache& cache() const { return cache_; }
 
  private:
   void ReadTokens(const Tokenizer& tokenizer);
@@ -52,6 +56,7 @@ class TokenTrie : public GrammarVocabulary {
   size_t longest_token_bytes_ = 1;
   std::shared_ptr<const std::string> stop_mask_;
   bool has_stop_ = false;
+  mutable GrammarCache cache_;
 };
 
 }  // namespace tessera::coordinator::grammar
