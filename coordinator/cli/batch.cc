@@ -161,6 +161,7 @@ int RunBatch(const BatchFlags& flags) {
   if (!models.ok()) return ExitWith(models.status());
   const std::string model = models->models().empty() ? "default" : models->models(0).name();
   const int64_t total = CountLines(input);
+  const int64_t failed_before = done->errors;
 
   Clients clients;  // one call at a time each
   for (int i = 0; i < flags.concurrency; ++i) clients.push_back(Client::Connect(flags.server));
@@ -177,7 +178,10 @@ int RunBatch(const BatchFlags& flags) {
   std::cerr << Summary(progress, absl::Now() - start) << "\n";
   if (absl::IsCancelled(runner.status())) return 130;
   if (!runner.status().ok()) return ExitWith(runner.status());
-  return progress.failed == 0 ? 0 : 1;
+  if (failed_before > 0) {
+    std::cerr << failed_before << " lines of " << flags.output << " had failed before\n";
+  }
+  return progress.failed + failed_before == 0 ? 0 : 1;
 }
 
 }  // namespace
