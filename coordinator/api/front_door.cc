@@ -54,7 +54,8 @@ class FrontDoorImpl final : public FrontDoor {
                               Answer<v1::ScoreResponse> answer) override {
     auto call = std::make_shared<ScoreCall>(context_, caller, std::move(answer));
     const size_t cost = ReadingCost(request);
-    Read(call, request.request_id(), cost, [this, call, moved = std::move(request)] {
+    const std::string request_id = request.request_id();
+    Read(call, request_id, cost, [this, call, moved = std::move(request)] {
       TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(moved.model()));
       TESSERA_ASSIGN_OR_RETURN(std::vector<GenerationRequest> parts, Prepare(moved, *model));
       call->Begin(std::move(parts), moved.top_logprobs());

@@ -20,7 +20,7 @@ namespace tessera::coordinator {
 
 struct RequestOutputOptions {
   const Tokenizer* tokenizer = nullptr;  // must outlive the output; null: ids only
-  std::vector<std::string> stop;
+  std::vector<std::string> stop = {};
   TextBefore text_before = TextBefore::kNothing;
   int choices = 1;
   int min_tokens = 0;        // stop strings completed earlier are text
@@ -28,7 +28,7 @@ struct RequestOutputOptions {
   int prompt_logprobs = -1;  // likewise, of the prompt's tokens
   bool is_score = false;     // the prompt's log probabilities are all there is
   int prompt_tokens = 0;
-  std::string request_id;
+  std::string request_id = {};
 };
 
 // What one emission adds for the client.

@@ -378,7 +378,7 @@ TEST_F(InferenceServiceTest, ListsTheModelAndTheStatus) {
   ASSERT_TRUE(stub_->ListModels(&models_context, {}, &models).ok());
   ASSERT_EQ(models.models_size(), 1);
   EXPECT_EQ(models.models(0).name(), "bytes");
-  EXPECT_EQ(models.models(0).chat_format(), "chatml");
+  EXPECT_EQ(models.models(0).chat_format(), "jinja");
   EXPECT_EQ(models.models(0).max_model_len(), 256);
   EXPECT_GT(models.models(0).weight_bytes(), 0);
   v1::GetClusterStatusResponse status;
