@@ -20,6 +20,7 @@ inline constexpr int kMaxRepeatCount = 100'000;     // {m,n}, minLength, maxItem
 
 // What a source becomes.
 inline constexpr int kMaxNodes = 100'000;
+inline constexpr int64_t kMaxLeafWeight = 200'000;  // about the states that words and classes need
 inline constexpr int kMaxNodeDepth = 1000;
 inline constexpr int kMaxStates = 50'000;
 inline constexpr int64_t kMaxEdges = 200'000;

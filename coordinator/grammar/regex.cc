@@ -57,6 +57,7 @@ class RegexParser {
         to_end = true;
         break;
       }
+      TESSERA_RETURN_IF_ERROR(rules_.status());
       TESSERA_ASSIGN_OR_RETURN(const NodeId atom, ParseAtom());
       TESSERA_ASSIGN_OR_RETURN(const NodeId part, ParseQuantifier(atom));
       parts.push_back(part);

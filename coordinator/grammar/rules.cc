@@ -36,6 +36,13 @@ NodeId Rules::Add(Node node) {
     status_ = absl::ResourceExhaustedError("nests too deep once it is expanded");
     return nothing_;
   }
+  const bool is_leaf = node.kind == NodeKind::kWords || node.kind == NodeKind::kCharacters;
+  if (is_leaf) leaf_weight_ += node.weight;
+  if (leaf_weight_ > kMaxLeafWeight) {
+    status_ = absl::ResourceExhaustedError(
+        absl::StrCat("becomes more than ", kMaxStates, " states"));
+    return nothing_;
+  }
   if (nodes_.size() >= static_cast<size_t>(kMaxNodes)) {
     status_ = absl::ResourceExhaustedError(
         absl::StrCat("becomes more than ", kMaxNodes, " parts once it is expanded"));

@@ -99,6 +99,7 @@ class Rules {
   std::vector<CharacterSet> characters_;
   std::vector<std::vector<bool>> flags_;
   std::vector<NodeId> bodies_;
+  int64_t leaf_weight_ = 0;
   NodeId empty_ = -1, nothing_ = -1, root_ = -1;
   absl::Status status_;
 };
