@@ -49,8 +49,11 @@ class ScorePromptMaker {
                                    const std::string& field) const {
     switch (continuation.value_case()) {
       case v1::ScoreRequest::Continuation::kTokenIds: {
-        const auto& ids = continuation.token_ids().ids();
-        return Joined(Ids(ids.begin(), ids.end()), field);
+        const auto& sent = continuation.token_ids().ids();
+        const Ids ids(sent.begin(), sent.end());
+        TESSERA_RETURN_IF_ERROR(CheckTokenIds(ids, absl::StrCat(field, ".token_ids.ids"),
+                                              model_.description.architecture().vocab_size()));
+        return Joined(ids, field);
       }
       case v1::ScoreRequest::Continuation::kText:
         if (continuation.text().empty()) return wire::FieldError(field, "is empty");

@@ -64,7 +64,8 @@ std::string InHttpWords(absl::string_view text) {
                                     {"sampling.structured.", ""},
                                     {"structured.json_schema", "json_schema"},
                                     {"structured.", ""},
-                                    {"sampling.", ""}});
+                                    {"sampling.", ""},
+                                    {"token_ids.ids", "prompt"}});
 }
 
 std::string FieldOf(const absl::Status& why) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/api/validate.h"
 #include "coordinator/http/chat_fields.h"
 #include "coordinator/http/json_input.h"
 #include "coordinator/http/sampling_fields.h"
@@ -129,7 +130,10 @@ void ReadEcho(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampl
 void ReadChatLogprobs(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampling) {
   style->logprobs = fields.Bool("logprobs").value_or(false);
   const std::optional<int32_t> top = fields.Int("top_logprobs");
-  if (style->logprobs) {
+  if (style->logprobs && (top.value_or(0) < 0 || top.value_or(0) > kMaxLogprobs)) {
+    fields.Fail("top_logprobs",
+                absl::StrCat("is ", *top, "; expected 0 .. ", kMaxLogprobs));
+  } else if (style->logprobs) {
     sampling->set_logprobs(top.value_or(0));
   } else if (top && *top != 0) {
     fields.Fail("top_logprobs", "needs \"logprobs\": true");
