@@ -13,13 +13,14 @@ Usage: deploy/quickstart.sh [options]
   -pp, --pipeline-parallel-size N   stages the layers are cut into (default 2)
   --max-tokens N                    length of the answer at most (default 64)
   --grpc-port N                     where clients call (default: chosen by the system; 50051 with --keep)
+  --port N                          HTTP (default: chosen by the system; 8000 with --keep)
   --keep                            leave the cluster running and return
   -h, --help                        this text
 TEXT
 }
 
 prompt="What is the capital of France, and what is it known for?"
-model= tp=2 pp=2 max_tokens=64 grpc_port= http_port=0 keep=false
+model= tp=2 pp=2 max_tokens=64 grpc_port= http_port= keep=false
 need_value() { [ $# -ge 2 ] || { echo "error: $1 needs a value" >&2; exit 2; }; }
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -30,15 +31,15 @@ while [ $# -gt 0 ]; do
     -pp|--pipeline-parallel-size) need_value "$@"; pp=$2; shift 2 ;;
     --max-tokens) need_value "$@"; max_tokens=$2; shift 2 ;;
     --grpc-port) need_value "$@"; grpc_port=$2; shift 2 ;;
+    --port) need_value "$@"; http_port=$2; shift 2 ;;
     --keep) keep=true; shift ;;
     -h|--help) usage; exit 0 ;;
     *) echo "error: unknown option $1" >&2; usage >&2; exit 2 ;;
   esac
 done
-if $keep; then http_port=8000; fi
-if [ -z "$grpc_port" ]; then
-  if $keep; then grpc_port=50051; else grpc_port=0; fi
-fi
+# A cluster that stays is found at the usual ports.
+if $keep; then usual=(50051 8000); else usual=(0 0); fi
+grpc_port=${grpc_port:-${usual[0]}} http_port=${http_port:-${usual[1]}}
 
 say() { printf '\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '%s\n' "$*"; }
@@ -106,5 +107,6 @@ if $keep; then
   echo
   echo "The cluster stays up at $address (log: $run/server.log)."
   echo "  $bin/tessera chat --server $address"
+  echo "  curl http://$(sed -n 2p "$run/ready")/v1/models"
   echo "  kill $server    # stops all of it"
 fi

@@ -147,8 +147,8 @@ def test_quickstart_keep_leaves_a_cluster_for_other_clients():
     default_model()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    result = run(ROOT / "deploy" / "quickstart.sh", "--keep", "--grpc-port", port, "--max-tokens", "4",
-                 timeout=900)
+    result = run(ROOT / "deploy" / "quickstart.sh", "--keep", "--grpc-port", port, "--port", 0,
+                 "--max-tokens", "4", timeout=900)
     assert result.returncode == 0, result.stdout + result.stderr
     server = int(re.search(r"kill (\d+)", result.stdout).group(1))
     pids = family(server)
