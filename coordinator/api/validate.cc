@@ -109,7 +109,7 @@ absl::Status CheckNumbers(const v1::SamplingOptions& o) {
   TESSERA_RETURN_IF_ERROR(CheckInt(o.logprobs(), "sampling.logprobs", 0, kMaxLogprobs));
   TESSERA_RETURN_IF_ERROR(
       CheckInt(o.prompt_logprobs(), "sampling.prompt_logprobs", 0, kMaxLogprobs));
-  return CheckInt(o.has_n() ? o.n() : 1, "sampling.n", 1, kMaxChoices);
+  return CheckInt(o.has_n() ? o.n() : 1, "sampling.n", 1, kMaxN);
 }
 
 absl::Status CheckLengths(const v1::SamplingOptions& options) {
