@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <deque>
-#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -84,21 +83,18 @@ class StepMeter {
     double cost = 0;
     while (true) {
       began = ThreadCpuSeconds();
-      std::optional<v1::StepPlan> plan = scheduler_.Schedule(now_);
+      const bool planned = scheduler_.Schedule(now_, &plan_);
       cost += ThreadCpuSeconds() - began;
-      if (!plan) break;
-      Execute(*plan);
-      began = ThreadCpuSeconds();
-      plan.reset();
-      cost += ThreadCpuSeconds() - began;
+      if (!planned) break;
+      Execute(plan_);
     }
     const v1::StepResult result = std::move(results_.front());
     results_.pop_front();
     began = ThreadCpuSeconds();
-    const auto emissions = scheduler_.Commit(result);
+    const absl::Status committed = scheduler_.Commit(result, &emissions_);
     cost += ThreadCpuSeconds() - began;
-    OrDie(emissions.status());
-    for (const coordinator::Emission& emission : *emissions) {
+    OrDie(committed);
+    for (const coordinator::Emission& emission : emissions_) {
       if (emission.finished != FinishCause::kNone) AddRequest();
     }
     costs_.push_back(cost * 1e6);
@@ -135,6 +131,8 @@ class StepMeter {
   absl::Time now_ = absl::UnixEpoch();
   int64_t next_id_ = 1;
   std::deque<v1::StepResult> results_;  // of the steps in flight
+  v1::StepPlan plan_;
+  std::vector<coordinator::Emission> emissions_;
   std::string serialized_;
   std::vector<double> costs_;  // of each step, microseconds
   double serialize_ = 0;       // of all steps, seconds

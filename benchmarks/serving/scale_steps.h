@@ -18,7 +18,7 @@ struct StepsOptions {
 
 // Microseconds.
 struct StepCpu {
-  double mean = 0;       // Schedule, its plan's destruction and Commit
+  double mean = 0;       // Schedule and Commit
   double p99 = 0;        // of single steps
   double serialize = 0;  // mean; of the plan, as the transport does it, not part of the above
   double context = 0;    // tokens, mean over the sequences of the last step

@@ -1,7 +1,7 @@
 // tessera_scheduler_scale: what the coordinator costs, over a group that costs nothing.
 //
 //   - CPU time per step of Scheduler::Schedule and Commit (one step ahead, prompts of 64 to 960
-//     tokens, KV blocks of 16, the plan's destruction included), at 64 and at 4,096 sequences: all
+//     tokens, KV blocks of 16), at 64 and at 4,096 sequences: all
 //     decoding ("steady"), and with answers ending and prompts coming in ("churn"). Serializing the
 //     plan, as the transport does, is listed apart.
 //   - Concurrent streams, 10,000 by default, each with a prompt of 32 tokens: through the engine

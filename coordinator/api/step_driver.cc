@@ -1,8 +1,6 @@
 #include "coordinator/api/step_driver.h"
 
 #include <algorithm>
-#include <optional>
-#include <vector>
 
 #include "absl/time/clock.h"
 #include "proto/wire/status_macros.h"
@@ -53,10 +51,10 @@ void StepDriver::Stop(const absl::Status& why) {
 
 void StepDriver::SendPlans(absl::Time now) {
   if (scheduler_ == nullptr) return;
-  while (std::optional<v1::StepPlan> plan = scheduler_->Schedule(now)) {
-    sent_.emplace_back(plan->step_id(), now);
+  while (scheduler_->Schedule(now, &plan_)) {
+    sent_.emplace_back(plan_.step_id(), now);
     // A failure means that the group is lost: OnLost follows and fails the requests.
-    if (!transport_->SendPlan(*plan).ok()) break;
+    if (!transport_->SendPlan(plan_).ok()) break;
   }
   for (const Emission& emission : scheduler_->TakeExpired()) Deliver(emission, now, now);
   FailExpired(now);
@@ -64,9 +62,9 @@ void StepDriver::SendPlans(absl::Time now) {
 
 absl::Status StepDriver::Commit(const v1::StepResult& result, absl::Time now) {
   if (scheduler_ == nullptr) return absl::OkStatus();  // a late result of a lost group
-  TESSERA_ASSIGN_OR_RETURN(std::vector<Emission> emissions, scheduler_->Commit(result));
+  TESSERA_RETURN_IF_ERROR(scheduler_->Commit(result, &emissions_));
   const absl::Time sent = TakeSent(result.step_id());
-  for (const Emission& emission : emissions) Deliver(emission, sent, now);
+  for (const Emission& emission : emissions_) Deliver(emission, sent, now);
   return absl::OkStatus();
 }
 
@@ -120,8 +118,8 @@ void StepDriver::Deliver(const Emission& emission, absl::Time sent, absl::Time n
     case FinishCause::kCancelled:
       return Cancel(emission.request_id, now);
     case FinishCause::kDeadline:
-      return Fail(emission.request_id,
-                  absl::DeadlineExceededError("the request's deadline passed"), now);
+      return Fail(emission.request_id, absl::DeadlineExceededError("the request's deadline passed"),
+                  now);
     case FinishCause::kAborted:
       return Fail(emission.request_id, GroupLostError(), now);
     case FinishCause::kNone:

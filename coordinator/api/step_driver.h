@@ -15,6 +15,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -75,11 +76,13 @@ class StepDriver {
   absl::Time TakeSent(int64_t step_id);
 
   const EngineLoopOptions& options_;
-  std::unique_ptr<Scheduler> scheduler_;       // while a group serves
-  std::shared_ptr<GroupTransport> transport_;  // likewise
-  Live live_;                                  // by id
+  std::unique_ptr<Scheduler> scheduler_;                // while a group serves
+  std::shared_ptr<GroupTransport> transport_;           // likewise
+  Live live_;                                           // by id
   std::set<std::pair<absl::Time, int64_t>> deadlines_;  // of those that have one
   std::deque<std::pair<int64_t, absl::Time>> sent_;     // steps under way: id, when
+  v1::StepPlan plan_;                // of the last step; used again for its memory
+  std::vector<Emission> emissions_;  // likewise
   int ended_ = 0;
 };
 

@@ -20,6 +20,12 @@ constexpr double kLearningRate = 0.05;  // of the typical output's length
 }  // namespace
 
 absl::StatusOr<std::vector<Emission>> Scheduler::Commit(const v1::StepResult& result) {
+  std::vector<Emission> emissions;
+  TESSERA_RETURN_IF_ERROR(Commit(result, &emissions));
+  return emissions;
+}
+
+absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emission>* emissions) {
   const auto found = std::find_if(in_flight_.begin(), in_flight_.end(),
                                   [&](const auto& step) { return step->id == result.step_id(); });
   if (found == in_flight_.end()) {
@@ -27,23 +33,25 @@ absl::StatusOr<std::vector<Emission>> Scheduler::Commit(const v1::StepResult& re
         absl::StrCat("result of step ", result.step_id(), ", which is not in flight"));
   }
   TESSERA_RETURN_IF_ERROR(CheckResult(**found, result));
-  const std::unique_ptr<Step> step = std::move(*found);
+  std::unique_ptr<Step> step = std::move(*found);
   in_flight_.erase(found);
   Learn(*step, result.compute_micros());
-  std::vector<Emission> emissions;
-  emissions.reserve(static_cast<size_t>(result.tokens_size()));
+  emissions->clear();
+  emissions->reserve(static_cast<size_t>(result.tokens_size()));
   int token = 0;
   int targets = 0;
   for (size_t i = 0; i < step->expected.size(); ++i) {
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
-                chunk.targets.empty() ? nullptr : &result.targets(targets++), &emissions);
+                chunk.targets.empty() ? nullptr : &result.targets(targets++), emissions);
     totals_.tokens_computed += chunk.tokens;
   }
   ++totals_.steps;
   totals_.compute_micros += std::max<int64_t>(0, result.compute_micros());
   totals_.stall_micros += std::max<int64_t>(0, result.stall_micros());
-  return emissions;
+  step->Clear();
+  spare_steps_.push_back(std::move(step));
+  return absl::OkStatus();
 }
 
 absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& result) const {
@@ -68,15 +76,22 @@ absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& resu
   return absl::OkStatus();
 }
 
-// How long a step takes by itself. The leader's time counts from the plan's arrival, and with
-// several steps in flight that includes waiting for the ones before. All plans take about as long
-// to get there, so a step's own time is what lies between the later of its sending and the end of
-// the step before, and its own end.
+// How long a step takes by itself. The leader's time counts from the start of the step's work,
+// which is when it has the plan and room: of one stage per step, the step so many before has ended.
+// (One step ahead continues from that one too.) In a pipeline that time overlaps with the steps
+// before, so a step's own is what lies between the later of its start and the end of the step
+// before, and its own end. All plans take about as long to get there: their sending stands for
+// their arrival.
 void Scheduler::Learn(const Step& step, int64_t compute_micros) {
   if (compute_micros <= 0) return;
-  const absl::Time ready = step.sent_at + absl::Microseconds(compute_micros);
-  const absl::Duration own = ready - std::max(step.sent_at, last_ready_);
-  last_ready_ = std::max(last_ready_, ready);
+  const size_t stages = static_cast<size_t>(limits_.max_steps_in_flight);
+  const bool had_room = ended_.size() < stages;
+  const absl::Time began = had_room ? step.sent_at : std::max(step.sent_at, ended_.front());
+  const absl::Time last_end = ended_.empty() ? absl::InfinitePast() : ended_.back();
+  const absl::Time end = began + absl::Microseconds(compute_micros);
+  const absl::Duration own = end - std::max(began, last_end);
+  if (!had_room) ended_.pop_front();
+  ended_.push_back(std::max(end, last_end));
   cost_.Observe(step.shape, absl::ToInt64Microseconds(own));
 }
 

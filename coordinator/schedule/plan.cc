@@ -24,11 +24,20 @@ constexpr absl::Duration kAbout = absl::Seconds(10);
 }  // namespace
 
 std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
+  std::optional<v1::StepPlan> plan(std::in_place);
+  if (!Schedule(now, &*plan)) plan.reset();
+  return plan;
+}
+
+bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   DropExpired(now);
   Draft draft;
   draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
   const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));
-  if (in_flight_.size() >= most) return std::nullopt;
+  if (in_flight_.size() >= most) return false;
+  draft.step = NewStep();
+  draft.plan = plan;
+  plan->clear_copies();
   draft.now = now;
   draft.budget = limits_.max_tokens_per_step;
   draft.step->id = next_step_id_;
@@ -38,10 +47,22 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
   PlanDecodes(&draft);
   PlanPrompts(&draft);
   Charge(&draft);
-  if (draft.step->owners.empty()) return std::nullopt;
-  draft.plan.set_step_id(next_step_id_++);
+  if (draft.step->owners.empty()) {
+    spare_steps_.push_back(std::move(draft.step));
+    return false;
+  }
+  plan->set_step_id(next_step_id_++);
+  const int chunks = static_cast<int>(draft.step->owners.size());
+  while (plan->chunks_size() > chunks) plan->mutable_chunks()->RemoveLast();  // keeps its memory
   in_flight_.push_back(std::move(draft.step));
-  return std::move(draft.plan);
+  return true;
+}
+
+std::unique_ptr<Step> Scheduler::NewStep() {
+  if (spare_steps_.empty()) return std::make_unique<Step>();
+  std::unique_ptr<Step> step = std::move(spare_steps_.back());
+  spare_steps_.pop_back();
+  return step;
 }
 
 // Whether anybody is about besides the tenant of the first that runs.
@@ -90,7 +111,7 @@ void Scheduler::PlanDecodes(Draft* draft) {
   }
   draft->step->expected.reserve(ready_.size());
   draft->step->owners.reserve(ready_.size());
-  draft->plan.mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
+  draft->plan->mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
   // An even share for every step that may be in flight, or the first would take all of them and
   // the other stages would idle.
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
@@ -229,7 +250,7 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
     }
     UpdatePromise(sequence);
   }
-  AppendChunk(limits_, count, sequence, draft->step.get(), &draft->plan);
+  AppendChunk(limits_, count, sequence, draft->step.get(), draft->plan);
   draft->budget -= count;
   if (decode) {
     ++draft->step->shape.decodes;

@@ -13,8 +13,8 @@
 namespace tessera::coordinator {
 
 struct Scheduler::Draft {
-  v1::StepPlan plan;
-  std::unique_ptr<Step> step = std::make_unique<Step>();
+  v1::StepPlan* plan = nullptr;  // its chunks beyond the step's are of an earlier one
+  std::unique_ptr<Step> step;
   absl::Time now;
   int budget = 0;           // tokens left
   int allowance = INT_MAX;  // of those, for prompts of tenants that are not owed any

@@ -124,7 +124,7 @@ bool Scheduler::ShareWithSibling(Sequence* sequence, Draft* draft) {
   if (!copies) return true;
   const KvPool::OwnResult own = pool_.MakeOwn(blocks - 1, &sequence->blocks);
   if (own.copy) {
-    v1::BlockCopy* copy = draft->plan.add_copies();
+    v1::BlockCopy* copy = draft->plan->add_copies();
     copy->set_source(own.copy->source);
     copy->set_destination(own.copy->destination);
   }

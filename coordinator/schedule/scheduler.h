@@ -3,9 +3,10 @@
 // nothing that cannot be rebuilt by replaying prompt plus emitted tokens.
 //
 //   scheduler.Add(request, now);
-//   std::optional<v1::StepPlan> plan = scheduler.Schedule(now);   // nullopt: nothing to do now
+//   v1::StepPlan plan;  // used again for every step: then nothing is allocated
+//   while (scheduler.Schedule(now, &plan)) ...  // false: nothing to do now
 //   ... the group executes it ...
-//   std::vector<Emission> out = scheduler.Commit(result);
+//   status = scheduler.Commit(result, &emissions);
 //
 // One step mixes decodes (first) and prompt chunks (what the token budget leaves, and no more than
 // the running streams bear: prefill_stretch). Who is admitted next is up to TenantQueue. When KV
@@ -135,10 +136,12 @@ class Scheduler {
   // outgrow max_model_len or all KV blocks together is accepted and ends there with kLength.
   absl::Status Add(ScheduledRequest request, absl::Time now);
 
-  // The next step, or nullopt when there is nothing to do or the steps in flight are the most
-  // allowed. Requests past their deadline are finished first, and so are waiting ones that cannot
-  // be served in time as far as is known (what their prompt and an output of the usual length take
-  // beside those that run); see TakeExpired.
+  // Writes the next step over `plan`; false, with `plan` unspecified, when there is nothing to do
+  // or the steps in flight are the most allowed. Requests past their deadline are finished first,
+  // and so are waiting ones that cannot be served in time as far as is known (what their prompt and
+  // an output of the usual length take beside those that run); see TakeExpired.
+  bool Schedule(absl::Time now, v1::StepPlan* plan);
+  // The same with a plan of its own; nullopt for false.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
 
   // Requests that a Schedule call dropped because of their deadline (kDeadline). Clears the list.
@@ -146,7 +149,8 @@ class Scheduler {
 
   // The result of the oldest or any other step in flight. Tokens of requests cancelled meanwhile
   // are dropped. INTERNAL when the result does not match its plan (a lying group): then nothing has
-  // changed, and the caller ends the group and calls AbortAll.
+  // changed, and the caller ends the group and calls AbortAll. Replaces what `emissions` held.
+  absl::Status Commit(const v1::StepResult& result, std::vector<Emission>* emissions);
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
 
   // The same for one choice (a stop string was found): the others go on. False when it is not live.
@@ -179,6 +183,7 @@ class Scheduler {
   bool TooLate(const LiveRequest& live, absl::Time now) const;
 
   // plan.cc: what goes into the next step.
+  std::unique_ptr<Step> NewStep();
   bool HasCompany(absl::Time now) const;
   bool StepsAside(const SeatShares& shares);
   bool CanDecode(const Sequence& sequence, const Draft& draft) const;
@@ -231,15 +236,16 @@ class Scheduler {
   std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first
-  std::deque<std::unique_ptr<Step>> in_flight_;  // oldest first
+  std::deque<std::unique_ptr<Step>> in_flight_;     // oldest first
+  std::vector<std::unique_ptr<Step>> spare_steps_;  // empty ones, for their memory
   std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  std::vector<Sequence*> ready_;                  // scratch of one planning pass
-  std::optional<int64_t> favoured_;               // arrival of the one that others gave way for
-  std::vector<Sequence*> yielding_;               // running, about to be preempted
-  absl::Time last_ready_ = absl::InfinitePast();  // when the last step's result was, see Learn
-  int promised_ = 0;                              // sum over running sequences
-  int needing_last_token_ = 0;                    // running sequences
+  std::vector<Sequence*> ready_;     // scratch of one planning pass
+  std::optional<int64_t> favoured_;  // arrival of the one that others gave way for
+  std::vector<Sequence*> yielding_;  // running, about to be preempted
+  std::deque<absl::Time> ended_;     // the last steps, one per stage, by estimate: see Learn
+  int promised_ = 0;                 // sum over running sequences
+  int needing_last_token_ = 0;       // running sequences
   int running_requests_ = 0;
   int64_t next_arrival_ = 1;
   int64_t next_step_id_ = 1;

@@ -10,6 +10,21 @@ namespace {
 constexpr int32_t kStillDrawn = -1;  // stands for the token that last_token_from_step draws
 constexpr int32_t kNoTarget = -1;
 
+// The plan's chunk at `index`, or a new one behind the last. An old one keeps its memory: Clear
+// would free the sampling parameters, so they stay and FillDraw writes over them.
+v1::SequenceChunk* ChunkAt(int index, bool draws, v1::StepPlan* plan) {
+  if (index == plan->chunks_size()) return plan->add_chunks();
+  v1::SequenceChunk* chunk = plan->mutable_chunks(index);
+  v1::SamplingParams* sampling = chunk->release_sampling();
+  chunk->Clear();
+  if (draws) {
+    chunk->set_allocated_sampling(sampling);
+  } else {
+    delete sampling;
+  }
+  return chunk;
+}
+
 void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
   chunk->set_start_position(sequence.sent);
   if (sequence.awaits_token()) {
@@ -47,7 +62,7 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
                  v1::StepPlan* plan) {
   const ScheduledRequest& request = sequence->request->request;
   const int end = sequence->sent + count;
-  v1::SequenceChunk* chunk = plan->add_chunks();
+  const int index = static_cast<int>(step->expected.size());
   ExpectedChunk& expected = step->expected.emplace_back();
   expected.sequence_id = sequence->id;
   expected.start_position = sequence->sent;
@@ -56,6 +71,7 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
   expected.num_logprobs = request.sampling.num_logprobs();
   expected.logits = request.return_logits;
 
+  v1::SequenceChunk* chunk = ChunkAt(index, expected.draws, plan);
   chunk->set_sequence_id(sequence->id);
   FillTokens(*sequence, count, chunk);
   FillBlocks(*sequence, (end + limits.block_tokens - 1) / limits.block_tokens, chunk);

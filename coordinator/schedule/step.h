@@ -25,10 +25,18 @@ struct Step {
   StepShape shape;
   std::vector<ExpectedChunk> expected;  // one per chunk
   std::vector<Owner> owners;            // likewise
+
+  // Keeps the memory for another step.
+  void Clear() {
+    shape = {};
+    expected.clear();
+    owners.clear();
+  }
 };
 
-// Appends the next `count` tokens of `sequence` to the plan and to what the step expects, and marks
-// them as sent. Its block table holds the blocks for them.
+// Appends the next `count` tokens of `sequence` to what the step expects, writes them over the
+// plan's chunk at that index, or appends one, and marks them as sent. Its block table holds the
+// blocks for them.
 void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, Step* step,
                  v1::StepPlan* plan);
 
