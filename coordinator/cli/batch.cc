@@ -30,7 +30,7 @@ namespace {
 constexpr absl::Duration kRedraw = absl::Milliseconds(200), kPlainLine = absl::Seconds(10);
 
 struct BatchFlags {
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   std::string input;
   std::string output;
   int concurrency = 64;
@@ -189,7 +189,7 @@ int RunBatch(const BatchFlags& flags) {
 Command AddBatch(CLI::App& parent) {
   auto flags = std::make_shared<BatchFlags>();
   CLI::App* app = parent.add_subcommand("batch", "Answer a file of requests, in OpenAI's format");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   app->add_option("input", flags->input, "The requests, one JSON object a line")->required();
   app->add_option("-o,--output", flags->output,
                   "The results; those it has already are not asked for again")

@@ -21,7 +21,7 @@ namespace tessera::coordinator {
 namespace {
 
 struct ChatFlags {
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   std::string model;
   std::string message;
   std::string system;
@@ -94,7 +94,7 @@ int RunChat(const ChatFlags& flags, bool message_given) {
 Command AddChat(CLI::App& parent) {
   auto flags = std::make_shared<ChatFlags>();
   CLI::App* app = parent.add_subcommand("chat", "Talk with the model");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   AddFlag(*app, "--model", flags->model, "The model's served name (default: the one served)");
   CLI::Option* message = AddFlag(*app, "--message", flags->message,
                                  "Ask this and end (default: a conversation, line by line)");

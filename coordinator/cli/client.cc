@@ -25,9 +25,9 @@ std::shared_ptr<grpc::Channel> OpenChannel(const std::string& server) {
 
 class ClientImpl final : public Client {
  public:
-  explicit ClientImpl(const std::string& server)
+  explicit ClientImpl(const ServerAddress& server)
       : server_(server),
-        channel_(OpenChannel(server)),
+        channel_(OpenChannel(server.host_port)),
         stub_(v1::Inference::NewStub(channel_)) {}
 
   absl::Status Generate(const v1::GenerateRequest& request,
@@ -79,10 +79,16 @@ class ClientImpl final : public Client {
   }
 
  private:
+  void Introduce(grpc::ClientContext& context) const {
+    if (!server_.api_key.empty()) context.AddMetadata("authorization", "Bearer " + server_.api_key);
+    if (!server_.tenant.empty()) context.AddMetadata("x-tenant-id", server_.tenant);
+  }
+
   // Makes a context the one that Cancel ends, for as long as this lives.
   class InProgress {
    public:
     InProgress(ClientImpl* client, grpc::ClientContext* context) : client_(client) {
+      client->Introduce(*context);
       std::lock_guard<std::mutex> lock(client_->mu_);
       client_->context_ = context;
     }
@@ -123,10 +129,10 @@ class ClientImpl final : public Client {
       return wire::FromGrpc(status);
     }
     return absl::UnavailableError(
-        absl::StrCat("no answer from ", server_, ": is `tessera serve` running there?"));
+        absl::StrCat("no answer from ", server_.host_port, ": is `tessera serve` running there?"));
   }
 
-  const std::string server_;
+  const ServerAddress server_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
   std::mutex mu_;
@@ -135,7 +141,7 @@ class ClientImpl final : public Client {
 
 }  // namespace
 
-std::unique_ptr<Client> Client::Connect(const std::string& server) {
+std::unique_ptr<Client> Client::Connect(const ServerAddress& server) {
   return std::make_unique<ClientImpl>(server);
 }
 

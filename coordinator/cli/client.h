@@ -1,7 +1,7 @@
 // A client of a running `tessera serve`. Blocking calls; Cancel from any thread ends the call in
 // progress. Errors come back as the server sent them, or say that nobody answered.
 //
-//   auto client = Client::Connect("127.0.0.1:50051");
+//   auto client = Client::Connect({.host_port = "127.0.0.1:50051"});
 //   status = client->Generate(request, [](const v1::GenerateResponse& chunk) { ... });
 #ifndef TESSERA_COORDINATOR_CLI_CLIENT_H_
 #define TESSERA_COORDINATOR_CLI_CLIENT_H_
@@ -16,12 +16,19 @@
 
 namespace tessera::coordinator {
 
+// Where the server is, and who asks.
+struct ServerAddress {
+  std::string host_port = "127.0.0.1:50051";
+  std::string api_key = {};  // empty: none is sent
+  std::string tenant = {};   // likewise
+};
+
 class Client {
  public:
   using ChunkCallback = std::function<void(const v1::GenerateResponse&)>;
 
   // Connects with the first call.
-  static std::unique_ptr<Client> Connect(const std::string& server);
+  static std::unique_ptr<Client> Connect(const ServerAddress& server);
   virtual ~Client() = default;
 
   virtual absl::Status Generate(const v1::GenerateRequest& request,

@@ -83,9 +83,11 @@ void AddLayoutFlags(CLI::App& app, Layout& layout) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
 }
 
-void AddServerFlag(CLI::App& app, std::string& server) {
-  AddFlag(app, "--server", server, "Where `tessera serve` listens, HOST:PORT")
+void AddServerFlags(CLI::App& app, ServerAddress& server) {
+  AddFlag(app, "--server", server.host_port, "Where `tessera serve` listens, HOST:PORT")
       ->capture_default_str();
+  AddFlag(app, "--api-key", server.api_key, "Where the server asks for one");
+  AddFlag(app, "--tenant", server.tenant, "For whom (x-tenant-id)");
 }
 
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {
@@ -99,6 +101,18 @@ void AddSamplingFlags(CLI::App& app, SamplingFlags& flags) {
       ->allow_extra_args(false);
   AddSwitch(app, "--ignore-eos", flags.ignore_eos, "Go on past the end of the answer");
   AddFlag(app, "--logprobs", flags.logprobs, "Alternatives to tell with every token, 0 .. 20");
+  AddFlag(app, "--min-tokens", flags.min_tokens, "No end of the answer before");
+  AddFlag(app, "--repetition-penalty", flags.repetition_penalty,
+          "Above 1: what prompt or answer have said becomes less likely (default 1)");
+  AddFlag(app, "--presence-penalty", flags.presence_penalty, "-2 .. 2, for what was said at all");
+  AddFlag(app, "--frequency-penalty", flags.frequency_penalty, "-2 .. 2, for each time");
+  CLI::Option_group* structured = app.add_option_group("Structured output");
+  structured->add_option("--json-schema", flags.json_schema, "The answer is JSON of this schema");
+  structured->add_flag("--json-object", flags.json_object, "The answer is a JSON object");
+  structured->add_option("--regex", flags.regex, "The answer matches this regular expression");
+  structured->add_option("--choice", flags.choices, "The answer is one of these; several times")
+      ->allow_extra_args(false);
+  structured->require_option(0, 1);
 }
 
 v1::SamplingOptions ToOptions(const SamplingFlags& flags) {
@@ -112,6 +126,18 @@ v1::SamplingOptions ToOptions(const SamplingFlags& flags) {
   for (const std::string& stop : flags.stop) options.add_stop(stop);
   if (flags.ignore_eos) options.set_ignore_eos(true);
   if (flags.logprobs) options.set_logprobs(*flags.logprobs);
+  if (flags.min_tokens) options.set_min_tokens(*flags.min_tokens);
+  if (flags.repetition_penalty) options.set_repetition_penalty(*flags.repetition_penalty);
+  if (flags.presence_penalty) options.set_presence_penalty(*flags.presence_penalty);
+  if (flags.frequency_penalty) options.set_frequency_penalty(*flags.frequency_penalty);
+  v1::StructuredOutput structured;
+  if (!flags.json_schema.empty()) structured.set_json_schema(flags.json_schema);
+  if (flags.json_object) structured.set_json_object(true);
+  if (!flags.regex.empty()) structured.set_regex(flags.regex);
+  for (const std::string& choice : flags.choices) structured.mutable_choice()->add_values(choice);
+  if (structured.kind_case() != v1::StructuredOutput::KIND_NOT_SET) {
+    *options.mutable_structured() = std::move(structured);
+  }
   return options;
 }
 

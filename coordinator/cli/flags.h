@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/cli/client.h"
 #include "coordinator/plan/shard_planner.h"
 #include "tessera/v1/inference.pb.h"
 
@@ -37,8 +38,8 @@ CLI::Option* AddSwitch(CLI::App& app, const std::string& flag, bool& value,
 // --tensor-parallel-size and what else shapes a group.
 void AddLayoutFlags(CLI::App& app, Layout& layout);
 
-// --server HOST:PORT.
-void AddServerFlag(CLI::App& app, std::string& server);
+// --server HOST:PORT, and who asks: --api-key, --tenant.
+void AddServerFlags(CLI::App& app, ServerAddress& server);
 
 // Sampling as the command line says it; what was not given is the server's to choose.
 struct SamplingFlags {
@@ -51,6 +52,15 @@ struct SamplingFlags {
   std::vector<std::string> stop;
   bool ignore_eos = false;
   std::optional<int> logprobs;
+  std::optional<int> min_tokens;
+  std::optional<float> repetition_penalty;
+  std::optional<float> presence_penalty;
+  std::optional<float> frequency_penalty;
+  // Structured output; at most one of these.
+  std::string json_schema;
+  bool json_object = false;
+  std::string regex;
+  std::vector<std::string> choices;
 };
 
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);

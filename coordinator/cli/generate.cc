@@ -19,7 +19,7 @@ namespace tessera::coordinator {
 namespace {
 
 struct GenerateFlags {
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   std::string model;
   std::string prompt;
   SamplingFlags sampling;
@@ -51,7 +51,7 @@ int RunGenerate(const GenerateFlags& flags, bool prompt_given) {
 Command AddGenerate(CLI::App& parent) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* app = parent.add_subcommand("generate", "Continue a prompt, streaming the text");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   AddFlag(*app, "--model", flags->model, "The model's served name (default: the one served)");
   CLI::Option* prompt =
       AddFlag(*app, "--prompt", flags->prompt, "The text to continue (default: standard input)");

@@ -33,7 +33,7 @@ constexpr int kDefaultContext = 2048;
 constexpr size_t kPieceBytes = size_t{512} << 10;
 
 struct PerplexityFlags {
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   std::string file;
   int context = 0;
   int stride = 0;
@@ -158,7 +158,7 @@ int RunPerplexity(const PerplexityFlags& flags) {
 Command AddPerplexity(CLI::App& parent) {
   auto flags = std::make_shared<PerplexityFlags>();
   CLI::App* app = parent.add_subcommand("perplexity", "How well the model predicts a text");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   app->add_option("file", flags->file, "The text")->required();
   AddFlag(*app, "--context", flags->context,
           "Tokens of one window (default: what the model takes, 2048 at most)")

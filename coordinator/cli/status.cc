@@ -25,7 +25,7 @@ namespace {
 constexpr absl::Duration kPollEvery = absl::Milliseconds(100);
 
 struct StatusFlags {
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   double wait_seconds = 0;
   bool has_chat_format = false;
   bool json = false;
@@ -113,7 +113,7 @@ Command AddStatus(CLI::App& parent) {
   auto flags = std::make_shared<StatusFlags>();
   CLI::App* app = parent.add_subcommand(
       "status", "Show the cluster map; exit status 0 only while a group serves");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   AddFlag(*app, "--wait", flags->wait_seconds, "Seconds to wait for a group that serves")
       ->check(CLI::NonNegativeNumber);
   AddSwitch(*app, "--has-chat-format", flags->has_chat_format,

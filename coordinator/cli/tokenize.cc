@@ -29,7 +29,7 @@ using nlohmann::json;
 
 struct TokenizeFlags {
   std::string model;
-  std::string server = "127.0.0.1:50051";
+  ServerAddress server;
   std::string text;
   std::vector<int> decode;
   bool add_special = false;
@@ -130,7 +130,7 @@ Command AddTokenize(CLI::App& parent) {
   CLI::App* app = parent.add_subcommand("tokenize", "Show a text's tokens, or the text of tokens");
   AddFlag(*app, "--model", flags->model,
           "A .gguf file or a Hugging Face folder (default: ask --server)");
-  AddServerFlag(*app, flags->server);
+  AddServerFlags(*app, flags->server);
   CLI::Option* text = AddFlag(*app, "--text", flags->text, "The text (default: standard input)");
   CLI::Option* decode =
       AddFlag(*app, "--decode", flags->decode, "Ids to turn back into text, e.g. 1,2,3")
