@@ -216,7 +216,7 @@ TEST_F(ClusterServiceTest, MessagesOutOfOrderEndTheGroup) {
   v1::GroupMessage no_model = FakeLeader::Hello("a", 2);
   no_model.mutable_hello()->clear_model();
   const std::vector<Violation> violations = {
-      {"version", {other_version}, "protocol 2"},
+      {"version", {other_version}, "protocol 3"},
       {"world size 0", {FakeLeader::Hello("a", 0)}, "world_size is 0"},
       {"world size huge", {FakeLeader::Hello("a", 1 << 30)}, "expected 1 .. 4096"},
       {"no group id", {FakeLeader::Hello("", 2)}, "group_id"},
