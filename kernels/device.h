@@ -1,21 +1,31 @@
 // The operations of a decoder at transformer granularity, on one device.
 //
+// What is in device memory has a type of its own, so that a host pointer cannot be taken for it:
+// Activation* (rows of the device's activation type), WeightMatrix (a matrix in whatever layout the
+// device multiplies best), KvCacheView. Plain float pointers named `weight`, `bias`, `eps` are
+// float32 vectors in device memory. Host memory is said to be so.
+//
 // Ownership: every pointer is borrowed and lives in the device's memory (Allocate). Threads: one
 // caller at a time. Order: operations run in the order they were called; their results may be read
-// by the host only after Sync() (the cpu device is always in sync).
+// by the host only after Sync() (the cpu device is always in sync). An operation that fails on an
+// asynchronous device makes the following Sync fail, and every one after it.
 //
-// Shapes are written (rows, cols) beside each pointer, row-major, float32 unless a DType says
-// otherwise. `n` is the number of tokens of the step. Outputs must not overlap inputs except where
-// "in place" is said. Shapes are the caller's promise: they are checked when weights are loaded,
-// not here (debug builds assert them).
+// Shapes are written (rows, cols), row-major. Outputs must not overlap inputs except where "in
+// place" is said. Shapes are the caller's promise: they are checked when weights are loaded, not
+// here (debug builds assert them).
+//
+// A step: BeginStep says which tokens it has; the operations after it that speak of "the step's
+// tokens" mean those. `n` counts rows, and is what BeginStep returned or fewer.
 //
 // Determinism: every output element is computed in an order fixed by the model and the operation
-// alone. It does not depend on n, on the other tokens of the step, on the number of threads, or on
-// how positions are spread over KV blocks. On the cpu device the same holds between runs of one
-// instruction set; AVX2 and AVX-512 may differ in the last bits.
+// alone. It does not depend on n, on the other tokens of the step, on how a prompt was cut into
+// chunks, on the number of threads, or on how positions are spread over KV blocks. On the cpu device
+// the same holds between runs of one instruction set; different sets may differ in the last bits.
 //
 //   auto device = MakeDevice("cpu", {.threads = 2});
-//   (*device)->RmsNorm(x, weight, 1e-5f, n, hidden, out);
+//   const int64_t n = (*device)->BeginStep(step);
+//   (*device)->Embed(table, first_row, n, hidden);
+//   (*device)->RmsNorm(hidden, weight, 1e-5f, n, hidden_size, normed);
 #ifndef TESSERA_KERNELS_DEVICE_H_
 #define TESSERA_KERNELS_DEVICE_H_
 
@@ -24,6 +34,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -33,12 +44,28 @@
 
 namespace tessera::kernels {
 
+// Elements of the device's activation type in its memory: float32 on cpu, bfloat16 on cuda. Never
+// defined: only the device knows what it points to.
+struct Activation;
+
+// One of several products that share their input.
+struct Product {
+  WeightMatrix w;               // (w.rows, w.cols)
+  const float* bias = nullptr;  // (w.rows) or null
+  Activation* out = nullptr;    // (n, w.rows)
+};
+
 class Device {
  public:
   virtual ~Device() = default;
 
-  // "cpu avx512", "cpu avx2", "cpu scalar", ...
+  // "cpu avx512", "cpu avx2", "cpu scalar", "cuda 0: NVIDIA H100", ...
   virtual std::string Name() const = 0;
+
+  // kF32 or kBF16.
+  virtual DType ActivationType() const = 0;
+  // What keys and values are kept as: kF32 or kBF16.
+  virtual DType KvType() const = 0;
 
   // Uninitialized device memory, aligned to 64 bytes. RESOURCE_EXHAUSTED when there is none.
   // Freed by the returned owner.
@@ -47,49 +74,99 @@ class Device {
   // Waits until all operations called before are done. An asynchronous failure shows here.
   virtual absl::Status Sync() = 0;
 
-  // out[t] = row ids[t] - first_row of `table` as float32, or zeros where that row is not in the
-  // table (another rank's). ids: (n) host; table: (rows, hidden); out: (n, hidden).
-  virtual void Embed(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n,
-                     float* out) = 0;
+  // -- weights ------------------------------------------------------------------------------------
+
+  // Bytes of device memory for a matrix, at least those of its rows.
+  virtual size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const = 0;
+  // How many rows WriteWeights takes at once: a multiple of this, but for the last of the matrix.
+  virtual int64_t WeightRowGranularity() const = 0;
+  // Rows [row, row + count) of `w`, from host memory in tensor.h's row-major form. `row` is a
+  // multiple of the granularity. rows_data may be reused at once.
+  virtual absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
+                                    const std::byte* rows_data) = 0;
+  // A float32 vector (norm weights, biases) from host memory.
+  virtual absl::Status WriteFloats(float* to, const float* from, int64_t count) = 0;
+
+  // -- activations between host and device --------------------------------------------------------
+
+  // Activation elements as float32 in host memory. Waits for the device.
+  virtual absl::Status ReadActivations(const Activation* from, int64_t count, float* to) = 0;
+  virtual absl::Status WriteActivations(const float* from, int64_t count, Activation* to) = 0;
+  // Float32 values (logits) in host memory, valid until the next call: on cpu they are `from`
+  // itself. Waits for the device.
+  virtual absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) = 0;
+
+  // -- a step -------------------------------------------------------------------------------------
+
+  // Takes the step's tokens. Everything in `step` is host memory and borrowed until the next
+  // BeginStep. Returns how many rows the step's operations shall compute: step.n, or more where the
+  // device replays recorded work of fixed sizes; what the rows beyond step.n hold is of no meaning,
+  // they store no keys and values. At most MaxRows(step.n).
+  virtual absl::StatusOr<int64_t> BeginStep(const StepView& step) = 0;
+  virtual int64_t MaxRows(int64_t n) const { return n; }
+
+  // Runs `work`, which calls operations for n rows of the step; a device may record them the first
+  // time and replay the recording whenever the same `key` and n come again, so `work` must call the
+  // same operations on the same pointers each time. Its Status is returned.
+  virtual absl::Status Replayable(int key, int64_t n, absl::FunctionRef<absl::Status()> work) {
+    static_cast<void>(key), static_cast<void>(n);
+    return work();
+  }
+
+  // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that row
+  // is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
+  virtual void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: (rows, cols), may be the same;
-  // weight: (cols). Also the q/k norm, with rows = n * heads and cols = head_dim.
-  virtual void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
-                       float* out) = 0;
+  // weight: (cols).
+  virtual void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows,
+                       int64_t cols, Activation* out) = 0;
 
-  // out = x · wᵀ + bias. x: (n, w.cols); w: (w.rows, w.cols) of any DType; bias: (w.rows) or null;
-  // out: (n, w.rows). Accumulates in float32.
-  virtual void MatMul(const MatrixView& w, const float* x, const float* bias, int64_t n,
-                      float* out) = 0;
+  // x += y, then as RmsNorm(x) into out. y, x, out: (rows, cols); three different places.
+  virtual void AddRmsNorm(const Activation* y, const float* weight, float eps, int64_t rows,
+                          int64_t cols, Activation* x, Activation* out) = 0;
 
-  // Turns the leading rope_dim elements of each head by the table's row of its token, in place.
-  // x: (n, heads, head_dim); rows: (n) host.
-  virtual void Rope(const RopeTable& table, const int32_t* rows, int64_t n, int heads,
-                    int head_dim, float* x) = 0;
+  // x += y, elementwise. Both (count).
+  virtual void Add(const Activation* y, int64_t count, Activation* x) = 0;
 
-  // Stores the step's keys and values at their places. k, v: (n, num_kv_heads, head_dim).
-  virtual void StoreKv(const float* k, const float* v, const TokenPlacement& where, int64_t n,
-                       const KvCacheView& cache) = 0;
+  // out = x · wᵀ + bias for each product. x: (n, cols of every w). Sums in float32.
+  virtual void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) = 0;
+
+  // out = silu(gate) * up, elementwise; out may be gate. All (count).
+  virtual void SiluMul(const Activation* gate, const Activation* up, int64_t count,
+                       Activation* out) = 0;
+
+  // For the step's n tokens: normalizes each head of q and k where the shape has q_norm and k_norm
+  // (RmsNorm over head_dim), turns it by the token's row of the step's rotary table, and stores keys
+  // and values at the tokens' places in the cache. In place.
+  // q: (n, num_q_heads, head_dim); k, v: (n, num_kv_heads, head_dim).
+  virtual void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
+                              Activation* q, Activation* k, const Activation* v) = 0;
+
+  // Causal attention of each of the step's tokens over positions 0..its own (within the window), all
+  // of which are in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
+  virtual void Attention(const Activation* q, const AttentionShape& shape,
+                         const KvCacheView& cache, int64_t n, Activation* out) = 0;
 
   // The keys and values of block `source` over those of block `destination`, another one.
   virtual void CopyKvBlock(const KvCacheView& cache, int source, int destination) = 0;
 
-  // Causal attention of each token over positions 0..its own (within the window), all of which are
-  // in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
-  virtual void Attention(const float* q, const TokenPlacement& where, const AttentionShape& shape,
-                         const KvCacheView& cache, int64_t n, float* out) = 0;
+  // -- the output head ----------------------------------------------------------------------------
 
-  // out = silu(gate) * up, elementwise; out may be gate. All (count).
-  virtual void SiluMul(const float* gate, const float* up, int64_t count, float* out) = 0;
+  // out[i] = x[rows[i]]. x: (any, cols); rows: (count) host; out: (count, cols).
+  virtual void GatherRows(const Activation* x, absl::Span<const int64_t> rows, int64_t cols,
+                          Activation* out) = 0;
 
-  // x += y, elementwise. Both (count).
-  virtual void Add(const float* y, int64_t count, float* x) = 0;
+  // out = x · wᵀ as float32 in device memory. x: (n, w.cols); out: (n, w.rows).
+  virtual void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) = 0;
 };
 
 struct DeviceOptions {
   int threads = 1;  // cpu: compute threads, the caller's included
-  // cpu: "auto" = the best this machine has; or "scalar", "avx2", "avx512" (for tests).
+  // cpu: "auto" = the best this machine has; or "scalar", "avx2", "avx512", ... (for tests).
   std::string instruction_set = "auto";
+  // What keys and values are kept as: kF32, or kBF16 at half the bytes.
+  DType kv_type = DType::kF32;
 };
 
 // kind: "cpu". NOT_FOUND for a kind this build does not have; UNIMPLEMENTED for an instruction set

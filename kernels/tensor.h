@@ -62,9 +62,17 @@ size_t BlockBytes(DType dtype);
 size_t RowBytes(DType dtype, int64_t cols);
 absl::string_view DTypeName(DType dtype);
 
-// A weight matrix: `rows` outputs by `cols` inputs.
+// A weight matrix as its file has it, row-major in host memory: `rows` outputs by `cols` inputs.
 struct MatrixView {
   const void* data = nullptr;
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+// A weight matrix in a device's memory, in the layout that the device chose (Device::WriteWeights).
+struct WeightMatrix {
+  std::byte* data = nullptr;
   DType dtype = DType::kF32;
   int64_t rows = 0;
   int64_t cols = 0;

@@ -5,9 +5,11 @@
 
 #include <cstdint>
 
+#include "kernels/tensor.h"
+
 namespace tessera::kernels {
 
-// Rotary tables: cos and sin of every position (or row) and pair, (rows, rope_dim / 2) each.
+// Rotary tables: cos and sin of every row and pair, (rows, rope_dim / 2) each. Host memory.
 struct RopeTable {
   const float* cos = nullptr;
   const float* sin = nullptr;
@@ -18,28 +20,47 @@ struct RopeTable {
 // One layer's KV cache on this rank: blocks of `block_tokens` positions.
 // key[block][kv_head][token in block][head_dim], values alike.
 struct KvCacheView {
-  float* keys = nullptr;    // (num_blocks, num_kv_heads, block_tokens, head_dim)
-  float* values = nullptr;  // (num_blocks, num_kv_heads, block_tokens, head_dim)
+  void* keys = nullptr;    // (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
+  void* values = nullptr;  // (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
+  DType type = DType::kF32;  // kF32 or kBF16
   int num_blocks = 0;
   int num_kv_heads = 0;
   int block_tokens = 16;
   int head_dim = 0;
 };
 
-// Where each of the step's n tokens stands. Arrays of n, host memory.
-struct TokenPlacement {
-  const int32_t* positions = nullptr;            // position in its sequence
-  const int32_t* const* block_tables = nullptr;  // per token: its sequence's KV blocks, in order
+// A run of the step's tokens that stand one after the other in one sequence. Host memory.
+struct SequenceSpan {
+  int32_t first_token = 0;  // in the step
+  int32_t num_tokens = 0;
+  int32_t start_position = 0;           // of the first token; token i stands at start_position + i
+  const int32_t* block_table = nullptr;  // the sequence's KV blocks, in order (num_blocks)
+  int32_t num_blocks = 0;                // enough for the last token's position
 };
 
+// The tokens of one step, in the order of their sequences. Host memory.
+struct StepView {
+  int64_t n = 0;
+  const int32_t* ids = nullptr;              // (n); null behind the first stage
+  const SequenceSpan* sequences = nullptr;   // (num_sequences); their tokens are 0 .. n - 1, in order
+  int64_t num_sequences = 0;
+  RopeTable rope;  // row t: of the step's token t
+};
+
+// What of a layer's attention does not change from step to step.
 struct AttentionShape {
   int num_q_heads = 0;   // on this rank
   int num_kv_heads = 0;  // on this rank
   int head_dim = 0;
-  // Query head h of this rank reads local KV head kv_head_of[h]. (num_q_heads)
+  // Query head h of this rank reads local KV head kv_head_of[h], which never falls. (num_q_heads),
+  // host memory; the same pointer for as long as the device lives.
   const int32_t* kv_head_of = nullptr;
   float scale = 0;         // on q·k, usually 1/sqrt(head_dim)
   int sliding_window = 0;  // last positions attended to; 0 = all
+  // (head_dim) in device memory, or null: no q/k norm.
+  const float* q_norm = nullptr;
+  const float* k_norm = nullptr;
+  float norm_eps = 0;
 };
 
 }  // namespace tessera::kernels
