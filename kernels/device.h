@@ -84,14 +84,18 @@ class Device {
   // multiple of the granularity. rows_data may be reused at once.
   virtual absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
                                     const std::byte* rows_data) = 0;
-  // A float32 vector (norm weights, biases) from host memory.
-  virtual absl::Status WriteFloats(float* to, const float* from, int64_t count) = 0;
+  // Bytes to and from device memory (norm weights and biases are float32 there). Both wait for the
+  // device.
+  virtual absl::Status WriteBytes(const void* from, size_t bytes, void* to) = 0;
+  virtual absl::Status ReadBytes(const void* from, size_t bytes, void* to) = 0;
 
   // -- activations between host and device --------------------------------------------------------
 
   // Activation elements as float32 in host memory. Waits for the device.
   virtual absl::Status ReadActivations(const Activation* from, int64_t count, float* to) = 0;
   virtual absl::Status WriteActivations(const float* from, int64_t count, Activation* to) = 0;
+  // The elements themselves where they are float32 in host memory (cpu), else null.
+  virtual float* HostFloats(Activation* x) = 0;
   // Float32 values (logits) in host memory, valid until the next call: on cpu they are `from`
   // itself. Waits for the device.
   virtual absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) = 0;

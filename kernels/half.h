@@ -1,5 +1,5 @@
-// 16-bit floating types to float32, bit for bit as the hardware converts them, on any machine.
-// NaNs keep their payload and become quiet. No table, no state.
+// 16-bit floating types to float32 and bfloat16 back, bit for bit as the hardware converts them, on
+// any machine. NaNs keep their payload and become quiet. No table, no state.
 //
 //   float d = HalfToFloat(0x3c00);  // 1.0f
 #ifndef TESSERA_KERNELS_HALF_H_
@@ -33,6 +33,14 @@ static inline float HalfToFloat(uint16_t half) {
 
 static inline float BFloat16ToFloat(uint16_t bfloat) {
   return FloatFromBits(static_cast<uint32_t>(bfloat) << 16);
+}
+
+// Rounded to nearest, ties to even.
+static inline uint16_t FloatToBFloat16(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
 }  // namespace tessera::kernels

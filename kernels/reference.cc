@@ -104,16 +104,16 @@ std::vector<double> RmsNorm(const float* x, const float* weight, double eps, int
   return out;
 }
 
-std::vector<double> Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads,
-                         int head_dim, const float* x) {
+std::vector<double> Rope(const RopeTable& table, int64_t n, int heads, int head_dim,
+                         const float* x) {
   std::vector<double> out(x, x + n * heads * head_dim);
   const int pairs = table.rope_dim / 2;
   for (int64_t t = 0; t < n; ++t) {
     for (int h = 0; h < heads; ++h) {
       double* head = out.data() + (t * heads + h) * head_dim;
       for (int i = 0; i < pairs; ++i) {
-        const double cos = table.cos[static_cast<int64_t>(positions[t]) * pairs + i];
-        const double sin = table.sin[static_cast<int64_t>(positions[t]) * pairs + i];
+        const double cos = table.cos[t * pairs + i];
+        const double sin = table.sin[t * pairs + i];
         double& first = table.interleaved ? head[2 * i] : head[i];
         double& second = table.interleaved ? head[2 * i + 1] : head[i + pairs];
         const double a = first;
@@ -126,34 +126,63 @@ std::vector<double> Rope(const RopeTable& table, const int32_t* positions, int64
   return out;
 }
 
-std::vector<double> Attention(const float* q, const TokenPlacement& where,
-                              const AttentionShape& shape, const KvCacheView& cache, int64_t n) {
-  const int dim = shape.head_dim;
-  std::vector<double> out(n * shape.num_q_heads * dim);
-  const auto row_of = [&](const float* base, int64_t t, int kv_head, int position) {
-    const int64_t block = where.block_tables[t][position / cache.block_tokens];
+namespace {
+
+// One query head over positions [first, last] of a sequence.
+struct HeadContext {
+  const KvCacheView& cache;
+  const int32_t* block_table;
+  int kv_head;
+  int first;
+  int last;
+
+  // Element d of the key (or value) at a position.
+  double At(const void* store, int position, int d) const {
+    const int64_t block = block_table[position / cache.block_tokens];
     const int64_t slot = position % cache.block_tokens;
-    return base + ((block * cache.num_kv_heads + kv_head) * cache.block_tokens + slot) * dim;
-  };
-  for (int64_t t = 0; t < n; ++t) {
-    const int last = where.positions[t];
-    const int first = shape.sliding_window > 0 ? std::max(0, last - shape.sliding_window + 1) : 0;
-    for (int h = 0; h < shape.num_q_heads; ++h) {
-      const float* query = q + (t * shape.num_q_heads + h) * dim;
-      double* result = out.data() + (t * shape.num_q_heads + h) * dim;
-      std::vector<double> scores;
-      for (int p = first; p <= last; ++p) {
-        const float* key = row_of(cache.keys, t, shape.kv_head_of[h], p);
-        double dot = 0;
-        for (int d = 0; d < dim; ++d) dot += static_cast<double>(query[d]) * key[d];
-        scores.push_back(dot * shape.scale);
-      }
-      const double highest = *std::max_element(scores.begin(), scores.end());
-      double sum = 0;
-      for (double& score : scores) sum += score = std::exp(score - highest);
-      for (int p = first; p <= last; ++p) {
-        const float* value = row_of(cache.values, t, shape.kv_head_of[h], p);
-        for (int d = 0; d < dim; ++d) result[d] += scores[p - first] / sum * value[d];
+    const int64_t row = (block * cache.num_kv_heads + kv_head) * cache.block_tokens + slot;
+    const int64_t at = row * cache.head_dim + d;
+    if (cache.type == DType::kBF16) {
+      return BFloat16ToFloat(static_cast<const uint16_t*>(store)[at]);
+    }
+    return static_cast<const float*>(store)[at];
+  }
+};
+
+void AttendHead(const HeadContext& context, const float* query, double scale, double* result) {
+  const KvCacheView& cache = context.cache;
+  std::vector<double> scores;
+  for (int p = context.first; p <= context.last; ++p) {
+    double dot = 0;
+    for (int d = 0; d < cache.head_dim; ++d) dot += query[d] * context.At(cache.keys, p, d);
+    scores.push_back(dot * scale);
+  }
+  const double highest = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  for (double& score : scores) sum += score = std::exp(score - highest);
+  for (int p = context.first; p <= context.last; ++p) {
+    const double weight = scores[p - context.first] / sum;
+    for (int d = 0; d < cache.head_dim; ++d) result[d] += weight * context.At(cache.values, p, d);
+  }
+}
+
+}  // namespace
+
+std::vector<double> Attention(const float* q, const StepView& step, const AttentionShape& shape,
+                              const KvCacheView& cache) {
+  const int64_t row = int64_t{shape.num_q_heads} * shape.head_dim;
+  std::vector<double> out(step.n * row);
+  for (int64_t s = 0; s < step.num_sequences; ++s) {
+    const SequenceSpan& span = step.sequences[s];
+    for (int i = 0; i < span.num_tokens; ++i) {
+      const int64_t t = span.first_token + i;
+      const int last = span.start_position + i;
+      const int first =
+          shape.sliding_window > 0 ? std::max(0, last - shape.sliding_window + 1) : 0;
+      for (int h = 0; h < shape.num_q_heads; ++h) {
+        const int64_t at = t * row + int64_t{h} * shape.head_dim;
+        AttendHead({cache, span.block_table, shape.kv_head_of[h], first, last}, q + at,
+                   shape.scale, out.data() + at);
       }
     }
   }

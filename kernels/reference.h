@@ -19,10 +19,12 @@ void DequantizeRow(DType dtype, const void* row, int64_t begin, int64_t end, flo
 std::vector<double> MatMul(const MatrixView& w, const float* x, const float* bias, int64_t n);
 std::vector<double> RmsNorm(const float* x, const float* weight, double eps, int64_t rows,
                             int64_t cols);
-std::vector<double> Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads,
-                         int head_dim, const float* x);
-std::vector<double> Attention(const float* q, const TokenPlacement& where,
-                              const AttentionShape& shape, const KvCacheView& cache, int64_t n);
+// Row t of the table for token t. x: (n, heads, head_dim).
+std::vector<double> Rope(const RopeTable& table, int64_t n, int heads, int head_dim,
+                         const float* x);
+// For all of the step's tokens; the cache is in host memory.
+std::vector<double> Attention(const float* q, const StepView& step, const AttentionShape& shape,
+                              const KvCacheView& cache);
 std::vector<double> SiluMul(const float* gate, const float* up, int64_t count);
 
 }  // namespace tessera::kernels::reference

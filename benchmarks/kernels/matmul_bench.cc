@@ -42,18 +42,25 @@ std::vector<uint8_t> SomeWeights(size_t bytes) {
   return weights;
 }
 
+// A cpu device's activations are floats in host memory.
+template <typename T, typename Floats>
+T* As(Floats& floats) {
+  return reinterpret_cast<T*>(floats.data());
+}
+
 void BenchMatMul(benchmark::State& state, const Problem& problem) {
   auto device = MakeDevice("cpu", {.instruction_set = problem.instruction_set});
   if (!device.ok()) return state.SkipWithError(std::string(device.status().message()).c_str());
   const size_t bytes = RowBytes(problem.dtype, problem.cols) * problem.rows;
   const size_t copies = std::max<size_t>(1, kPoolBytes / bytes);
-  const std::vector<uint8_t> weights = SomeWeights(bytes * copies);
+  std::vector<uint8_t> weights = SomeWeights(bytes * copies);
   const std::vector<float> x(problem.n * problem.cols, 0.5f);
   std::vector<float> out(problem.n * problem.rows);
   size_t copy = 0;
   for (auto _ : state) {
-    const MatrixView w{&weights[copy * bytes], problem.dtype, problem.rows, problem.cols};
-    (*device)->MatMul(w, x.data(), nullptr, problem.n, out.data());
+    const WeightMatrix w{reinterpret_cast<std::byte*>(&weights[copy * bytes]), problem.dtype,
+                         problem.rows, problem.cols};
+    (*device)->MatMul({{w, nullptr, As<Activation>(out)}}, As<const Activation>(x), problem.n);
     benchmark::DoNotOptimize(out.data());
     copy = (copy + 1) % copies;
   }
@@ -90,14 +97,14 @@ void BenchSmolLm2Token(benchmark::State& state, const std::string& instruction_s
   if (!device.ok()) return state.SkipWithError(std::string(device.status().message()).c_str());
   size_t bytes = 0;
   for (const Matrix& m : matrices) bytes += RowBytes(m.dtype, m.cols) * m.rows;
-  const std::vector<uint8_t> weights = SomeWeights(bytes);
+  std::vector<uint8_t> weights = SomeWeights(bytes);
   const std::vector<float> x(1536, 0.5f);
   std::vector<float> out(49152);
   for (auto _ : state) {
     size_t offset = 0;
     for (const Matrix& m : matrices) {
-      (*device)->MatMul({&weights[offset], m.dtype, m.rows, m.cols}, x.data(), nullptr, 1,
-                        out.data());
+      const WeightMatrix w{reinterpret_cast<std::byte*>(&weights[offset]), m.dtype, m.rows, m.cols};
+      (*device)->MatMul({{w, nullptr, As<Activation>(out)}}, As<const Activation>(x), 1);
       benchmark::DoNotOptimize(out.data());
       offset += RowBytes(m.dtype, m.cols) * m.rows;
     }

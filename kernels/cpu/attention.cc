@@ -4,7 +4,7 @@
 // Two passes: all scores, then their softmax and the weighted sum of values, positions in order.
 // A score is one vector of partial sums over head_dim and the tree of simd.h; an output element
 // adds its positions one after another. Neither knows where the blocks lie or which heads came
-// along.
+// along. Keys and values are read as they are kept, float32 or bfloat16, and widened in registers.
 #include "kernels/cpu/isa_ops.h"
 #include "kernels/cpu/simd.h"
 
@@ -16,21 +16,30 @@ constexpr int kMaxVecs = 4;                      // vectors of an output side by
 
 int64_t ScoresStride(int64_t positions) { return (positions + 15) / 16 * 16; }
 
+TESSERA_INLINE Vec LoadKept(const float* p) { return Load(p); }
+TESSERA_INLINE Vec LoadKept(const uint16_t* p) { return LoadBFloat16(p); }
+TESSERA_INLINE Vec LoadKeptPartial(const float* p, int count) { return LoadPartial(p, count); }
+TESSERA_INLINE Vec LoadKeptPartial(const uint16_t* p, int count) {
+  uint16_t padded[kLanes] = {};
+  for (int i = 0; i < count; ++i) padded[i] = p[i];
+  return LoadBFloat16(padded);
+}
+
 // The positions [first, last] of one sequence in one KV head of the cache.
 struct Context {
   const int32_t* blocks;
-  int64_t block_stride;  // floats between blocks
-  int64_t head_offset;   // floats from a block's start to this KV head
+  int64_t block_stride;  // elements between blocks
+  int64_t head_offset;   // elements from a block's start to this KV head
   int block_tokens;
   int head_dim;
   int first;
   int last;
 };
 
-// visit(rows, index, count): `count` rows of head_dim floats lie at `rows`; `index` counts from
+// visit(rows, index, count): `count` rows of head_dim elements lie at `rows`; `index` counts from
 // `first`.
-template <typename Visitor>
-TESSERA_INLINE void VisitRuns(const Context& context, const float* base, Visitor visit) {
+template <typename Kept, typename Visitor>
+TESSERA_INLINE void VisitRuns(const Context& context, const Kept* base, Visitor visit) {
   int position = context.first;
   while (position <= context.last) {
     const int slot = position % context.block_tokens;
@@ -38,16 +47,16 @@ TESSERA_INLINE void VisitRuns(const Context& context, const float* base, Visitor
     const int room = context.block_tokens - slot;
     const int left = context.last - position + 1;
     const int count = left < room ? left : room;
-    const float* rows = base + block * context.block_stride + context.head_offset +
-                        static_cast<int64_t>(slot) * context.head_dim;
+    const Kept* rows = base + block * context.block_stride + context.head_offset +
+                       static_cast<int64_t>(slot) * context.head_dim;
     visit(rows, position - context.first, count);
     position += count;
   }
 }
 
 // Scaled dot products of kHeads queries with kKeys consecutive keys.
-template <int kHeads, int kKeys>
-TESSERA_INLINE void ScoreKeys(const float* q, const float* keys, int head_dim, float scale,
+template <int kHeads, int kKeys, typename Kept>
+TESSERA_INLINE void ScoreKeys(const float* q, const Kept* keys, int head_dim, float scale,
                               float* scores, int64_t scores_stride) {
   Vec sums[kHeads][kKeys];
   for (int h = 0; h < kHeads; ++h) {
@@ -56,7 +65,7 @@ TESSERA_INLINE void ScoreKeys(const float* q, const float* keys, int head_dim, f
   int i = 0;
   for (; i + kLanes <= head_dim; i += kLanes) {
     for (int k = 0; k < kKeys; ++k) {
-      const Vec key = Load(keys + k * head_dim + i);
+      const Vec key = LoadKept(keys + k * head_dim + i);
       for (int h = 0; h < kHeads; ++h) {
         sums[h][k] = MulAdd(key, Load(q + h * head_dim + i), sums[h][k]);
       }
@@ -65,7 +74,7 @@ TESSERA_INLINE void ScoreKeys(const float* q, const float* keys, int head_dim, f
   if (i < head_dim) {
     const int rest = head_dim - i;
     for (int k = 0; k < kKeys; ++k) {
-      const Vec key = LoadPartial(keys + k * head_dim + i, rest);
+      const Vec key = LoadKeptPartial(keys + k * head_dim + i, rest);
       for (int h = 0; h < kHeads; ++h) {
         sums[h][k] = MulAdd(key, LoadPartial(q + h * head_dim + i, rest), sums[h][k]);
       }
@@ -82,10 +91,10 @@ TESSERA_INLINE void ScoreKeys(const float* q, const float* keys, int head_dim, f
   }
 }
 
-template <int kHeads>
-void Scores(const Context& context, const float* keys, const float* q, float scale, float* scores,
+template <int kHeads, typename Kept>
+void Scores(const Context& context, const Kept* keys, const float* q, float scale, float* scores,
             int64_t scores_stride) {
-  VisitRuns(context, keys, [&](const float* rows, int index, int count) {
+  VisitRuns(context, keys, [&](const Kept* rows, int index, int count) {
     int k = 0;
     for (; k + 4 <= count; k += 4) {
       ScoreKeys<kHeads, 4>(q, rows + static_cast<int64_t>(k) * context.head_dim, context.head_dim,
@@ -116,19 +125,19 @@ float Exponentials(float* scores, int64_t count) {
 }
 
 // Elements [begin, begin + kVecs * kLanes) of kHeads outputs; only the first `rest` where kPartial.
-template <int kHeads, int kVecs, bool kPartial>
-void WeighValues(const Context& context, const float* values, const float* weights,
+template <int kHeads, int kVecs, bool kPartial, typename Kept>
+void WeighValues(const Context& context, const Kept* values, const float* weights,
                  int64_t weights_stride, const float* sums, int begin, int rest, float* out) {
   Vec results[kHeads][kVecs];
   for (int h = 0; h < kHeads; ++h) {
     for (int v = 0; v < kVecs; ++v) results[h][v] = Zero();
   }
-  VisitRuns(context, values, [&](const float* rows, int index, int count) {
+  VisitRuns(context, values, [&](const Kept* rows, int index, int count) {
     for (int k = 0; k < count; ++k) {
-      const float* row = rows + static_cast<int64_t>(k) * context.head_dim + begin;
+      const Kept* row = rows + static_cast<int64_t>(k) * context.head_dim + begin;
       Vec value[kVecs];
       for (int v = 0; v < kVecs; ++v) {
-        value[v] = kPartial ? LoadPartial(row + v * kLanes, rest) : Load(row + v * kLanes);
+        value[v] = kPartial ? LoadKeptPartial(row + v * kLanes, rest) : LoadKept(row + v * kLanes);
       }
       for (int h = 0; h < kHeads; ++h) {
         const Vec weight = Set(weights[h * weights_stride + index + k]);
@@ -149,16 +158,16 @@ void WeighValues(const Context& context, const float* values, const float* weigh
   }
 }
 
-template <int kHeads>
+template <int kHeads, typename Kept>
 void AttendHeads(const AttentionArgs& args, const Context& context, const float* q, float* scratch,
                  float* out) {
   const int64_t positions = context.last - context.first + 1;
   const int64_t stride = ScoresStride(positions);
-  Scores<kHeads>(context, args.cache.keys, q, args.shape.scale, scratch, stride);
+  Scores<kHeads>(context, static_cast<const Kept*>(args.cache.keys), q, args.shape.scale, scratch, stride);
   float sums[kHeads];
   for (int h = 0; h < kHeads; ++h) sums[h] = Exponentials(scratch + h * stride, positions);
 
-  const float* values = args.cache.values;
+  const auto* values = static_cast<const Kept*>(args.cache.values);
   const int dim = context.head_dim;
   int i = 0;
   for (; i + kMaxVecs * kLanes <= dim; i += kMaxVecs * kLanes) {
@@ -171,11 +180,11 @@ void AttendHeads(const AttentionArgs& args, const Context& context, const float*
     WeighValues<kHeads, 1, true>(context, values, scratch, stride, sums, i, dim - i, out);
 }
 
-template <int kHeads>
+template <int kHeads, typename Kept>
 void AttendUpTo(int heads, const AttentionArgs& args, const Context& context, const float* q,
                 float* scratch, float* out) {
-  if (heads == kHeads) return AttendHeads<kHeads>(args, context, q, scratch, out);
-  if constexpr (kHeads > 1) AttendUpTo<kHeads - 1>(heads, args, context, q, scratch, out);
+  if (heads == kHeads) return AttendHeads<kHeads, Kept>(args, context, q, scratch, out);
+  if constexpr (kHeads > 1) AttendUpTo<kHeads - 1, Kept>(heads, args, context, q, scratch, out);
 }
 
 }  // namespace
@@ -189,12 +198,12 @@ void Attention(const AttentionArgs& args, int64_t token, int head_begin, int hea
   const AttentionShape& shape = args.shape;
   const KvCacheView& cache = args.cache;
   const int last = args.where.positions[token];
-  const int64_t head_floats = static_cast<int64_t>(cache.block_tokens) * cache.head_dim;
+  const int64_t head_elements = static_cast<int64_t>(cache.block_tokens) * cache.head_dim;
   const int windowed = last - shape.sliding_window + 1;
   const Context context = {
       .blocks = args.where.block_tables[token],
-      .block_stride = cache.num_kv_heads * head_floats,
-      .head_offset = shape.kv_head_of[head_begin] * head_floats,
+      .block_stride = cache.num_kv_heads * head_elements,
+      .head_offset = shape.kv_head_of[head_begin] * head_elements,
       .block_tokens = cache.block_tokens,
       .head_dim = shape.head_dim,
       .first = shape.sliding_window > 0 && windowed > 0 ? windowed : 0,
@@ -203,7 +212,13 @@ void Attention(const AttentionArgs& args, int64_t token, int head_begin, int hea
   for (int h = head_begin; h < head_end; h += kMaxHeads) {
     const int heads = head_end - h < kMaxHeads ? head_end - h : kMaxHeads;
     const int64_t offset = (token * shape.num_q_heads + h) * shape.head_dim;
-    AttendUpTo<kMaxHeads>(heads, args, context, args.q + offset, scratch, args.out + offset);
+    if (cache.type == DType::kBF16) {
+      AttendUpTo<kMaxHeads, uint16_t>(heads, args, context, args.q + offset, scratch,
+                                      args.out + offset);
+    } else {
+      AttendUpTo<kMaxHeads, float>(heads, args, context, args.q + offset, scratch,
+                                   args.out + offset);
+    }
   }
 }
 

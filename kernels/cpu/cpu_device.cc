@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -92,11 +94,22 @@ class Scratch {
   int64_t size_ = 0;
 };
 
+float* Floats(Activation* x) { return reinterpret_cast<float*>(x); }
+const float* Floats(const Activation* x) { return reinterpret_cast<const float*>(x); }
+
+MatrixView View(const WeightMatrix& w) { return {w.data, w.dtype, w.rows, w.cols}; }
+
 class CpuDevice final : public Device {
  public:
-  CpuDevice(const OpsTable& ops, int threads) : ops_(ops), pool_(threads), scratch_(threads) {}
+  CpuDevice(const OpsTable& ops, const DeviceOptions& options)
+      : ops_(ops),
+        kv_type_(options.kv_type),
+        pool_(options.threads),
+        scratch_(options.threads) {}
 
   std::string Name() const override { return absl::StrCat("cpu ", ops_.name); }
+  DType ActivationType() const override { return DType::kF32; }
+  DType KvType() const override { return kv_type_; }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
     const size_t rounded = std::max(bytes + kAlignment - 1, kAlignment) / kAlignment * kAlignment;
@@ -110,61 +123,134 @@ class CpuDevice final : public Device {
 
   absl::Status Sync() override { return absl::OkStatus(); }
 
-  void Embed(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n,
-             float* out) override {
+  size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const override {
+    return RowBytes(dtype, cols) * static_cast<size_t>(rows);
+  }
+
+  int64_t WeightRowGranularity() const override { return 1; }
+
+  absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
+                            const std::byte* rows_data) override {
+    const size_t row_bytes = RowBytes(w.dtype, w.cols);
+    std::memcpy(w.data + row * row_bytes, rows_data, count * row_bytes);
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteBytes(const void* from, size_t bytes, void* to) override {
+    std::memcpy(to, from, bytes);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadBytes(const void* from, size_t bytes, void* to) override {
+    std::memcpy(to, from, bytes);
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadActivations(const Activation* from, int64_t count, float* to) override {
+    std::memcpy(to, Floats(from), count * sizeof(float));
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteActivations(const float* from, int64_t count, Activation* to) override {
+    std::memcpy(Floats(to), from, count * sizeof(float));
+    return absl::OkStatus();
+  }
+
+  float* HostFloats(Activation* x) override { return Floats(x); }
+
+  absl::StatusOr<const float*> ReadFloats(const float* from, int64_t /*count*/) override {
+    return from;
+  }
+
+  absl::StatusOr<int64_t> BeginStep(const StepView& step) override {
+    step_ = step;
+    positions_.clear();
+    block_tables_.clear();
+    for (int64_t s = 0; s < step.num_sequences; ++s) {
+      const SequenceSpan& span = step.sequences[s];
+      assert(span.first_token == static_cast<int64_t>(positions_.size()));
+      for (int32_t i = 0; i < span.num_tokens; ++i) {
+        positions_.push_back(span.start_position + i);
+        block_tables_.push_back(span.block_table);
+      }
+    }
+    assert(step.n == static_cast<int64_t>(positions_.size()));
+    return step.n;
+  }
+
+  void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
     Split(n, 1, n * table.cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.embed(table, ids + begin, first_row, end - begin, out + begin * table.cols);
+      ops_.embed(View(table), step_.ids + begin, first_row, end - begin,
+                 Floats(out) + begin * table.cols);
     });
   }
 
-  void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
-               float* out) override {
+  void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows, int64_t cols,
+               Activation* out) override {
     Split(rows, 1, rows * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.rms_norm(x + begin * cols, weight, eps, end - begin, cols, out + begin * cols);
+      ops_.rms_norm(Floats(x) + begin * cols, weight, eps, end - begin, cols,
+                    Floats(out) + begin * cols);
     });
   }
 
-  void MatMul(const MatrixView& w, const float* x, const float* bias, int64_t n,
-              float* out) override {
-    assert(w.cols % BlockElements(w.dtype) == 0);
-    if (n <= 0) return;
-    const MatMulArgs args = {w, x, bias, n, out};
-    const int64_t scratch_floats = ops_.matmul_scratch(args);
-    Split(w.rows, kRowGranularity, w.rows * w.cols * n >= kMinParallelMacs,
-          [&](int64_t begin, int64_t end, int thread) {
-            ops_.matmul(args, begin, end, scratch_[thread].Get(scratch_floats));
+  void AddRmsNorm(const Activation* y, const float* weight, float eps, int64_t rows, int64_t cols,
+                  Activation* x, Activation* out) override {
+    Split(rows, 1, rows * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
+      const int64_t first = begin * cols;
+      ops_.add(Floats(y) + first, (end - begin) * cols, Floats(x) + first);
+      ops_.rms_norm(Floats(x) + first, weight, eps, end - begin, cols, Floats(out) + first);
+    });
+  }
+
+  void Add(const Activation* y, int64_t count, Activation* x) override {
+    Split(count, kAlignment, count >= 4 * kMinParallelElements,
+          [&](int64_t begin, int64_t end, int) {
+            ops_.add(Floats(y) + begin, end - begin, Floats(x) + begin);
           });
   }
 
-  void Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads, int head_dim,
-            float* x) override {
-    assert(table.rope_dim <= head_dim);
-    const int64_t token_floats = static_cast<int64_t>(heads) * head_dim;
-    Split(n, 1, n * token_floats >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.rope(table, positions + begin, end - begin, heads, head_dim, x + begin * token_floats);
+  void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
+    for (const Product& p : products) Multiply({View(p.w), Floats(x), p.bias, n, Floats(p.out)});
+  }
+
+  void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) override {
+    Multiply({View(w), Floats(x), nullptr, n, out});
+  }
+
+  void SiluMul(const Activation* gate, const Activation* up, int64_t count,
+               Activation* out) override {
+    Split(count, kAlignment, count >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
+      ops_.silu_mul(Floats(gate) + begin, Floats(up) + begin, end - begin, Floats(out) + begin);
     });
   }
 
-  void StoreKv(const float* k, const float* v, const TokenPlacement& where, int64_t n,
-               const KvCacheView& cache) override {
-    StoreRows(k, where, n, cache, cache.keys);
-    StoreRows(v, where, n, cache, cache.values);
+  void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
+                      Activation* q, Activation* k, const Activation* v) override {
+    const int64_t q_row = int64_t{shape.num_q_heads} * shape.head_dim;
+    const int64_t kv_row = int64_t{shape.num_kv_heads} * shape.head_dim;
+    Split(n, 1, n * (q_row + kv_row) >= kMinParallelElements,
+          [&](int64_t begin, int64_t end, int) {
+            Rotate(shape.num_q_heads, shape, shape.q_norm, begin, end, Floats(q) + begin * q_row);
+            Rotate(shape.num_kv_heads, shape, shape.k_norm, begin, end,
+                   Floats(k) + begin * kv_row);
+            for (int64_t t = begin; t < end; ++t) {
+              StoreRow(Floats(k) + t * kv_row, block_tables_[t], positions_[t], cache, cache.keys);
+              StoreRow(Floats(v) + t * kv_row, block_tables_[t], positions_[t], cache,
+                       cache.values);
+            }
+          });
   }
 
-  void CopyKvBlock(const KvCacheView& cache, int source, int destination) override {
-    CopyBlock(cache, source, destination, cache.keys);
-    CopyBlock(cache, source, destination, cache.values);
-  }
-
-  void Attention(const float* q, const TokenPlacement& where, const AttentionShape& shape,
-                 const KvCacheView& cache, int64_t n, float* out) override {
+  void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
+                 int64_t n, Activation* out) override {
     assert(shape.head_dim == cache.head_dim);
-    const AttentionArgs args = {q, where, shape, cache, out};
+    const AttentionArgs args = {
+        Floats(q), {positions_.data(), block_tables_.data()}, shape, cache, Floats(out)};
     const std::vector<int> groups = HeadGroups(shape);  // group g: heads [groups[g], groups[g + 1])
     const int64_t num_groups = static_cast<int64_t>(groups.size()) - 1;
     int64_t macs = 0;
     for (int64_t t = 0; t < n; ++t) {
-      macs += int64_t{2} * Positions(where, shape, t) * shape.num_q_heads * shape.head_dim;
+      macs += int64_t{2} * Positions(shape, t) * shape.num_q_heads * shape.head_dim;
     }
     Split(n * num_groups, 1, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end, int thread) {
       for (int64_t item = begin; item < end; ++item) {
@@ -172,27 +258,48 @@ class CpuDevice final : public Device {
         const int head_begin = groups[item % num_groups];
         const int head_end = groups[item % num_groups + 1];
         const int64_t floats =
-            ops_.attention_scratch(head_end - head_begin, Positions(where, shape, token));
+            ops_.attention_scratch(head_end - head_begin, Positions(shape, token));
         ops_.attention(args, token, head_begin, head_end, scratch_[thread].Get(floats));
       }
     });
   }
 
-  void SiluMul(const float* gate, const float* up, int64_t count, float* out) override {
-    Split(count, kAlignment, count >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.silu_mul(gate + begin, up + begin, end - begin, out + begin);
-    });
+  void CopyKvBlock(const KvCacheView& cache, int source, int destination) override {
+    CopyBlock(cache, source, destination, cache.keys);
+    CopyBlock(cache, source, destination, cache.values);
   }
 
-  void Add(const float* y, int64_t count, float* x) override {
-    Split(count, kAlignment, count >= 4 * kMinParallelElements,
-          [&](int64_t begin, int64_t end, int) { ops_.add(y + begin, end - begin, x + begin); });
+  void GatherRows(const Activation* x, absl::Span<const int64_t> rows, int64_t cols,
+                  Activation* out) override {
+    float* to = Floats(out);
+    for (const int64_t row : rows) {
+      std::memcpy(to, Floats(x) + row * cols, cols * sizeof(float));
+      to += cols;
+    }
   }
 
  private:
-  static int64_t Positions(const TokenPlacement& where, const AttentionShape& shape,
-                           int64_t token) {
-    const int64_t all = int64_t{where.positions[token]} + 1;
+  void Multiply(const MatMulArgs& args) {
+    assert(args.w.cols % BlockElements(args.w.dtype) == 0);
+    if (args.n <= 0) return;
+    const int64_t scratch_floats = ops_.matmul_scratch(args);
+    Split(args.w.rows, kRowGranularity, args.w.rows * args.w.cols * args.n >= kMinParallelMacs,
+          [&](int64_t begin, int64_t end, int thread) {
+            ops_.matmul(args, begin, end, scratch_[thread].Get(scratch_floats));
+          });
+  }
+
+  // Heads of the step's tokens [begin, end). x: (end - begin, heads, head_dim).
+  void Rotate(int heads, const AttentionShape& shape, const float* norm, int64_t begin, int64_t end,
+              float* x) {
+    if (norm != nullptr) {
+      ops_.rms_norm(x, norm, shape.norm_eps, (end - begin) * heads, shape.head_dim, x);
+    }
+    ops_.rope(step_.rope, begin, end - begin, heads, shape.head_dim, x);
+  }
+
+  int64_t Positions(const AttentionShape& shape, int64_t token) const {
+    const int64_t all = int64_t{positions_[token]} + 1;
     return shape.sliding_window > 0 ? std::min<int64_t>(all, shape.sliding_window) : all;
   }
 
@@ -222,8 +329,12 @@ class CpuDevice final : public Device {
   }
 
   const OpsTable& ops_;
+  const DType kv_type_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
+  StepView step_;
+  std::vector<int32_t> positions_;           // of the step's tokens
+  std::vector<const int32_t*> block_tables_;  // likewise
 };
 
 }  // namespace
@@ -239,9 +350,14 @@ absl::StatusOr<std::unique_ptr<Device>> MakeCpuDevice(const DeviceOptions& optio
     return absl::InvalidArgumentError(
         absl::StrCat("cpu device: threads is ", options.threads, ", expected 1 to ", kMaxThreads));
   }
+  if (options.kv_type != DType::kF32 && options.kv_type != DType::kBF16) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "cpu device: keys and values kept as ", std::string(DTypeName(options.kv_type)),
+        ", expected F32 or BF16"));
+  }
   absl::StatusOr<const OpsTable*> table = ChooseTable(options.instruction_set);
   if (!table.ok()) return table.status();
-  return std::make_unique<CpuDevice>(**table, options.threads);
+  return std::make_unique<CpuDevice>(**table, options);
 }
 
 }  // namespace tessera::kernels::cpu

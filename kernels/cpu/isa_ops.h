@@ -13,8 +13,7 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64
              float* out);
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
 int64_t MatMulScratch(const MatMulArgs& args);
-void Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads, int head_dim,
-          float* x);
+void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 void Attention(const AttentionArgs& args, int64_t token, int head_begin, int head_end,
                float* scratch);
 int64_t AttentionScratch(int heads, int64_t positions);

@@ -1,4 +1,5 @@
-// Writing keys or values into the paged cache. Pure copying: the same on every instruction set.
+// Writing keys or values into the paged cache, as float32 or rounded to bfloat16. Pure copying: the
+// same on every instruction set.
 #ifndef TESSERA_KERNELS_CPU_KV_STORE_H_
 #define TESSERA_KERNELS_CPU_KV_STORE_H_
 
@@ -8,12 +9,13 @@
 
 namespace tessera::kernels::cpu {
 
-// rows: (n, num_kv_heads, head_dim), to `store`, which is the cache's keys or values.
-void StoreRows(const float* rows, const TokenPlacement& where, int64_t n, const KvCacheView& cache,
-               float* store);
+// One token's keys (or values) to position `position` of the sequence whose KV blocks are
+// `block_table`. row: (num_kv_heads, head_dim); store: the cache's keys (or values).
+void StoreRow(const float* row, const int32_t* block_table, int position, const KvCacheView& cache,
+              void* store);
 
 // Block `source` of `store` over block `destination`.
-void CopyBlock(const KvCacheView& cache, int source, int destination, float* store);
+void CopyBlock(const KvCacheView& cache, int source, int destination, void* store);
 
 }  // namespace tessera::kernels::cpu
 

@@ -20,6 +20,12 @@
 
 namespace tessera::kernels::cpu {
 
+// Where each of the step's tokens stands. Arrays of n.
+struct TokenPlacement {
+  const int32_t* positions = nullptr;            // position in its sequence
+  const int32_t* const* block_tables = nullptr;  // per token: its sequence's KV blocks, in order
+};
+
 struct MatMulArgs {
   MatrixView w;                 // (rows, cols)
   const float* x = nullptr;     // (n, cols)
@@ -50,8 +56,8 @@ struct OpsTable {
   void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
   int64_t (*matmul_scratch)(const MatMulArgs& args);
 
-  void (*rope)(const RopeTable& table, const int32_t* positions, int64_t n, int heads, int head_dim,
-               float* x);
+  // Tokens [token, token + n) of the step, whose rows of the table those are; x: the first of them.
+  void (*rope)(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 
   // Query heads [head_begin, head_end) of one token; all of them read the same KV head.
   // scratch: attention_scratch floats for that many heads and positions, 64-byte aligned.

@@ -23,12 +23,11 @@ void TurnNeighbours(const float* cos, const float* sin, int pairs, float* head) 
 
 }  // namespace
 
-void Rope(const RopeTable& table, const int32_t* positions, int64_t n, int heads, int head_dim,
-          float* x) {
+void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x) {
   const int pairs = table.rope_dim / 2;
-  for (int64_t t = 0; t < n; ++t) {
-    const float* cos = table.cos + static_cast<int64_t>(positions[t]) * pairs;
-    const float* sin = table.sin + static_cast<int64_t>(positions[t]) * pairs;
+  for (int64_t t = token; t < token + n; ++t) {
+    const float* cos = table.cos + t * pairs;
+    const float* sin = table.sin + t * pairs;
     for (int h = 0; h < heads; ++h, x += head_dim) {
       if (table.interleaved) {
         TurnNeighbours(cos, sin, pairs, x);

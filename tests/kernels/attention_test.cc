@@ -4,27 +4,15 @@
 #include <cmath>
 #include <numeric>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/reference.h"
+#include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace tessera::kernels {
 namespace {
-
-// A paged cache of its own with every sequence's blocks scattered over it, and random contents.
-struct Paged {
-  KvCacheView view;
-  std::vector<float> keys;
-  std::vector<float> values;
-
-  Paged(int num_blocks, int num_kv_heads, int block_tokens, int head_dim, std::mt19937& random) {
-    const int64_t floats = int64_t{num_blocks} * num_kv_heads * block_tokens * head_dim;
-    keys = RandomFloats(floats, random);
-    values = RandomFloats(floats, random);
-    view = {keys.data(), values.data(), num_blocks, num_kv_heads, block_tokens, head_dim};
-  }
-};
 
 std::vector<int32_t> ShuffledBlocks(int count, std::mt19937& random) {
   std::vector<int32_t> blocks(count);
@@ -66,80 +54,85 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-class AttentionTest : public testing::TestWithParam<std::string> {
+// Instruction set and what keys and values are kept as.
+class AttentionTest : public testing::TestWithParam<std::tuple<std::string, DType>> {
  protected:
+  HostOps Ops(int threads = 1) const {
+    auto device = MakeDevice("cpu", {.threads = threads,
+                                     .instruction_set = std::get<0>(GetParam()),
+                                     .kv_type = std::get<1>(GetParam())});
+    EXPECT_TRUE(device.ok()) << device.status();
+    return HostOps(*std::move(device));
+  }
+
   std::mt19937 random_{77};
 };
 
+std::vector<int32_t> AnyIds(int count) { return std::vector<int32_t>(count, 0); }
+
 TEST_P(AttentionTest, EqualsTheReference) {
-  auto device = DeviceOf(GetParam());
+  HostOps ops = Ops();
   for (const Case& c : Cases()) {
     const AttentionShape shape = c.shape();
     const int num_blocks = (100 + c.block_tokens - 1) / c.block_tokens + 3;
-    const Paged cache(num_blocks, shape.num_kv_heads, c.block_tokens, c.head_dim, random_);
-    const auto blocks = ShuffledBlocks(num_blocks, random_);
-    std::vector<int32_t> positions(100);
-    std::iota(positions.begin(), positions.end(), 0);
-    const std::vector<const int32_t*> tables(positions.size(), blocks.data());
-    const TokenPlacement where{positions.data(), tables.data()};
-    const auto n = static_cast<int64_t>(positions.size());
-    const auto q = RandomFloats(n * shape.num_q_heads * c.head_dim, random_);
-    std::vector<float> out(q.size(), 1e30f);
-    device->Attention(q.data(), where, shape, cache.view, n, out.data());
-    ExpectNear(out, reference::Attention(q.data(), where, shape, cache.view, n), 3e-6, c.name());
+    const HostCache cache =
+        ops.RandomCache(num_blocks, shape.num_kv_heads, c.block_tokens, c.head_dim, random_());
+    OwnedStep step;
+    step.AddSequence(0, AnyIds(100), ShuffledBlocks(num_blocks, random_));
+    step.AddSequence(40, AnyIds(1), ShuffledBlocks(num_blocks, random_));
+    const auto q = RandomFloats(step.n() * shape.num_q_heads * c.head_dim, random_);
+    ExpectNear(ops.Attention(step, shape, cache, q),
+               reference::Attention(ops.Rounded(q).data(), step.view(), shape, cache.view), 3e-6,
+               c.name());
   }
 }
 
 // Scores far apart: the largest must win without overflow, the smallest vanish.
 TEST_P(AttentionTest, ExtremeScoresStayFinite) {
-  auto device = DeviceOf(GetParam());
+  HostOps ops = Ops();
   const Case c{.head_dim = 16, .kv_head_of = {0}};
-  Paged cache(3, 1, 16, c.head_dim, random_);
-  for (float& key : cache.keys) key *= 300;
-  const std::vector<int32_t> blocks = {2, 0, 1};
-  const int32_t position = 40;
-  const int32_t* table = blocks.data();
-  const TokenPlacement where{&position, &table};
-  const auto q = RandomFloats(c.head_dim, random_);
-  std::vector<float> out(c.head_dim);
-  device->Attention(q.data(), where, c.shape(), cache.view, 1, out.data());
-  ExpectNear(out, reference::Attention(q.data(), where, c.shape(), cache.view, 1), 1e-3,
+  const HostCache cache = ops.RandomCache(3, 1, 16, c.head_dim, random_());
+  OwnedStep step;
+  step.AddSequence(40, AnyIds(1), {2, 0, 1});
+  auto q = RandomFloats(c.head_dim, random_);
+  for (float& value : q) value *= 300;
+  ExpectNear(ops.Attention(step, c.shape(), cache, q),
+             reference::Attention(ops.Rounded(q).data(), step.view(), c.shape(), cache.view), 1e-3,
              "extreme scores");
 }
 
 // The same sequence in two caches, its blocks elsewhere and unused ones full of other numbers;
 // alone and in a batch; on one thread and on three.
 TEST_P(AttentionTest, PlacementBatchAndThreadsDoNotMatter) {
-  auto one = DeviceOf(GetParam(), 1);
-  auto three = DeviceOf(GetParam(), 3);
+  HostOps one = Ops(1);
+  HostOps three = Ops(3);
   for (const Case& c : Cases()) {
     const AttentionShape shape = c.shape();
-    const int64_t row = int64_t{shape.num_kv_heads} * c.head_dim;
+    const int64_t q_row = int64_t{shape.num_q_heads} * c.head_dim;
+    const int64_t kv_row = int64_t{shape.num_kv_heads} * c.head_dim;
     const int length = 100;
     const int num_blocks = (length + c.block_tokens - 1) / c.block_tokens;
-    const auto keys = RandomFloats(length * row, random_);
-    const auto values = RandomFloats(length * row, random_);
-    const auto q = RandomFloats(int64_t{length} * shape.num_q_heads * c.head_dim, random_);
-    std::vector<int32_t> positions(length);
-    std::iota(positions.begin(), positions.end(), 0);
+    const auto keys = RandomFloats(length * kv_row, random_);
+    const auto values = RandomFloats(length * kv_row, random_);
+    const auto q = RandomFloats(length * q_row, random_);
 
     std::vector<std::vector<float>> results;
     for (int placement = 0; placement < 2; ++placement) {
-      const Paged cache(num_blocks + 5, shape.num_kv_heads, c.block_tokens, c.head_dim, random_);
       const auto blocks = ShuffledBlocks(num_blocks + 5, random_);
-      const std::vector<const int32_t*> tables(length, blocks.data());
-      const TokenPlacement where{positions.data(), tables.data()};
-      one->StoreKv(keys.data(), values.data(), where, length, cache.view);
-      for (Device* device : {one.get(), three.get()}) {
-        std::vector<float> out(q.size());
-        device->Attention(q.data(), where, shape, cache.view, length, out.data());
-        results.push_back(std::move(out));
-      }
-      std::vector<float> alone(q.size());
-      for (int64_t t = 0; t < length; ++t) {
-        const int64_t offset = t * shape.num_q_heads * c.head_dim;
-        one->Attention(&q[offset], {&positions[t], &tables[t]}, shape, cache.view, 1,
-                       &alone[offset]);
+      OwnedStep step;
+      step.AddSequence(0, AnyIds(length), blocks);
+      step.SetRope(0, false, {}, {});  // keys are stored as they are
+      const HostCache empty = one.RandomCache(num_blocks + 5, shape.num_kv_heads, c.block_tokens,
+                                              c.head_dim, random_());
+      const HostCache cache = one.RotateAndStore(step, shape, empty, q, keys, values).cache;
+      results.push_back(one.Attention(step, shape, cache, q));
+      results.push_back(three.Attention(step, shape, cache, q));
+      std::vector<float> alone;
+      for (int t = 0; t < length; ++t) {
+        OwnedStep token;
+        token.AddSequence(t, AnyIds(1), blocks);
+        const auto out = one.Attention(token, shape, cache, {&q[t * q_row], &q[t * q_row] + q_row});
+        alone.insert(alone.end(), out.begin(), out.end());
       }
       results.push_back(std::move(alone));
     }
@@ -151,60 +144,46 @@ TEST_P(AttentionTest, PlacementBatchAndThreadsDoNotMatter) {
 
 // A head's output has the same bits whatever other heads the rank has.
 TEST_P(AttentionTest, OtherHeadsDoNotMatter) {
-  auto device = DeviceOf(GetParam());
+  HostOps ops = Ops();
   const Case all{.head_dim = 24, .kv_head_of = {0, 0, 0, 0, 0, 0, 0}};
-  const Paged cache(7, 1, 16, all.head_dim, random_);
-  const auto blocks = ShuffledBlocks(7, random_);
-  const int32_t position = 97;
-  const int32_t* table = blocks.data();
-  const TokenPlacement where{&position, &table};
+  const HostCache cache = ops.RandomCache(7, 1, 16, all.head_dim, random_());
+  OwnedStep step;
+  step.AddSequence(97, AnyIds(1), ShuffledBlocks(7, random_));
   const auto q = RandomFloats(7 * all.head_dim, random_);
-  std::vector<float> together(q.size());
-  device->Attention(q.data(), where, all.shape(), cache.view, 1, together.data());
+  const auto together = ops.Attention(step, all.shape(), cache, q);
   for (int heads = 1; heads < 7; ++heads) {
     const Case some{.head_dim = 24, .kv_head_of = std::vector<int32_t>(heads, 0)};
     for (int first = 0; first + heads <= 7; ++first) {
-      std::vector<float> out(int64_t{heads} * all.head_dim);
-      device->Attention(&q[first * all.head_dim], where, some.shape(), cache.view, 1, out.data());
+      const float* begin = &q[first * all.head_dim];
+      const auto out =
+          ops.Attention(step, some.shape(), cache, {begin, begin + heads * all.head_dim});
       ExpectSameBits(out.data(), &together[first * all.head_dim], heads * all.head_dim,
                      absl::StrCat(heads, " heads from ", first));
     }
   }
 }
 
-TEST_P(AttentionTest, StoreKvWritesItsPlacesAndNothingElse) {
-  auto device = DeviceOf(GetParam());
-  const int heads = 3;
-  const int dim = 5;
-  const int block_tokens = 4;
-  Paged cache(6, heads, block_tokens, dim, random_);
-  auto expected_keys = cache.keys;
-  auto expected_values = cache.values;
-  const std::vector<int32_t> first_table = {4, 1};
-  const std::vector<int32_t> second_table = {0, 5, 2};
-  const std::vector<int32_t> positions = {3, 4, 9};
-  const std::vector<const int32_t*> tables = {first_table.data(), first_table.data(),
-                                              second_table.data()};
-  const auto k = RandomFloats(3 * heads * dim, random_);
-  const auto v = RandomFloats(3 * heads * dim, random_);
-  for (int t = 0; t < 3; ++t) {
-    for (int h = 0; h < heads; ++h) {
-      for (int d = 0; d < dim; ++d) {
-        const int block = tables[t][positions[t] / block_tokens];
-        const int slot = positions[t] % block_tokens;
-        const int at = ((block * heads + h) * block_tokens + slot) * dim + d;
-        expected_keys[at] = k[(t * heads + h) * dim + d];
-        expected_values[at] = v[(t * heads + h) * dim + d];
-      }
-    }
-  }
-  device->StoreKv(k.data(), v.data(), {positions.data(), tables.data()}, 3, cache.view);
-  EXPECT_EQ(cache.keys, expected_keys);
-  EXPECT_EQ(cache.values, expected_values);
+TEST_P(AttentionTest, ABlocksKeysAndValuesAreCopiedAndNothingElse) {
+  HostOps ops = Ops();
+  const HostCache cache = ops.RandomCache(5, 3, 7, 11, random_());
+  const HostCache copied = ops.CopyKvBlock(cache, 4, 1);
+  const auto expect_copied = [&](std::vector<std::byte> expected,
+                                 const std::vector<std::byte>& actual) {
+    const auto block = static_cast<int64_t>(expected.size()) / 5;
+    std::copy_n(expected.begin() + 4 * block, block, expected.begin() + block);
+    EXPECT_EQ(actual, expected);
+  };
+  expect_copied(cache.keys, copied.keys);
+  expect_copied(cache.values, copied.values);
 }
 
-INSTANTIATE_TEST_SUITE_P(, AttentionTest, testing::ValuesIn(InstructionSets()),
-                         [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(, AttentionTest,
+                         testing::Combine(testing::ValuesIn(InstructionSets()),
+                                          testing::Values(DType::kF32, DType::kBF16)),
+                         [](const auto& test) {
+                           return absl::StrCat(std::get<0>(test.param), "_kv_",
+                                               std::string(DTypeName(std::get<1>(test.param))));
+                         });
 
 }  // namespace
 }  // namespace tessera::kernels

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "kernels/device.h"
@@ -69,22 +68,6 @@ TEST(CpuDeviceTest, SizesBeyondTheAddressSpaceAreExhaustedResources) {
   ASSERT_TRUE(device.ok());
   const auto buffer = (*device)->Allocate(SIZE_MAX - 3);
   EXPECT_EQ(buffer.status().code(), absl::StatusCode::kResourceExhausted);
-}
-
-TEST(CpuDeviceTest, ABlocksKeysAndValuesAreCopiedAndNothingElse) {
-  auto device = MakeDevice("cpu", {});
-  ASSERT_TRUE(device.ok());
-  constexpr int kBlocks = 5, kFloats = 3 * 7 * 11;  // heads, tokens, dimensions of a block
-  std::vector<float> keys(kBlocks * kFloats), values(kBlocks * kFloats);
-  std::iota(keys.begin(), keys.end(), 0.0f);
-  std::iota(values.begin(), values.end(), 10000.0f);
-  std::vector<float> expected_keys = keys, expected_values = values;
-  std::copy_n(keys.begin() + 4 * kFloats, kFloats, expected_keys.begin() + kFloats);
-  std::copy_n(values.begin() + 4 * kFloats, kFloats, expected_values.begin() + kFloats);
-  (*device)->CopyKvBlock({keys.data(), values.data(), kBlocks, 3, 7, 11}, 4, 1);
-  ASSERT_TRUE((*device)->Sync().ok());
-  EXPECT_EQ(keys, expected_keys);
-  EXPECT_EQ(values, expected_values);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/reference.h"
+#include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace tessera::kernels {
@@ -23,15 +24,8 @@ class MatMulTest : public testing::TestWithParam<std::tuple<std::string, DType>>
   std::mt19937 random_{20240817};
 };
 
-std::vector<float> Product(Device& device, const MatrixView& w, const float* x, const float* bias,
-                           int64_t n) {
-  std::vector<float> out(n * w.rows, -1e30f);
-  device.MatMul(w, x, bias, n, out.data());
-  return out;
-}
-
 TEST_P(MatMulTest, EqualsTheReferenceWithinFloatAccumulation) {
-  auto device = DeviceOf(instruction_set());
+  HostOps ops(DeviceOf(instruction_set()));
   for (int64_t rows : {1, 3, 5, 17, 50}) {
     for (int64_t cols : Cols()) {
       const auto weights = RandomWeights(dtype(), rows, cols, random_);
@@ -40,7 +34,7 @@ TEST_P(MatMulTest, EqualsTheReferenceWithinFloatAccumulation) {
       for (int64_t n : {1, 2, 7, 16}) {
         const auto x = RandomFloats(n * cols, random_);
         const float* bias_or_null = n == 2 ? nullptr : bias.data();
-        ExpectNear(Product(*device, w, x.data(), bias_or_null, n),
+        ExpectNear(ops.MatMul(w, x, n == 2 ? std::vector<float>() : bias, n),
                    reference::MatMul(w, x.data(), bias_or_null, n),
                    MatMulTolerance(w, x.data(), bias_or_null, n),
                    absl::StrCat("rows ", rows, ", cols ", cols, ", n ", n));
@@ -50,14 +44,14 @@ TEST_P(MatMulTest, EqualsTheReferenceWithinFloatAccumulation) {
 }
 
 TEST_P(MatMulTest, LargeOddMatrixEqualsTheReference) {
-  auto device = DeviceOf(instruction_set(), /*threads=*/2);
+  HostOps ops(DeviceOf(instruction_set(), /*threads=*/2));
   const int64_t rows = 577;
   const int64_t cols = 576;
   const auto weights = RandomWeights(dtype(), rows, cols, random_);
   const MatrixView w{weights.data(), dtype(), rows, cols};
   for (int64_t n : {1, 7}) {
     const auto x = RandomFloats(n * cols, random_);
-    ExpectNear(Product(*device, w, x.data(), nullptr, n),
+    ExpectNear(ops.MatMul(w, x, {}, n),
                reference::MatMul(w, x.data(), nullptr, n), MatMulTolerance(w, x.data(), nullptr, n),
                absl::StrCat("n ", n));
   }
@@ -65,7 +59,7 @@ TEST_P(MatMulTest, LargeOddMatrixEqualsTheReference) {
 
 // A token's outputs have the same bits alone and in any company.
 TEST_P(MatMulTest, BatchDoesNotMatter) {
-  auto device = DeviceOf(instruction_set());
+  HostOps ops(DeviceOf(instruction_set()));
   const int64_t max_n = 33;
   for (int64_t rows : {1, 3, 50}) {
     for (int64_t cols : Cols()) {
@@ -73,12 +67,15 @@ TEST_P(MatMulTest, BatchDoesNotMatter) {
       const MatrixView w{weights.data(), dtype(), rows, cols};
       const auto bias = RandomFloats(rows, random_);
       const auto x = RandomFloats(max_n * cols, random_);
-      std::vector<float> alone(max_n * rows);
+      std::vector<float> alone;
       for (int64_t t = 0; t < max_n; ++t) {
-        device->MatMul(w, &x[t * cols], bias.data(), 1, &alone[t * rows]);
+        const std::vector<float> token(&x[t * cols], &x[t * cols] + cols);
+        const auto one = ops.MatMul(w, token, bias, 1);
+        alone.insert(alone.end(), one.begin(), one.end());
       }
       for (int64_t n : {2, 3, 4, 5, 6, 7, 16, 33}) {
-        ExpectSameBits(Product(*device, w, x.data(), bias.data(), n).data(), alone.data(), n * rows,
+        const std::vector<float> some(x.begin(), x.begin() + n * cols);
+        ExpectSameBits(ops.MatMul(w, some, bias, n).data(), alone.data(), n * rows,
                        absl::StrCat("rows ", rows, ", cols ", cols, ", n ", n));
       }
     }
@@ -87,18 +84,17 @@ TEST_P(MatMulTest, BatchDoesNotMatter) {
 
 // Row r has the same bits whatever rows surround it: a vocabulary may be cut anywhere.
 TEST_P(MatMulTest, CutsBetweenRowsDoNotMatter) {
-  auto device = DeviceOf(instruction_set());
+  HostOps ops(DeviceOf(instruction_set()));
   const int64_t rows = 23;
   const int64_t cols = 96;
   const auto weights = RandomWeights(dtype(), rows, cols, random_);
   for (int64_t n : {1, 7}) {
     const auto x = RandomFloats(n * cols, random_);
-    const auto whole =
-        Product(*device, {weights.data(), dtype(), rows, cols}, x.data(), nullptr, n);
+    const auto whole = ops.MatMul({weights.data(), dtype(), rows, cols}, x, {}, n);
     for (int64_t first = 1; first < rows; ++first) {
       const MatrixView part{weights.data() + first * RowBytes(dtype(), cols), dtype(), rows - first,
                             cols};
-      const auto out = Product(*device, part, x.data(), nullptr, n);
+      const auto out = ops.MatMul(part, x, {}, n);
       for (int64_t t = 0; t < n; ++t) {
         ExpectSameBits(&out[t * part.rows], &whole[t * rows + first], part.rows,
                        absl::StrCat("first row ", first, ", n ", n));
@@ -108,28 +104,52 @@ TEST_P(MatMulTest, CutsBetweenRowsDoNotMatter) {
 }
 
 TEST_P(MatMulTest, ThreadsDoNotMatter) {
-  auto one = DeviceOf(instruction_set(), 1);
+  HostOps one(DeviceOf(instruction_set(), 1));
   const int64_t rows = 577;
   const int64_t cols = 192;
   const auto weights = RandomWeights(dtype(), rows, cols, random_);
   const MatrixView w{weights.data(), dtype(), rows, cols};
   for (int threads : {2, 3, 5}) {
-    auto many = DeviceOf(instruction_set(), threads);
+    HostOps many(DeviceOf(instruction_set(), threads));
     for (int64_t n : {1, 2, 16, 33}) {
       const auto x = RandomFloats(n * cols, random_);
-      ExpectSameBits(Product(*many, w, x.data(), nullptr, n).data(),
-                     Product(*one, w, x.data(), nullptr, n).data(), n * rows,
+      ExpectSameBits(many.MatMul(w, x, {}, n).data(), one.MatMul(w, x, {}, n).data(), n * rows,
                      absl::StrCat(threads, " threads, n ", n));
     }
   }
 }
 
+// Products that share their input are those that each would be alone, and the head's logits too.
+TEST_P(MatMulTest, TogetherIsAsAlone) {
+  for (int threads : {1, 3}) {
+    HostOps ops(DeviceOf(instruction_set(), threads));
+    const int64_t cols = 96;
+    const std::vector<int64_t> rows = {37, 1, 130};
+    std::vector<std::vector<uint8_t>> weights;
+    std::vector<MatrixView> views;
+    for (int64_t r : rows) {
+      weights.push_back(RandomWeights(dtype(), r, cols, random_));
+      views.push_back({weights.back().data(), dtype(), r, cols});
+    }
+    for (int64_t n : {1, 5, 40}) {
+      const auto x = RandomFloats(n * cols, random_);
+      const auto together = ops.MatMuls(views, x, n);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        const auto alone = ops.MatMul(views[i], x, {}, n);
+        const std::string what = absl::StrCat(threads, " threads, n ", n, ", product ", i);
+        ExpectSameBits(together[i].data(), alone.data(), n * rows[i], what);
+        if (ops.exact()) {
+          ExpectSameBits(ops.Logits(views[i], x, n).data(), alone.data(), n * rows[i], what);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(MatMulTest, NoTokensIsNoWork) {
-  auto device = DeviceOf(instruction_set(), 2);
+  HostOps ops(DeviceOf(instruction_set(), 2));
   const auto weights = RandomWeights(dtype(), 4, 32, random_);
-  float out = 42;
-  device->MatMul({weights.data(), dtype(), 4, 32}, nullptr, nullptr, 0, &out);
-  EXPECT_EQ(out, 42);
+  EXPECT_TRUE(ops.MatMul({weights.data(), dtype(), 4, 32}, {}, {}, 0).empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(, MatMulTest,

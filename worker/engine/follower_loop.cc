@@ -17,7 +17,8 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
   const auto alive = [&] { return links.KeepAlive(); };
   TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations(), alive));
   if (!links.on_last_stage()) {
-    return links.SendToNextStage(StepMessageKind::kStep, header, runner.activations());
+    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner.Activations());
+    return links.SendToNextStage(StepMessageKind::kStep, header, activations);
   }
   TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step, alive));
   return links.reports_results() ? links.SendResult(result) : absl::OkStatus();

@@ -109,7 +109,8 @@ class Leader {
     recent_.Begin(step);
     if (!links_.on_last_stage()) {
       handed_on_ = Clock::now();
-      return links_.SendToNextStage(StepMessageKind::kStep, header, runner_.activations());
+      TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner_.Activations());
+      return links_.SendToNextStage(StepMessageKind::kStep, header, activations);
     }
     TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step, alive));
     return Deliver(std::move(result));

@@ -34,11 +34,12 @@ StepRunner::StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> devi
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     const Setup& setup, std::unique_ptr<kernels::Device> device) {
   std::unique_ptr<StepRunner> runner(new StepRunner(setup, std::move(device)));
+  runner->link_ = MakeHostLink(runner->device_.get(), setup.tp);
   TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
                                                               .plan = setup.plan,
                                                               .world_rank = setup.world_rank,
                                                               .device = runner->device_.get(),
-                                                              .tp = setup.tp,
+                                                              .tp = runner->link_.get(),
                                                               .progress = setup.progress}));
   // Last: it keeps a mark per KV block, of which there was memory for as many as the plan says.
   runner->checker_ = std::make_unique<StepChecker>(
@@ -49,12 +50,16 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
 void StepRunner::Flatten(const v1::StepPlan& step) {
   batch_.token_ids.clear();
   batch_.positions.clear();
-  batch_.block_tables.clear();
+  batch_.sequences.clear();
   for (const v1::SequenceChunk& chunk : step.chunks()) {
+    batch_.sequences.push_back({.first_token = static_cast<int32_t>(batch_.size()),
+                                .num_tokens = chunk.token_ids_size(),
+                                .start_position = chunk.start_position(),
+                                .block_table = chunk.block_table().data(),
+                                .num_blocks = chunk.block_table_size()});
     for (int i = 0; i < chunk.token_ids_size(); ++i) {
       batch_.token_ids.push_back(chunk.token_ids(i));
       batch_.positions.push_back(chunk.start_position() + i);
-      batch_.block_tables.push_back(chunk.block_table().data());
     }
   }
 }
@@ -65,8 +70,9 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
     decoder_->CopyBlock(copy.source(), copy.destination());
   }
   Flatten(step);
+  TESSERA_RETURN_IF_ERROR(decoder_->Begin(batch_));
   if (is_first_stage_) {
-    TESSERA_RETURN_IF_ERROR(decoder_->Embed(batch_));
+    TESSERA_RETURN_IF_ERROR(decoder_->Embed());
   } else {
     const size_t expected = batch_.size() * decoder_->hidden_size() * sizeof(float);
     if (incoming.size() != expected) {
@@ -74,13 +80,11 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
                                               " bytes of activations for ", batch_.size(),
                                               " tokens, got ", incoming.size()));
     }
-    std::memcpy(decoder_->hidden(), incoming.data(), expected);
+    incoming_.resize(expected / sizeof(float));  // aligned, as the message's bytes are not
+    std::memcpy(incoming_.data(), incoming.data(), expected);
+    TESSERA_RETURN_IF_ERROR(decoder_->WriteHidden(incoming_));
   }
-  return decoder_->RunLayers(batch_, between);
-}
-
-absl::Span<const float> StepRunner::activations() {
-  return absl::MakeConstSpan(decoder_->hidden(), batch_.size() * decoder_->hidden_size());
+  return decoder_->RunLayers(between);
 }
 
 absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Between between) {

@@ -6,7 +6,7 @@
 //
 //   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations, alive));  // of the stage before
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
-//   else      Send(next, runner.activations());
+//   else      Send(next, runner.Activations());
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 #define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 
@@ -20,6 +20,7 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "tessera/v1/cluster.pb.h"
+#include "worker/comm/activation_link.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_check.h"
@@ -48,8 +49,8 @@ class StepRunner {
   absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                        absl::FunctionRef<absl::Status()> between);
 
-  // (n, hidden) after Forward; what the next stage needs.
-  absl::Span<const float> activations();
+  // (n, hidden) after Forward; what the next stage needs. Valid until the next step.
+  absl::StatusOr<absl::Span<const float>> Activations() { return decoder_->ReadHidden(); }
 
   // Last stage, after Forward: draws tokens, scores targets and collects logits. Complete on tp_rank
   // 0; the others take part and return all but the logits. `between`: see Decoder::RunLayers; the
@@ -77,8 +78,10 @@ class StepRunner {
   Sampler sampler_;
   TargetScorer scorer_;
   std::unique_ptr<kernels::Device> device_;
+  std::unique_ptr<ActivationLink> link_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;
+  std::vector<float> incoming_;
 };
 
 }  // namespace tessera::worker

@@ -1,8 +1,8 @@
 #include "worker/model/decoder.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <numeric>
+#include <utility>
 
 #include "proto/wire/status_macros.h"
 #include "worker/model/shard_slices.h"
@@ -30,132 +30,155 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
   TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
-  decoder->rope_ = {.cos = decoder->cos_,
-                    .sin = decoder->sin_,
-                    .rope_dim = arch.head_dim(),
-                    .interleaved = arch.rope_pairing() == v1::INTERLEAVED};
-
   decoder->kv_head_of_ = KvHeadOf(shard, arch);
-  decoder->attention_ = {.num_q_heads = static_cast<int>(Size(shard.q_heads())),
-                         .num_kv_heads = static_cast<int>(Size(shard.kv_heads())),
-                         .head_dim = arch.head_dim(),
-                         .kv_head_of = decoder->kv_head_of_.data(),
-                         .scale = 1.0f / std::sqrt(static_cast<float>(arch.head_dim())),
-                         .sliding_window = arch.sliding_window()};
+  for (const LayerWeights& layer : decoder->weights_.layers) {
+    decoder->attention_.push_back({
+        .num_q_heads = static_cast<int>(Size(shard.q_heads())),
+        .num_kv_heads = static_cast<int>(Size(shard.kv_heads())),
+        .head_dim = arch.head_dim(),
+        .kv_head_of = decoder->kv_head_of_.data(),
+        .scale = 1.0f / std::sqrt(static_cast<float>(arch.head_dim())),
+        .sliding_window = arch.sliding_window(),
+        .q_norm = arch.qk_norm() ? layer.q_norm : nullptr,
+        .k_norm = arch.qk_norm() ? layer.k_norm : nullptr,
+        .norm_eps = arch.rms_norm_eps(),
+    });
+  }
   return decoder;
 }
 
-absl::StatusOr<float*> Decoder::AllocateFloats(int64_t count) {
-  TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer,
-                           device_->Allocate(count * sizeof(float)));
+absl::StatusOr<kernels::Activation*> Decoder::AllocateActivations(int64_t count) {
+  TESSERA_ASSIGN_OR_RETURN(
+      kernels::Device::Buffer buffer,
+      device_->Allocate(kernels::RowBytes(device_->ActivationType(), count)));
   buffers_.push_back(std::move(buffer));
-  return reinterpret_cast<float*>(buffers_.back().get());
+  return reinterpret_cast<Activation*>(buffers_.back().get());
 }
 
 absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
+  const int64_t rows = device_->MaxRows(max_tokens);
+  const int64_t head_rows = std::max(rows, kMaxLogitRows);
+  const int64_t hidden_size = arch_.hidden_size();
   const int64_t q_cols = Size(shard_.q_heads()) * arch_.head_dim();
   const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
-  TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateFloats(max_tokens * arch_.hidden_size()));
-  TESSERA_ASSIGN_OR_RETURN(normed_, AllocateFloats(max_tokens * arch_.hidden_size()));
-  TESSERA_ASSIGN_OR_RETURN(partial_, AllocateFloats(max_tokens * arch_.hidden_size()));
-  TESSERA_ASSIGN_OR_RETURN(q_, AllocateFloats(max_tokens * q_cols));
-  TESSERA_ASSIGN_OR_RETURN(k_, AllocateFloats(max_tokens * kv_cols));
-  TESSERA_ASSIGN_OR_RETURN(v_, AllocateFloats(max_tokens * kv_cols));
-  TESSERA_ASSIGN_OR_RETURN(attended_, AllocateFloats(max_tokens * q_cols));
-  TESSERA_ASSIGN_OR_RETURN(cos_, AllocateFloats(max_tokens * (arch_.head_dim() / 2)));
-  TESSERA_ASSIGN_OR_RETURN(sin_, AllocateFloats(max_tokens * (arch_.head_dim() / 2)));
-  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateFloats(max_tokens * Size(shard_.ffn())));
-  TESSERA_ASSIGN_OR_RETURN(up_, AllocateFloats(max_tokens * Size(shard_.ffn())));
+  TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateActivations(rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(normed_, AllocateActivations(head_rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(partial_, AllocateActivations(head_rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(q_, AllocateActivations(rows * q_cols));
+  TESSERA_ASSIGN_OR_RETURN(k_, AllocateActivations(rows * kv_cols));
+  TESSERA_ASSIGN_OR_RETURN(v_, AllocateActivations(rows * kv_cols));
+  TESSERA_ASSIGN_OR_RETURN(attended_, AllocateActivations(rows * q_cols));
+  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * Size(shard_.ffn())));
+  TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(shard_.ffn())));
   if (shard_.has_output_head()) {
-    TESSERA_ASSIGN_OR_RETURN(logits_, AllocateFloats(kMaxLogitRows * local_vocab_size()));
+    TESSERA_ASSIGN_OR_RETURN(
+        kernels::Device::Buffer buffer,
+        device_->Allocate(kMaxLogitRows * local_vocab_size() * sizeof(float)));
+    logits_ = reinterpret_cast<float*>(buffer.get());
+    buffers_.push_back(std::move(buffer));
   }
   return absl::OkStatus();
 }
 
-absl::Status Decoder::AllReduce(float* data, int64_t count) {
-  if (tp_->size() == 1) return absl::OkStatus();
-  TESSERA_RETURN_IF_ERROR(device_->Sync());
-  return tp_->AllReduceSum(absl::MakeSpan(data, count));
+absl::Status Decoder::Begin(const TokenBatch& batch) {
+  const int pairs = arch_.head_dim() / 2;
+  tokens_ = batch.size();
+  cos_.resize(tokens_ * pairs);
+  sin_.resize(tokens_ * pairs);
+  FillRopeTable(angles_, batch.positions, cos_.data(), sin_.data());
+  const kernels::StepView step{
+      .n = tokens_,
+      .ids = batch.token_ids.data(),
+      .sequences = batch.sequences.data(),
+      .num_sequences = static_cast<int64_t>(batch.sequences.size()),
+      .rope = {.cos = cos_.data(),
+               .sin = sin_.data(),
+               .rope_dim = arch_.head_dim(),
+               .interleaved = arch_.rope_pairing() == v1::INTERLEAVED},
+  };
+  TESSERA_ASSIGN_OR_RETURN(rows_, device_->BeginStep(step));
+  return absl::OkStatus();
 }
 
-absl::Status Decoder::Embed(const TokenBatch& batch) {
+absl::Status Decoder::Embed() {
   // Every row but one rank's is zeros, so the sum is exact.
-  device_->Embed(weights_.token_embedding, batch.token_ids.data(), shard_.vocab().begin(),
-                 batch.size(), hidden_);
-  return AllReduce(hidden_, batch.size() * arch_.hidden_size());
+  device_->Embed(weights_.token_embedding, shard_.vocab().begin(), rows_, hidden_);
+  return tp_->AllReduceSum(hidden_, rows_ * arch_.hidden_size());
 }
 
-void Decoder::TurnTo(const TokenBatch& batch) {
-  FillRopeTable(angles_, batch.positions, cos_, sin_);
-  if (rope_rows_.size() >= batch.positions.size()) return;
-  rope_rows_.resize(batch.positions.size());
-  std::iota(rope_rows_.begin(), rope_rows_.end(), 0);
+absl::Status Decoder::WriteHidden(absl::Span<const float> hidden) {
+  return device_->WriteActivations(hidden.data(), static_cast<int64_t>(hidden.size()), hidden_);
 }
 
-absl::Status Decoder::RunLayers(const TokenBatch& batch,
-                                absl::FunctionRef<absl::Status()> between) {
-  TurnTo(batch);
-  const int64_t n = batch.size();
-  const int64_t hidden_size = arch_.hidden_size();
-  for (size_t i = 0; i < weights_.layers.size(); ++i) {
-    const LayerWeights& layer = weights_.layers[i];
-    device_->RmsNorm(hidden_, layer.attn_norm, arch_.rms_norm_eps(), n, hidden_size, normed_);
-    TESSERA_RETURN_IF_ERROR(Attend(batch, static_cast<int>(i)));
-    device_->Add(partial_, n * hidden_size, hidden_);
-    TESSERA_RETURN_IF_ERROR(between());
-    device_->RmsNorm(hidden_, layer.ffn_norm, arch_.rms_norm_eps(), n, hidden_size, normed_);
-    TESSERA_RETURN_IF_ERROR(FeedForward(batch, layer));
-    device_->Add(partial_, n * hidden_size, hidden_);
-    TESSERA_RETURN_IF_ERROR(between());
+absl::StatusOr<absl::Span<const float>> Decoder::ReadHidden() {
+  const int64_t count = tokens_ * arch_.hidden_size();
+  if (const float* floats = device_->HostFloats(hidden_)) {
+    TESSERA_RETURN_IF_ERROR(device_->Sync());
+    return absl::MakeConstSpan(floats, count);
   }
+  host_hidden_.resize(count);
+  TESSERA_RETURN_IF_ERROR(device_->ReadActivations(hidden_, count, host_hidden_.data()));
+  return absl::MakeConstSpan(host_hidden_);
+}
+
+absl::Status Decoder::RunLayers(absl::FunctionRef<absl::Status()> between) {
+  constexpr int kLayers = 0;  // key of the recording
+  TESSERA_RETURN_IF_ERROR(
+      device_->Replayable(kLayers, rows_, [&] { return RunAllLayers(between); }));
   return device_->Sync();
 }
 
-absl::Status Decoder::Attend(const TokenBatch& batch, int local_layer) {
-  const LayerWeights& layer = weights_.layers[local_layer];
-  const int64_t n = batch.size();
-  const int head_dim = arch_.head_dim();
-  const int q_heads = attention_.num_q_heads, kv_heads = attention_.num_kv_heads;
-  const kernels::KvCacheView cache = kv_cache_->layer(local_layer);
-  const kernels::TokenPlacement where{batch.positions.data(), batch.block_tables.data()};
-
-  device_->MatMul(layer.wq, normed_, layer.bq, n, q_);
-  device_->MatMul(layer.wk, normed_, layer.bk, n, k_);
-  device_->MatMul(layer.wv, normed_, layer.bv, n, v_);
-  if (arch_.qk_norm()) {
-    device_->RmsNorm(q_, layer.q_norm, arch_.rms_norm_eps(), n * q_heads, head_dim, q_);
-    device_->RmsNorm(k_, layer.k_norm, arch_.rms_norm_eps(), n * kv_heads, head_dim, k_);
+absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
+  const float eps = arch_.rms_norm_eps();
+  const int64_t hidden_size = arch_.hidden_size();
+  if (weights_.layers.empty()) return absl::OkStatus();
+  device_->RmsNorm(hidden_, weights_.layers[0].attn_norm, eps, rows_, hidden_size, normed_);
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const LayerWeights& layer = weights_.layers[i];
+    TESSERA_RETURN_IF_ERROR(Attend(static_cast<int>(i)));
+    device_->AddRmsNorm(partial_, layer.ffn_norm, eps, rows_, hidden_size, hidden_, normed_);
+    TESSERA_RETURN_IF_ERROR(between());
+    TESSERA_RETURN_IF_ERROR(FeedForward(layer));
+    if (i + 1 < weights_.layers.size()) {
+      device_->AddRmsNorm(partial_, weights_.layers[i + 1].attn_norm, eps, rows_, hidden_size,
+                          hidden_, normed_);
+    } else {
+      device_->Add(partial_, rows_ * hidden_size, hidden_);
+    }
+    TESSERA_RETURN_IF_ERROR(between());
   }
-  device_->Rope(rope_, rope_rows_.data(), n, q_heads, head_dim, q_);
-  device_->Rope(rope_, rope_rows_.data(), n, kv_heads, head_dim, k_);
-  device_->StoreKv(k_, v_, where, n, cache);
-  device_->Attention(q_, where, attention_, cache, n, attended_);
-  device_->MatMul(layer.wo, attended_, nullptr, n, partial_);
-  return AllReduce(partial_, n * arch_.hidden_size());
+  return absl::OkStatus();
 }
 
-absl::Status Decoder::FeedForward(const TokenBatch& batch, const LayerWeights& layer) {
-  const int64_t n = batch.size();
-  device_->MatMul(layer.w_gate, normed_, nullptr, n, gate_);
-  device_->MatMul(layer.w_up, normed_, nullptr, n, up_);
-  device_->SiluMul(gate_, up_, n * layer.w_gate.rows, gate_);
-  device_->MatMul(layer.w_down, gate_, nullptr, n, partial_);
-  return AllReduce(partial_, n * arch_.hidden_size());
+absl::Status Decoder::Attend(int local_layer) {
+  const LayerWeights& layer = weights_.layers[local_layer];
+  const kernels::AttentionShape& shape = attention_[local_layer];
+  const kernels::KvCacheView cache = kv_cache_->layer(local_layer);
+  device_->MatMul({{layer.wq, layer.bq, q_}, {layer.wk, layer.bk, k_}, {layer.wv, layer.bv, v_}},
+                  normed_, rows_);
+  device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
+  device_->Attention(q_, shape, cache, rows_, attended_);
+  device_->MatMul({{layer.wo, nullptr, partial_}}, attended_, rows_);
+  return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
+}
+
+absl::Status Decoder::FeedForward(const LayerWeights& layer) {
+  device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
+  device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
+  device_->MatMul({{layer.w_down, nullptr, partial_}}, gate_, rows_);
+  return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
 absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
-  const int64_t hidden_size = arch_.hidden_size();
-  const int64_t count = static_cast<int64_t>(rows.size());
+  const auto count = static_cast<int64_t>(rows.size());
   // Only the rows asked for go through the head; they are gathered to lie side by side.
-  for (int64_t i = 0; i < count; ++i) {
-    std::memcpy(partial_ + i * hidden_size, hidden_ + rows[i] * hidden_size,
-                hidden_size * sizeof(float));
-  }
-  device_->RmsNorm(partial_, weights_.output_norm, arch_.rms_norm_eps(), count, hidden_size,
-                   normed_);
-  device_->MatMul(weights_.output, normed_, nullptr, count, logits_);
-  TESSERA_RETURN_IF_ERROR(device_->Sync());
-  return absl::MakeConstSpan(logits_, count * local_vocab_size());
+  device_->GatherRows(hidden_, rows, arch_.hidden_size(), partial_);
+  device_->RmsNorm(partial_, weights_.output_norm, arch_.rms_norm_eps(), count,
+                   arch_.hidden_size(), normed_);
+  device_->Logits(weights_.output, normed_, count, logits_);
+  TESSERA_ASSIGN_OR_RETURN(const float* logits,
+                           device_->ReadFloats(logits_, count * local_vocab_size()));
+  return absl::MakeConstSpan(logits, count * local_vocab_size());
 }
 
 }  // namespace tessera::worker

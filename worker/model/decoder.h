@@ -7,9 +7,10 @@
 // Ownership: owns its weights, KV cache and buffers; borrows device and communicator. Threads: the
 // engine thread. Buffers hold max_tokens_per_step tokens; a batch may not have more.
 //
-//   TESSERA_RETURN_IF_ERROR(decoder->Embed(batch));               // first stage
-//   TESSERA_RETURN_IF_ERROR(decoder->RunLayers(batch, [] { return absl::OkStatus(); }));
-//   decoder->Logits(rows, logits);                                // last stage
+//   TESSERA_RETURN_IF_ERROR(decoder->Begin(batch));
+//   TESSERA_RETURN_IF_ERROR(decoder->Embed());                    // first stage
+//   TESSERA_RETURN_IF_ERROR(decoder->RunLayers([] { return absl::OkStatus(); }));
+//   TESSERA_ASSIGN_OR_RETURN(auto logits, decoder->Logits(rows));  // last stage
 #ifndef TESSERA_WORKER_MODEL_DECODER_H_
 #define TESSERA_WORKER_MODEL_DECODER_H_
 
@@ -23,38 +24,35 @@
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "tessera/v1/model.pb.h"
-#include "worker/comm/communicator.h"
+#include "worker/comm/activation_link.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/rope_table.h"
 #include "worker/model/shard_loader.h"
 
 namespace tessera::worker {
 
-// The tokens of one step, flattened in chunk order. All of size n; the block tables are borrowed.
+// The tokens of one step, flattened in chunk order. The block tables are borrowed.
 struct TokenBatch {
-  std::vector<int32_t> token_ids;
-  std::vector<int32_t> positions;
-  std::vector<const int32_t*> block_tables;  // of each token's sequence
+  std::vector<int32_t> token_ids;                // (n)
+  std::vector<int32_t> positions;                // (n)
+  std::vector<kernels::SequenceSpan> sequences;  // the same tokens, by sequence
 
   int64_t size() const { return static_cast<int64_t>(token_ids.size()); }
 };
 
 class Decoder {
  public:
-  // `tp` is the communicator of this stage's tensor-parallel ranks.
+  // `tp` joins the devices of this stage's tensor-parallel ranks.
   struct Setup {
     const ModelFile* file = nullptr;
     const v1::ShardPlan* plan = nullptr;
     int world_rank = 0;
     kernels::Device* device = nullptr;
-    Communicator* tp = nullptr;
+    ActivationLink* tp = nullptr;
     LoadProgress progress;
   };
   static absl::StatusOr<std::unique_ptr<Decoder>> Create(const Setup& setup);
 
-  // Hidden state of the batch's tokens, (n, hidden_size): the output of Embed and RunLayers, or
-  // filled by the caller from the stage before.
-  float* hidden() { return hidden_; }
   int64_t hidden_size() const { return arch_.hidden_size(); }
 
   // The keys and values of one KV block over another's, in all of the stage's layers. Both below
@@ -63,10 +61,18 @@ class Decoder {
     kv_cache_->CopyBlock(*device_, source, destination);
   }
 
-  absl::Status Embed(const TokenBatch& batch);
+  // The batch that all calls below speak of, until the next Begin; `batch` is borrowed until then.
+  absl::Status Begin(const TokenBatch& batch);
+
+  // The hidden state of the batch's tokens, (n, hidden_size): made by Embed, or that of the stage
+  // before; changed by RunLayers.
+  absl::Status Embed();
+  absl::Status WriteHidden(absl::Span<const float> hidden);
+  absl::StatusOr<absl::Span<const float>> ReadHidden();  // valid until the next call
+
   // `between` is called often in between (twice a layer): layers of a large model take seconds, and
   // others wait for word from this rank. Its failure is returned at once.
-  absl::Status RunLayers(const TokenBatch& batch, absl::FunctionRef<absl::Status()> between);
+  absl::Status RunLayers(absl::FunctionRef<absl::Status()> between);
 
   // Logits of this rank's vocabulary rows for the batch's tokens `rows` (at most kMaxLogitRows).
   // Returns (rows.size(), local_vocab_size()), valid until the next call.
@@ -75,44 +81,46 @@ class Decoder {
   int64_t local_vocab_size() const { return shard_.vocab().end() - shard_.vocab().begin(); }
 
  private:
+  using Activation = kernels::Activation;
+
   Decoder(const v1::Architecture& arch, const v1::RankShard& shard, kernels::Device* device,
-          Communicator* tp)
+          ActivationLink* tp)
       : arch_(arch), shard_(shard), device_(device), tp_(tp) {}
 
   absl::Status AllocateBuffers(int64_t max_tokens);
-  absl::StatusOr<float*> AllocateFloats(int64_t count);
-  void TurnTo(const TokenBatch& batch);
-  absl::Status Attend(const TokenBatch& batch, int local_layer);
-  absl::Status FeedForward(const TokenBatch& batch, const LayerWeights& layer);
-  absl::Status AllReduce(float* data, int64_t count);
+  absl::StatusOr<Activation*> AllocateActivations(int64_t count);
+  absl::Status RunAllLayers(absl::FunctionRef<absl::Status()> between);
+  absl::Status Attend(int local_layer);
+  absl::Status FeedForward(const LayerWeights& layer);
 
   const v1::Architecture arch_;
   const v1::RankShard shard_;
   kernels::Device* const device_;
-  Communicator* const tp_;
+  ActivationLink* const tp_;
 
   ModelShard weights_;
   std::unique_ptr<KvCache> kv_cache_;
   RopeAngles angles_;
-  kernels::RopeTable rope_;          // its row i is that of the batch's token i
-  std::vector<int32_t> rope_rows_;   // 0, 1, ...
+  std::vector<float> cos_, sin_;     // of the step's tokens, (n, head_dim / 2)
   std::vector<int32_t> kv_head_of_;  // (local q heads)
-  kernels::AttentionShape attention_;
+  std::vector<kernels::AttentionShape> attention_;  // (local layers)
+
+  int64_t tokens_ = 0;  // of the step
+  int64_t rows_ = 0;    // that the device computes for them (Device::BeginStep)
+  std::vector<float> host_hidden_;
 
   std::vector<kernels::Device::Buffer> buffers_;
-  // (max tokens, ...): what each is beside it.
-  float* hidden_ = nullptr;    // hidden
-  float* normed_ = nullptr;    // hidden
-  float* partial_ = nullptr;   // hidden; this rank's summand until AllReduce
-  float* q_ = nullptr;         // local q heads * head_dim
-  float* k_ = nullptr;         // local kv heads * head_dim
-  float* v_ = nullptr;         // local kv heads * head_dim
-  float* attended_ = nullptr;  // local q heads * head_dim
-  float* cos_ = nullptr;       // head_dim / 2
-  float* sin_ = nullptr;       // head_dim / 2
-  float* gate_ = nullptr;      // local ffn
-  float* up_ = nullptr;        // local ffn
-  float* logits_ = nullptr;    // (kMaxLogitRows, local vocab)
+  // (max rows, ...): what each is beside it.
+  Activation* hidden_ = nullptr;    // hidden
+  Activation* normed_ = nullptr;    // hidden
+  Activation* partial_ = nullptr;   // hidden; this rank's summand until the all-reduce
+  Activation* q_ = nullptr;         // local q heads * head_dim
+  Activation* k_ = nullptr;         // local kv heads * head_dim
+  Activation* v_ = nullptr;         // local kv heads * head_dim
+  Activation* attended_ = nullptr;  // local q heads * head_dim
+  Activation* gate_ = nullptr;      // local ffn
+  Activation* up_ = nullptr;        // local ffn
+  float* logits_ = nullptr;         // (kMaxLogitRows, local vocab)
 };
 
 }  // namespace tessera::worker

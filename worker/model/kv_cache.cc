@@ -5,21 +5,22 @@
 namespace tessera::worker {
 namespace {
 
-// Floats of one layer's keys (or values); -1 when the product overflows.
-int64_t FloatsPerLayer(const KvCacheShape& shape) {
-  int64_t floats = shape.num_blocks;
+// Elements of one layer's keys (or values); -1 when the product overflows.
+int64_t ElementsPerLayer(const KvCacheShape& shape) {
+  int64_t elements = shape.num_blocks;
   for (int64_t factor : {shape.num_kv_heads, shape.block_tokens, shape.head_dim}) {
-    if (__builtin_mul_overflow(floats, factor, &floats)) return -1;
+    if (__builtin_mul_overflow(elements, factor, &elements)) return -1;
   }
-  return floats;
+  return elements;
 }
 
 }  // namespace
 
 absl::StatusOr<KvCache> KvCache::Create(kernels::Device& device, const KvCacheShape& shape) {
-  const int64_t per_layer = FloatsPerLayer(shape);
+  const int64_t per_layer = ElementsPerLayer(shape);
   int64_t bytes = per_layer;
-  for (int64_t factor : {int64_t{2}, int64_t{shape.num_layers}, int64_t{sizeof(float)}}) {
+  const auto element_bytes = static_cast<int64_t>(kernels::BlockBytes(device.KvType()));
+  for (int64_t factor : {int64_t{2}, int64_t{shape.num_layers}, element_bytes}) {
     if (bytes < 0 || __builtin_mul_overflow(bytes, factor, &bytes)) {
       return absl::ResourceExhaustedError(
           absl::StrCat("KV cache of ", shape.num_blocks, " blocks exceeds the address space"));
@@ -31,14 +32,15 @@ absl::StatusOr<KvCache> KvCache::Create(kernels::Device& device, const KvCacheSh
                                                      bytes,
                                                      " bytes): ", memory.status().ToString()));
   }
-  return KvCache(shape, *std::move(memory));
+  return KvCache(shape, device.KvType(), *std::move(memory));
 }
 
 kernels::KvCacheView KvCache::layer(int local_layer) const {
-  const int64_t per_layer = FloatsPerLayer(shape_);
-  float* keys = reinterpret_cast<float*>(memory_.get()) + 2 * local_layer * per_layer;
+  const size_t per_layer = kernels::RowBytes(type_, ElementsPerLayer(shape_));
+  std::byte* keys = memory_.get() + 2 * local_layer * per_layer;
   return {.keys = keys,
           .values = keys + per_layer,
+          .type = type_,
           .num_blocks = shape_.num_blocks,
           .num_kv_heads = shape_.num_kv_heads,
           .block_tokens = shape_.block_tokens,

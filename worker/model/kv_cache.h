@@ -5,7 +5,7 @@
 // coordinator's business; here are only numbered blocks.
 //
 //   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(device, shape));
-//   device.StoreKv(k, v, where, n, cache.layer(0));
+//   device.RotateAndStore(shape, cache.layer(0), n, q, k, v);
 #ifndef TESSERA_WORKER_MODEL_KV_CACHE_H_
 #define TESSERA_WORKER_MODEL_KV_CACHE_H_
 
@@ -24,7 +24,7 @@ struct KvCacheShape {
 
 class KvCache {
  public:
-  // RESOURCE_EXHAUSTED saying how many bytes were asked for.
+  // Of the device's KvType. RESOURCE_EXHAUSTED saying how many bytes were asked for.
   static absl::StatusOr<KvCache> Create(kernels::Device& device, const KvCacheShape& shape);
 
   // Local layer: 0 is the stage's first.
@@ -34,10 +34,11 @@ class KvCache {
   void CopyBlock(kernels::Device& device, int source, int destination) const;
 
  private:
-  KvCache(const KvCacheShape& shape, kernels::Device::Buffer memory)
-      : shape_(shape), memory_(std::move(memory)) {}
+  KvCache(const KvCacheShape& shape, kernels::DType type, kernels::Device::Buffer memory)
+      : shape_(shape), type_(type), memory_(std::move(memory)) {}
 
   KvCacheShape shape_;
+  kernels::DType type_;
   kernels::Device::Buffer memory_;  // per layer: all keys, then all values
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -18,7 +19,7 @@ constexpr int64_t kReadBytes = 8 << 20;
 // Where a layer's tensor goes, by role: rows of data, so that a further tensor is a further row.
 struct MatrixRole {
   absl::string_view role;
-  kernels::MatrixView LayerWeights::*place;
+  kernels::WeightMatrix LayerWeights::*place;
 };
 constexpr MatrixRole kMatrixRoles[] = {
     {"wq", &LayerWeights::wq},         {"wk", &LayerWeights::wk},
@@ -90,23 +91,42 @@ class Loader {
  private:
   const v1::Architecture& arch() const { return file_.description().architecture(); }
 
-  absl::StatusOr<kernels::MatrixView> Read(const v1::TensorDescription& tensor,
-                                           const TensorSlice& slice) {
-    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(slice.bytes));
-    const int64_t row_bytes = kernels::RowBytes(slice.dtype, slice.cols());
-    const int64_t rows_per_read =
-        std::max<int64_t>(1, kReadBytes / std::max<int64_t>(1, row_bytes));
-    for (int64_t row = slice.row_begin; row < slice.row_end; row += rows_per_read) {
-      const int64_t end = std::min(row + rows_per_read, slice.row_end);
-      std::byte* out = buffer.get() + (row - slice.row_begin) * row_bytes;
-      TESSERA_RETURN_IF_ERROR(
-          file_.ReadSlice(tensor.name(), row, end, slice.col_begin, slice.col_end, out));
-      bytes_loaded_ += (end - row) * row_bytes;
+  absl::StatusOr<kernels::WeightMatrix> Read(const v1::TensorDescription& tensor,
+                                             const TensorSlice& slice) {
+    const bool is_vector = tensor.shape_size() == 1;
+    const size_t bytes = is_vector
+                             ? slice.bytes
+                             : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
+    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(bytes));
+    const kernels::WeightMatrix w{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
+    const int64_t rows_per_read = RowsPerRead(w);
+    const auto row_bytes = static_cast<int64_t>(kernels::RowBytes(w.dtype, w.cols));
+    staging_.resize(std::max<size_t>(staging_.size(), std::min(rows_per_read, w.rows) * row_bytes));
+    for (int64_t row = 0; row < w.rows; row += rows_per_read) {
+      const int64_t count = std::min(rows_per_read, w.rows - row);
+      const int64_t first = slice.row_begin + row;
+      TESSERA_RETURN_IF_ERROR(file_.ReadSlice(tensor.name(), first, first + count,
+                                              slice.col_begin, slice.col_end, staging_.data()));
+      TESSERA_RETURN_IF_ERROR(Write(w, is_vector, row, count));
+      bytes_loaded_ += count * row_bytes;
       Report();
     }
-    const kernels::MatrixView view{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
     result_.memory.push_back(std::move(buffer));
-    return view;
+    return w;
+  }
+
+  // As many whole groups of the device's rows as fit into kReadBytes, at least one.
+  int64_t RowsPerRead(const kernels::WeightMatrix& w) const {
+    const int64_t group = device_.WeightRowGranularity();
+    const auto group_bytes =
+        group * std::max<int64_t>(1, static_cast<int64_t>(kernels::RowBytes(w.dtype, w.cols)));
+    return std::max<int64_t>(1, kReadBytes / group_bytes) * group;
+  }
+
+  // Rows [row, row + count) of `w` from the staging buffer.
+  absl::Status Write(const kernels::WeightMatrix& w, bool is_vector, int64_t row, int64_t count) {
+    if (!is_vector) return device_.WriteWeights(w, row, count, staging_.data());
+    return device_.WriteBytes(staging_.data(), w.cols * sizeof(float), w.data);
   }
 
   void Report() {
@@ -115,11 +135,11 @@ class Loader {
     progress_(bytes_loaded_, bytes_total_);
   }
 
-  void Place(const v1::TensorDescription& tensor, const kernels::MatrixView& view) {
+  void Place(const v1::TensorDescription& tensor, const kernels::WeightMatrix& view) {
     const absl::string_view role = RoleOf(tensor.name());
     if (tensor.layer() < 0) {
       if (role == "token_embedding") result_.token_embedding = view;
-      if (role == "output_norm") result_.output_norm = static_cast<const float*>(view.data);
+      if (role == "output_norm") result_.output_norm = reinterpret_cast<const float*>(view.data);
       if (role == "output") result_.output = view;
       return;
     }
@@ -128,7 +148,7 @@ class Loader {
       if (row.role == role) layer.*row.place = view;
     }
     for (const VectorRole& row : kVectorRoles) {
-      if (row.role == role) layer.*row.place = static_cast<const float*>(view.data);
+      if (row.role == role) layer.*row.place = reinterpret_cast<const float*>(view.data);
     }
   }
 
@@ -162,6 +182,7 @@ class Loader {
   const int64_t bytes_total_;
   int64_t bytes_loaded_ = 0;
   int64_t bytes_reported_ = 0;
+  std::vector<std::byte> staging_;  // rows on their way from the file to the device
   ModelShard result_;
 };
 

@@ -1,10 +1,10 @@
 // Loads one rank's slices of the weights into device memory.
 //
-// Each slice is read straight to its final place: peak memory is the shard plus the file reader's
-// bounded window. Ownership: ModelShard owns the memory, its views point into it. Threads: one.
+// Each slice passes through a bounded host buffer and the device puts it into its own layout: peak
+// memory is the shard plus that buffer and the file reader's window. Ownership: ModelShard owns the memory, its views point into it. Threads: one.
 //
 //   TESSERA_ASSIGN_OR_RETURN(ModelShard shard, LoadShard(file, plan.ranks(r), device, progress));
-//   device.MatMul(shard.layers[0].wq, x, shard.layers[0].bq, n, q);
+//   device.MatMul({{shard.layers[0].wq, shard.layers[0].bq, q}}, x, n);
 #ifndef TESSERA_WORKER_MODEL_SHARD_LOADER_H_
 #define TESSERA_WORKER_MODEL_SHARD_LOADER_H_
 
@@ -23,23 +23,23 @@ namespace tessera::worker {
 // Absent tensors are null. "local" = this rank's share.
 struct LayerWeights {
   const float* attn_norm = nullptr;  // (hidden)
-  kernels::MatrixView wq;            // (local q heads * head_dim, hidden)
-  kernels::MatrixView wk, wv;        // (local kv heads * head_dim, hidden)
+  kernels::WeightMatrix wq;            // (local q heads * head_dim, hidden)
+  kernels::WeightMatrix wk, wv;        // (local kv heads * head_dim, hidden)
   const float* bq = nullptr;         // (local q heads * head_dim)
   const float* bk = nullptr;         // (local kv heads * head_dim)
   const float* bv = nullptr;         // (local kv heads * head_dim)
   const float* q_norm = nullptr;     // (head_dim)
   const float* k_norm = nullptr;     // (head_dim)
-  kernels::MatrixView wo;            // (hidden, local q heads * head_dim): partial sums
+  kernels::WeightMatrix wo;            // (hidden, local q heads * head_dim): partial sums
   const float* ffn_norm = nullptr;   // (hidden)
-  kernels::MatrixView w_gate, w_up;  // (local ffn, hidden)
-  kernels::MatrixView w_down;        // (hidden, local ffn): partial sums
+  kernels::WeightMatrix w_gate, w_up;  // (local ffn, hidden)
+  kernels::WeightMatrix w_down;        // (hidden, local ffn): partial sums
 };
 
 struct ModelShard {
-  kernels::MatrixView token_embedding;  // (local vocab, hidden); first stage, or tied
+  kernels::WeightMatrix token_embedding;  // (local vocab, hidden); first stage, or tied
   const float* output_norm = nullptr;   // (hidden); last stage
-  kernels::MatrixView output;           // (local vocab, hidden); last stage; may be the embedding
+  kernels::WeightMatrix output;           // (local vocab, hidden); last stage; may be the embedding
   std::vector<LayerWeights> layers;     // the stage's, in order
   std::vector<kernels::Device::Buffer> memory;
 };

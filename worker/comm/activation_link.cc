@@ -1,0 +1,39 @@
+#include "worker/comm/activation_link.h"
+
+#include <vector>
+
+#include "absl/types/span.h"
+#include "proto/wire/status_macros.h"
+
+namespace tessera::worker {
+namespace {
+
+class HostLink : public ActivationLink {
+ public:
+  HostLink(kernels::Device* device, Communicator* tp) : device_(device), tp_(tp) {}
+
+  absl::Status AllReduceSum(kernels::Activation* data, int64_t count) override {
+    if (tp_->size() == 1) return absl::OkStatus();
+    if (float* floats = device_->HostFloats(data)) {
+      TESSERA_RETURN_IF_ERROR(device_->Sync());
+      return tp_->AllReduceSum(absl::MakeSpan(floats, count));
+    }
+    copy_.resize(count);
+    TESSERA_RETURN_IF_ERROR(device_->ReadActivations(data, count, copy_.data()));
+    TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(absl::MakeSpan(copy_)));
+    return device_->WriteActivations(copy_.data(), count, data);
+  }
+
+ private:
+  kernels::Device* const device_;
+  Communicator* const tp_;
+  std::vector<float> copy_;
+};
+
+}  // namespace
+
+std::unique_ptr<ActivationLink> MakeHostLink(kernels::Device* device, Communicator* tp) {
+  return std::make_unique<HostLink>(device, tp);
+}
+
+}  // namespace tessera::worker
