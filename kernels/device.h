@@ -64,8 +64,9 @@ class Device {
 
   // kF32 or kBF16.
   virtual DType ActivationType() const = 0;
-  // What keys and values are kept as: kF32 or kBF16.
+  // What keys and values are kept as: kF32 or kBF16, and in which order keys are (KvCacheView).
   virtual DType KvType() const = 0;
+  virtual bool KeysByDim() const = 0;
 
   // Uninitialized device memory, aligned to 64 bytes. RESOURCE_EXHAUSTED when there is none.
   // Freed by the returned owner.

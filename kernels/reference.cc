@@ -129,19 +129,23 @@ std::vector<double> Rope(const RopeTable& table, int64_t n, int heads, int head_
 namespace {
 
 // One query head over positions [first, last] of a sequence.
-struct HeadContext {
+class HeadContext {
+ public:
   const KvCacheView& cache;
   const int32_t* block_table;
   int kv_head;
   int first;
   int last;
 
-  // Element d of the key (or value) at a position.
-  double At(const void* store, int position, int d) const {
+  double Key(int position, int d) const { return At(cache.keys, cache.keys_by_dim, position, d); }
+  double Value(int position, int d) const { return At(cache.values, false, position, d); }
+
+ private:
+  double At(const void* store, bool by_dim, int position, int d) const {
     const int64_t block = block_table[position / cache.block_tokens];
     const int64_t slot = position % cache.block_tokens;
-    const int64_t row = (block * cache.num_kv_heads + kv_head) * cache.block_tokens + slot;
-    const int64_t at = row * cache.head_dim + d;
+    const int64_t head = (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
+    const int64_t at = head + (by_dim ? d * cache.block_tokens + slot : slot * cache.head_dim + d);
     if (cache.type == DType::kBF16) {
       return BFloat16ToFloat(static_cast<const uint16_t*>(store)[at]);
     }
@@ -154,7 +158,7 @@ void AttendHead(const HeadContext& context, const float* query, double scale, do
   std::vector<double> scores;
   for (int p = context.first; p <= context.last; ++p) {
     double dot = 0;
-    for (int d = 0; d < cache.head_dim; ++d) dot += query[d] * context.At(cache.keys, p, d);
+    for (int d = 0; d < cache.head_dim; ++d) dot += query[d] * context.Key(p, d);
     scores.push_back(dot * scale);
   }
   const double highest = *std::max_element(scores.begin(), scores.end());
@@ -162,7 +166,7 @@ void AttendHead(const HeadContext& context, const float* query, double scale, do
   for (double& score : scores) sum += score = std::exp(score - highest);
   for (int p = context.first; p <= context.last; ++p) {
     const double weight = scores[p - context.first] / sum;
-    for (int d = 0; d < cache.head_dim; ++d) result[d] += weight * context.At(cache.values, p, d);
+    for (int d = 0; d < cache.head_dim; ++d) result[d] += weight * context.Value(p, d);
   }
 }
 

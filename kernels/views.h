@@ -18,11 +18,15 @@ struct RopeTable {
 };
 
 // One layer's KV cache on this rank: blocks of `block_tokens` positions.
-// key[block][kv_head][token in block][head_dim], values alike.
+//
+//   values := (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
+//   keys   := the same, or with keys_by_dim (num_blocks, num_kv_heads, head_dim, block_tokens): the
+//             tokens of a block lie side by side, as vector lanes want them
 struct KvCacheView {
-  void* keys = nullptr;    // (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
-  void* values = nullptr;  // (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
+  void* keys = nullptr;
+  void* values = nullptr;
   DType type = DType::kF32;  // kF32 or kBF16
+  bool keys_by_dim = false;
   int num_blocks = 0;
   int num_kv_heads = 0;
   int block_tokens = 16;

@@ -1,6 +1,7 @@
 #include "coordinator/cli/flags.h"
 
 #include <limits>
+#include <map>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,19 @@ struct ShortFlag {
 constexpr ShortFlag kShortFlags[] = {{"-tp", "--tensor-parallel-size"},
                                      {"-pp", "--pipeline-parallel-size"},
                                      {"-dp", "--data-parallel-size"}};
+
+const std::map<std::string, v1::DataType> kKvTypes = {
+    {"auto", v1::DATA_TYPE_UNSPECIFIED}, {"float32", v1::F32}, {"bfloat16", v1::BF16}};
+
+// A type's name becomes its number. Returns what is wrong, or nothing.
+std::string ReadKvType(std::string& value) {
+  const auto found = kKvTypes.find(value);
+  if (found == kKvTypes.end()) {
+    return absl::StrCat("'", value, "': expected auto, float32 or bfloat16");
+  }
+  value = absl::StrCat(static_cast<int>(found->second));
+  return "";
+}
 
 std::string Rewritten(const std::string& arg) {
   for (const ShortFlag& flag : kShortFlags) {
@@ -81,6 +95,11 @@ void AddLayoutFlags(CLI::App& app, Layout& layout) {
   AddFlag(app, "--kv-cache-memory", layout.kv_bytes_per_rank,
           "Bytes for the KV cache on every rank, e.g. 512MB (default: a few full contexts)")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  AddFlag(app, "--kv-cache-dtype", layout.kv_type,
+          "What keys and values are kept as: float32, bfloat16, or auto: float32 for a float32 "
+          "model alone")
+      ->transform(CLI::Validator(ReadKvType, "TYPE"))
+      ->default_str("auto");
 }
 
 void AddServerFlags(CLI::App& app, ServerAddress& server) {

@@ -20,7 +20,6 @@ namespace {
 constexpr int kMaxWorldSize = 65'536;
 constexpr int kMaxBlockTokens = 4'096;
 constexpr int kMaxPerStep = 1'000'000;
-constexpr int kKvBytesPerElement = 4;  // float32
 constexpr int kKeysAndValues = 2;
 
 absl::Status OutOfRange(const char* flag, int value, int lowest, int highest,
@@ -170,10 +169,20 @@ std::vector<v1::RankShard> SplitTensors(const v1::Architecture& arch, const Layo
   return shards;
 }
 
-int64_t KvBytesPerToken(const v1::Architecture& arch, const v1::RankShard& shard) {
+v1::DataType KvType(const v1::ModelDescription& model, const Layout& layout) {
+  if (layout.kv_type != v1::DATA_TYPE_UNSPECIFIED) return layout.kv_type;
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (tensor.shape_size() > 1 && tensor.type() != v1::F32) return v1::BF16;
+  }
+  return v1::F32;
+}
+
+int64_t KvBytesPerToken(const v1::Architecture& arch, const v1::RankShard& shard,
+                        v1::DataType kv_type) {
   const int64_t layers = shard.layers().end() - shard.layers().begin();
   const int64_t heads = shard.kv_heads().end() - shard.kv_heads().begin();
-  return layers * heads * arch.head_dim() * kKeysAndValues * kKvBytesPerElement;
+  const int64_t element_bytes = kv_type == v1::BF16 ? 2 : 4;
+  return layers * heads * arch.head_dim() * kKeysAndValues * element_bytes;
 }
 
 void PlanRanks(const v1::ModelDescription& model, const Layout& layout, v1::ShardPlan* plan) {
@@ -190,7 +199,7 @@ void PlanRanks(const v1::ModelDescription& model, const Layout& layout, v1::Shar
       *shard->mutable_layers() = ToRange(stages[stage].begin, stages[stage].end);
       shard->set_has_embedding(stage == 0);
       shard->set_has_output_head(stage + 1 == stages.size());
-      shard->set_kv_bytes_per_token(KvBytesPerToken(arch, *shard));
+      shard->set_kv_bytes_per_token(KvBytesPerToken(arch, *shard, plan->kv_type()));
     }
   }
 }
@@ -216,6 +225,7 @@ absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, cons
   plan.set_pipeline_parallel_size(layout.pipeline_parallel);
   plan.set_max_tokens_per_step(layout.max_tokens_per_step);
   plan.set_max_sequences_per_step(layout.max_sequences_per_step);
+  plan.set_kv_type(KvType(model, layout));
   PlanRanks(model, layout, &plan);
   AddWeightBytes(model, &plan);
   TESSERA_RETURN_IF_ERROR(PlanKvCache(model.architecture(), layout, &plan));

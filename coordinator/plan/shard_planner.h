@@ -31,6 +31,9 @@ struct Layout {
   // 0 = what max_sequences_per_step sequences of max_model_len need, but at most 1 GiB; yet always
   // one whole sequence, which may take up to 4 GiB.
   int64_t kv_bytes_per_rank = 0;
+  // What keys and values are kept as: F32 or BF16. Unspecified: F32 where all matrices are, so that
+  // nothing is rounded that the model did not round; else BF16, at half the bytes.
+  v1::DataType kv_type = v1::DATA_TYPE_UNSPECIFIED;
   int max_tokens_per_step = 512;
   int max_sequences_per_step = 64;
 };

@@ -110,6 +110,7 @@ class CpuDevice final : public Device {
   std::string Name() const override { return absl::StrCat("cpu ", ops_.name); }
   DType ActivationType() const override { return DType::kF32; }
   DType KvType() const override { return kv_type_; }
+  bool KeysByDim() const override { return true; }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
     const size_t rounded = std::max(bytes + kAlignment - 1, kAlignment) / kAlignment * kAlignment;
@@ -234,34 +235,26 @@ class CpuDevice final : public Device {
             Rotate(shape.num_kv_heads, shape, shape.k_norm, begin, end,
                    Floats(k) + begin * kv_row);
             for (int64_t t = begin; t < end; ++t) {
-              StoreRow(Floats(k) + t * kv_row, block_tables_[t], positions_[t], cache, cache.keys);
-              StoreRow(Floats(v) + t * kv_row, block_tables_[t], positions_[t], cache,
-                       cache.values);
+              StoreKeyAndValue(Floats(k) + t * kv_row, Floats(v) + t * kv_row, block_tables_[t],
+                               positions_[t], cache);
             }
           });
   }
 
   void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
                  int64_t n, Activation* out) override {
-    assert(shape.head_dim == cache.head_dim);
-    const AttentionArgs args = {
-        Floats(q), {positions_.data(), block_tables_.data()}, shape, cache, Floats(out)};
-    const std::vector<int> groups = HeadGroups(shape);  // group g: heads [groups[g], groups[g + 1])
-    const int64_t num_groups = static_cast<int64_t>(groups.size()) - 1;
-    int64_t macs = 0;
-    for (int64_t t = 0; t < n; ++t) {
-      macs += int64_t{2} * Positions(shape, t) * shape.num_q_heads * shape.head_dim;
+    assert(shape.head_dim == cache.head_dim && cache.keys_by_dim);
+    if (n <= 0) return;
+    const AttentionArgs args = {Floats(q), shape, cache, Floats(out)};
+    CutIntoTiles(shape);
+    // A few tokens far into their sequences are too few tiles for the threads: their chunks are
+    // dealt out instead.
+    const auto tiles = static_cast<int64_t>(tiles_.size());
+    if (pool_.threads() > 1 && tiles < int64_t{4} * pool_.threads() && HasLongTile(shape)) {
+      AttendByChunk(args);
+    } else {
+      AttendByTile(args);
     }
-    Split(n * num_groups, 1, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end, int thread) {
-      for (int64_t item = begin; item < end; ++item) {
-        const int64_t token = item / num_groups;
-        const int head_begin = groups[item % num_groups];
-        const int head_end = groups[item % num_groups + 1];
-        const int64_t floats =
-            ops_.attention_scratch(head_end - head_begin, Positions(shape, token));
-        ops_.attention(args, token, head_begin, head_end, scratch_[thread].Get(floats));
-      }
-    });
   }
 
   void CopyKvBlock(const KvCacheView& cache, int source, int destination) override {
@@ -298,9 +291,97 @@ class CpuDevice final : public Device {
     ops_.rope(step_.rope, begin, end - begin, heads, shape.head_dim, x);
   }
 
-  int64_t Positions(const AttentionShape& shape, int64_t token) const {
-    const int64_t all = int64_t{positions_[token]} + 1;
-    return shape.sliding_window > 0 ? std::min<int64_t>(all, shape.sliding_window) : all;
+  struct Chunks {
+    int begin;
+    int end;
+    int count() const { return end - begin; }
+  };
+  static Chunks ChunksOf(const AttentionShape& shape, const AttentionTile& tile) {
+    const int last = tile.start_position + tile.num_tokens - 1;
+    const int window = shape.sliding_window;
+    const int first = window > 0 ? std::max(0, tile.start_position - window + 1) : 0;
+    return {first / kAttentionChunk, last / kAttentionChunk + 1};
+  }
+
+  bool HasLongTile(const AttentionShape& shape) const {
+    for (const AttentionTile& tile : tiles_) {
+      if (ChunksOf(shape, tile).count() > 1) return true;
+    }
+    return false;
+  }
+
+  // The step's tokens and heads as tiles_.
+  void CutIntoTiles(const AttentionShape& shape) {
+    tiles_.clear();
+    const std::vector<int> groups = HeadGroups(shape);  // group g: heads [groups[g], groups[g + 1])
+    for (int64_t s = 0; s < step_.num_sequences; ++s) {
+      const SequenceSpan& span = step_.sequences[s];
+      for (size_t g = 0; g + 1 < groups.size(); ++g) {
+        const int heads = std::min(groups[g + 1] - groups[g], kAttentionTileRows);
+        const int tokens = std::max(1, kAttentionTileRows / heads);
+        for (int head = groups[g]; head < groups[g + 1]; head += heads) {
+          for (int t = 0; t < span.num_tokens; t += tokens) {
+            tiles_.push_back({.first_token = span.first_token + t,
+                              .num_tokens = std::min(tokens, span.num_tokens - t),
+                              .start_position = span.start_position + t,
+                              .block_table = span.block_table,
+                              .head_begin = head,
+                              .head_end = std::min(head + heads, groups[g + 1])});
+          }
+        }
+      }
+    }
+  }
+
+  void AttendByTile(const AttentionArgs& args) {
+    int64_t macs = 0;
+    for (const AttentionTile& tile : tiles_) {
+      macs += int64_t{2} * tile.rows() * (tile.start_position + 1) * args.shape.head_dim;
+    }
+    const auto count = static_cast<int64_t>(tiles_.size());
+    Split(count, 1, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end, int thread) {
+      for (int64_t i = begin; i < end; ++i) {
+        const AttentionTile& tile = tiles_[i];
+        const int64_t state_floats = 2 * ops_.attention_state(tile.rows(), args.shape.head_dim);
+        float* state = scratch_[thread].Get(state_floats + ops_.attention_scratch());
+        const Chunks chunks = ChunksOf(args.shape, tile);
+        ops_.attention(args, tile, chunks.begin, chunks.end, state, state + state_floats);
+        ops_.attention_finish(args, tile, state);
+      }
+    });
+  }
+
+  void AttendByChunk(const AttentionArgs& args) {
+    struct Part {
+      const AttentionTile* tile;
+      int chunk;
+      int64_t state;  // where in states_
+    };
+    std::vector<Part> parts;
+    int64_t floats = 0;
+    for (const AttentionTile& tile : tiles_) {
+      const Chunks chunks = ChunksOf(args.shape, tile);
+      for (int chunk = chunks.begin; chunk < chunks.end; ++chunk) {
+        parts.push_back({&tile, chunk, floats});
+        floats += ops_.attention_state(tile.rows(), args.shape.head_dim);
+      }
+    }
+    float* states = states_.Get(floats);
+    Split(static_cast<int64_t>(parts.size()), 1, true, [&](int64_t begin, int64_t end, int thread) {
+      float* scratch = scratch_[thread].Get(ops_.attention_scratch());
+      for (int64_t i = begin; i < end; ++i) {
+        ops_.attention(args, *parts[i].tile, parts[i].chunk, parts[i].chunk + 1,
+                       states + parts[i].state, scratch);
+      }
+    });
+    for (size_t i = 0; i < parts.size();) {
+      const AttentionTile* tile = parts[i].tile;
+      float* state = states + parts[i].state;
+      for (++i; i < parts.size() && parts[i].tile == tile; ++i) {
+        ops_.attention_merge(args, *tile, states + parts[i].state, state);
+      }
+      ops_.attention_finish(args, *tile, state);
+    }
   }
 
   // Where runs of query heads that read the same KV head begin, and the number of heads at the end.
@@ -335,6 +416,8 @@ class CpuDevice final : public Device {
   StepView step_;
   std::vector<int32_t> positions_;           // of the step's tokens
   std::vector<const int32_t*> block_tables_;  // likewise
+  std::vector<AttentionTile> tiles_;
+  Scratch states_;
 };
 
 }  // namespace

@@ -14,9 +14,13 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
 int64_t MatMulScratch(const MatMulArgs& args);
 void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
-void Attention(const AttentionArgs& args, int64_t token, int head_begin, int head_end,
-               float* scratch);
-int64_t AttentionScratch(int heads, int64_t positions);
+void Attention(const AttentionArgs& args, const AttentionTile& tile, int chunk_begin, int chunk_end,
+               float* state, float* scratch);
+void AttentionMerge(const AttentionArgs& args, const AttentionTile& tile, const float* later,
+                    float* state);
+void AttentionFinish(const AttentionArgs& args, const AttentionTile& tile, const float* state);
+int64_t AttentionState(int rows, int head_dim);
+int64_t AttentionScratch();
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
 void Add(const float* y, int64_t count, float* x);
 

@@ -9,10 +9,10 @@
 
 namespace tessera::kernels::cpu {
 
-// One token's keys (or values) to position `position` of the sequence whose KV blocks are
-// `block_table`. row: (num_kv_heads, head_dim); store: the cache's keys (or values).
-void StoreRow(const float* row, const int32_t* block_table, int position, const KvCacheView& cache,
-              void* store);
+// One token's keys and values to position `position` of the sequence whose KV blocks are
+// `block_table`. key, value: (num_kv_heads, head_dim).
+void StoreKeyAndValue(const float* key, const float* value, const int32_t* block_table,
+                      int position, const KvCacheView& cache);
 
 // Block `source` of `store` over block `destination`.
 void CopyBlock(const KvCacheView& cache, int source, int destination, void* store);

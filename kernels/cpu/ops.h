@@ -20,12 +20,6 @@
 
 namespace tessera::kernels::cpu {
 
-// Where each of the step's tokens stands. Arrays of n.
-struct TokenPlacement {
-  const int32_t* positions = nullptr;            // position in its sequence
-  const int32_t* const* block_tables = nullptr;  // per token: its sequence's KV blocks, in order
-};
-
 struct MatMulArgs {
   MatrixView w;                 // (rows, cols)
   const float* x = nullptr;     // (n, cols)
@@ -36,11 +30,28 @@ struct MatMulArgs {
 
 struct AttentionArgs {
   const float* q = nullptr;  // (n, num_q_heads, head_dim)
-  TokenPlacement where;
   AttentionShape shape;
-  KvCacheView cache;
+  KvCacheView cache;     // keys by dim
   float* out = nullptr;  // (n, num_q_heads, head_dim)
 };
+
+// Rows of attention that share their keys and values: a few consecutive tokens of one sequence times
+// the query heads of one KV head. Row t * heads + h is token t's query head head_begin + h.
+struct AttentionTile {
+  int64_t first_token = 0;  // in the step
+  int num_tokens = 0;
+  int start_position = 0;  // of the first token
+  const int32_t* block_table = nullptr;
+  int head_begin = 0;
+  int head_end = 0;
+
+  int heads() const { return head_end - head_begin; }
+  int rows() const { return num_tokens * heads(); }
+};
+// Rows of a tile at most, and query heads.
+inline constexpr int kAttentionTileRows = 16;
+// Positions are attended to in chunks that begin at multiples of this, whatever the tile.
+inline constexpr int kAttentionChunk = 512;
 
 struct OpsTable {
   const char* name;
@@ -59,11 +70,20 @@ struct OpsTable {
   // Tokens [token, token + n) of the step, whose rows of the table those are; x: the first of them.
   void (*rope)(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 
-  // Query heads [head_begin, head_end) of one token; all of them read the same KV head.
-  // scratch: attention_scratch floats for that many heads and positions, 64-byte aligned.
-  void (*attention)(const AttentionArgs& args, int64_t token, int head_begin, int head_end,
-                    float* scratch);
-  int64_t (*attention_scratch)(int heads, int64_t positions);
+  // What chunks [chunk_begin, chunk_end) of positions say, one at least, into `state`, of twice
+  // attention_state floats for the tile's rows: the second half is used with more than one chunk.
+  // scratch: attention_scratch floats. Both 64-byte aligned.
+  void (*attention)(const AttentionArgs& args, const AttentionTile& tile, int chunk_begin,
+                    int chunk_end, float* state, float* scratch);
+  // What `later` says of later chunks, added to `state`. Chunk by chunk in order this gives the same
+  // bits as one call over all of them.
+  void (*attention_merge)(const AttentionArgs& args, const AttentionTile& tile, const float* later,
+                          float* state);
+  // The tile's rows of `out` from the state of all its chunks.
+  void (*attention_finish)(const AttentionArgs& args, const AttentionTile& tile,
+                           const float* state);
+  int64_t (*attention_state)(int rows, int head_dim);
+  int64_t (*attention_scratch)();
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
   void (*add)(const float* y, int64_t count, float* x);

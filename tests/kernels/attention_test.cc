@@ -5,6 +5,7 @@
 #include <numeric>
 #include <string>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/reference.h"
@@ -138,6 +139,41 @@ TEST_P(AttentionTest, PlacementBatchAndThreadsDoNotMatter) {
     }
     for (const auto& result : results) {
       ExpectSameBits(result.data(), results[0].data(), static_cast<int64_t>(q.size()), c.name());
+    }
+  }
+}
+
+// Far into a sequence, over several chunks of positions: the reference, and the same bits for a token
+// alone, as part of a prompt, in company, and on threads that share its chunks.
+TEST_P(AttentionTest, LongContextsDoNotDependOnHowTheyAreDealtOut) {
+  HostOps one = Ops(1);
+  HostOps three = Ops(3);
+  for (const auto& [window, block_tokens] : {std::pair{0, 16}, {700, 16}, {0, 3}, {513, 32}}) {
+    const Case c{64, {0, 0, 0, 1}, window, block_tokens};
+    const AttentionShape shape = c.shape();
+    const int64_t q_row = int64_t{shape.num_q_heads} * c.head_dim;
+    const int start = 1500, count = 40;
+    const int num_blocks = (start + count + block_tokens - 1) / block_tokens + 3;
+    const HostCache cache =
+        one.RandomCache(num_blocks, shape.num_kv_heads, block_tokens, c.head_dim, random_());
+    const auto blocks = ShuffledBlocks(num_blocks, random_);
+    OwnedStep prompt;
+    prompt.AddSequence(start, AnyIds(count), blocks);
+    const auto q = RandomFloats(count * q_row, random_);
+    const auto together = one.Attention(prompt, shape, cache, q);
+    ExpectNear(together,
+               reference::Attention(one.Rounded(q).data(), prompt.view(), shape, cache.view), 3e-6,
+               c.name());
+    ExpectSameBits(three.Attention(prompt, shape, cache, q).data(), together.data(),
+                   count * q_row, c.name() + ", three threads");
+    for (int t : {0, 1, 17, 35, 36, 39}) {
+      OwnedStep token;
+      token.AddSequence(start + t, AnyIds(1), blocks);
+      const std::vector<float> own(&q[t * q_row], &q[t * q_row] + q_row);
+      for (HostOps* ops : {&one, &three}) {
+        ExpectSameBits(ops->Attention(token, shape, cache, own).data(), &together[t * q_row], q_row,
+                       absl::StrCat(c.name(), ", token ", t));
+      }
     }
   }
 }

@@ -232,8 +232,14 @@ HostCache HostOps::RandomCache(int num_blocks, int num_kv_heads, int block_token
   HostCache cache;
   cache.keys = RandomKept(device_->KvType(), count, random);
   cache.values = RandomKept(device_->KvType(), count, random);
-  cache.view = {cache.keys.data(), cache.values.data(), device_->KvType(), num_blocks,
-                num_kv_heads,      block_tokens,        head_dim};
+  cache.view = {.keys = cache.keys.data(),
+                .values = cache.values.data(),
+                .type = device_->KvType(),
+                .keys_by_dim = device_->KeysByDim(),
+                .num_blocks = num_blocks,
+                .num_kv_heads = num_kv_heads,
+                .block_tokens = block_tokens,
+                .head_dim = head_dim};
   return cache;
 }
 

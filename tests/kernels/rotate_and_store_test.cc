@@ -132,9 +132,11 @@ TEST_P(RotateAndStoreTest, WritesItsPlacesAndNothingElse) {
         for (int h = 0; h < kKvHeads; ++h) {
           for (int d = 0; d < head_dim; ++d) {
             const int64_t from = ((span.first_token + i) * kKvHeads + h) * head_dim + d;
-            const int64_t row = (span.block_table[position / 4] * kKvHeads + h) * 4 + position % 4;
-            put(keys, row * head_dim + d, turned.k[from]);
-            put(values, row * head_dim + d, v[from]);
+            const int64_t first = (span.block_table[position / 4] * kKvHeads + h) * 4 * head_dim;
+            const int64_t by_token = first + position % 4 * head_dim + d;
+            const int64_t by_dim = first + d * 4 + position % 4;
+            put(keys, cache.view.keys_by_dim ? by_dim : by_token, turned.k[from]);
+            put(values, by_token, v[from]);
           }
         }
       }

@@ -39,8 +39,10 @@ class RankEngineImpl : public RankEngine {
 absl::StatusOr<std::unique_ptr<StepRunner>> Load(const ModelFile& file, const v1::ShardPlan& plan,
                                                  int world_rank, Communicator* tp,
                                                  const RankEngineOptions& options) {
+  kernels::DeviceOptions device_options = options.device_options;
+  if (plan.kv_type() == v1::BF16) device_options.kv_type = kernels::DType::kBF16;
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Device> device,
-                           kernels::MakeDevice(options.device, options.device_options));
+                           kernels::MakeDevice(options.device, device_options));
   return StepRunner::Create({.file = &file,
                              .plan = &plan,
                              .world_rank = world_rank,

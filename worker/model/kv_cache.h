@@ -34,11 +34,13 @@ class KvCache {
   void CopyBlock(kernels::Device& device, int source, int destination) const;
 
  private:
-  KvCache(const KvCacheShape& shape, kernels::DType type, kernels::Device::Buffer memory)
-      : shape_(shape), type_(type), memory_(std::move(memory)) {}
+  KvCache(const KvCacheShape& shape, kernels::DType type, bool keys_by_dim,
+          kernels::Device::Buffer memory)
+      : shape_(shape), type_(type), keys_by_dim_(keys_by_dim), memory_(std::move(memory)) {}
 
   KvCacheShape shape_;
   kernels::DType type_;
+  bool keys_by_dim_;
   kernels::Device::Buffer memory_;  // per layer: all keys, then all values
 };
 

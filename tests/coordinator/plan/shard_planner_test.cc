@@ -81,8 +81,9 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
       ASSERT_EQ(shard.has_embedding(), stage == 0);
       ASSERT_EQ(shard.has_output_head(), stage == pp - 1);
       ASSERT_EQ(shard.ffn().begin() % arch.ffn_granularity(), 0);
+      const int64_t pair_bytes = plan.kv_type() == v1::F32 ? 8 : 4;  // of a key's and a value's element
       ASSERT_EQ(shard.kv_bytes_per_token(),
-                int64_t{8} * Size(shard.layers()) * Size(shard.kv_heads()) * arch.head_dim());
+                pair_bytes * Size(shard.layers()) * Size(shard.kv_heads()) * arch.head_dim());
       ExpectKvHeadsFollow(arch, shard);
     }
     next_layer = plan.ranks(stage * tp).layers().end();

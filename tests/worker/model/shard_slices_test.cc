@@ -221,6 +221,7 @@ TEST(CheckPlanTest, RefusesNamingTheField) {
       {"kv_block_tokens", [](auto& p) { p.set_kv_block_tokens(0); }},
       {"num_kv_blocks", [](auto& p) { p.set_num_kv_blocks(0); }},
       {"num_kv_blocks", [](auto& p) { p.set_num_kv_blocks(2147483647); }},
+      {"kv_type", [](auto& p) { p.set_kv_type(v1::Q4_0); }},
       {"max_model_len", [](auto& p) { p.set_max_model_len(0); }},
       {"max_tokens_per_step", [](auto& p) { p.set_max_tokens_per_step(-1); }},
       {"max_tokens_per_step",  // activations that no message can carry
