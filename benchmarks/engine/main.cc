@@ -172,6 +172,7 @@ absl::Status Run(Flags flags) {
     setting.read_bytes_per_second =
         ReadSpeed(WeightBytesPerToken(model, plan), flags.threads * ranks);
   }
+  if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());  // the others nap while rank 0 reads
   BenchScript script(plan, runs, flags.repetitions);
   RankOutcome outcome;
   if (world) {

@@ -13,7 +13,7 @@
 namespace tessera::worker {
 namespace {
 
-constexpr int kTries = 7;
+constexpr int kTries = 20;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 // Enough independent sums that the loads, not the additions, set the pace.

@@ -55,8 +55,10 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
         {"decode", timing.run.decode}, {"seconds", timing.seconds},
         {"tokens_per_second", static_cast<double>(timing.tokens()) / seconds}};
     if (timing.run.prompt == 0 && setting.read_bytes_per_second > 0) {
+      // Each stage has as many groups of streams pass through it as there are stages.
+      const int groups = std::min(timing.run.streams, plan.pipeline_parallel_size());
       test["share_of_read"] =
-          weight_bytes * timing.run.decode / seconds / setting.read_bytes_per_second;
+          weight_bytes * timing.run.decode * groups / seconds / setting.read_bytes_per_second;
     }
     report["tests"].push_back(std::move(test));
   }
