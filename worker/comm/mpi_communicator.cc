@@ -3,7 +3,8 @@
 // the order of the sum.
 //
 // Each communicator is two of MPI's: one for the user's messages with the user's tags, one for the
-// collectives.
+// collectives. Where all ranks of a communicator share a node, sums, small gathers and barriers go
+// through shared memory instead (shared_window.h), with the same result bit for bit.
 
 #include <algorithm>
 #include <cstdint>
@@ -26,6 +27,7 @@
 #include "worker/comm/mpi_job.h"
 #include "worker/comm/mpi_transfers.h"
 #include "worker/comm/rank_sum.h"
+#include "worker/comm/shared_window.h"
 
 namespace tessera::worker {
 namespace {
@@ -55,8 +57,16 @@ class MpiCommunicator : public Communicator {
     TESSERA_RETURN_IF_ERROR(
         job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(messages, &group_rank)));
     TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, job->WorldRanksOf(call, messages));
-    return std::unique_ptr<Communicator>(new MpiCommunicator(
+    std::unique_ptr<MpiCommunicator> made(new MpiCommunicator(
         std::move(job), messages, collectives, group_rank, std::move(world_ranks)));
+    TESSERA_ASSIGN_OR_RETURN(made->window_,
+                             SharedWindow::Make({.job = made->job_.get(),
+                                                 .call = &call,
+                                                 .communicator = collectives,
+                                                 .transfers = &made->transfers_,
+                                                 .world_ranks = made->world_ranks_,
+                                                 .wanted = made->job_->shared_memory()}));
+    return std::unique_ptr<Communicator>(std::move(made));
   }
 
   int rank() const override { return rank_; }
@@ -66,6 +76,7 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("AllReduceSum", data.size() * sizeof(float));
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, call.bytes)));
     if (size() == 1 || data.empty()) return absl::OkStatus();
+    if (window_) return window_->AllReduceSum(call, data);
     transfers_.Begin(call);
     if (call.bytes < kSlicedFromBytes) return ReduceWhole(data);
     return ReduceInSlices(data);
@@ -75,6 +86,9 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("AllGather", mine.size());
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, mine.size())));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckGather(call, mine.size(), all.size(), size())));
+    if (window_ && mine.size() <= SharedWindow::kSlotBytes) {
+      return window_->AllGather(call, mine, all);
+    }
     transfers_.Begin(call);
     for (int peer : others_) {
       TESSERA_RETURN_IF_ERROR(transfers_.Receive(
@@ -114,7 +128,7 @@ class MpiCommunicator : public Communicator {
   absl::Status Barrier() override {
     const Call call = MakeCall("Barrier", 0);
     TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
-    return transfers_.Barrier(call);
+    return window_ ? window_->Barrier(call) : transfers_.Barrier(call);
   }
 
   absl::Status Send(int peer, int tag, Bytes data) override {
@@ -306,6 +320,7 @@ class MpiCommunicator : public Communicator {
   const std::vector<int> world_ranks_;
   std::vector<int> others_;  // every rank of this communicator but this one
   MpiTransfers transfers_;
+  std::unique_ptr<SharedWindow> window_;  // null: not all ranks on one node, or refused
   std::vector<float> scratch_;
   std::vector<const float*> parts_;  // by rank, of the sum in progress
   std::map<std::pair<int, int>, Incoming> incoming_;  // by (peer, tag)

@@ -1,5 +1,6 @@
 // The conformance suite over real MPI: mpirun runs this program on every rank, and every rank runs
-// the same cases in the same order on the one world that main owns.
+// the same cases in the same order on the one world that main owns. With --no-shared-memory it runs
+// them over messages alone, as between nodes.
 
 #include <cstdio>
 #include <memory>
@@ -42,8 +43,8 @@ class FailurePrinter : public testing::EmptyTestEventListener {
   const int world_rank_;
 };
 
-int RunOnThisRank() {
-  auto world = MakeMpiCommunicator({});
+int RunOnThisRank(bool shared_memory) {
+  auto world = MakeMpiCommunicator({.shared_memory = shared_memory});
   if (!world.ok()) {
     std::fprintf(stderr, "%s\n", world.status().ToString().c_str());
     return 1;
@@ -62,5 +63,6 @@ int RunOnThisRank() {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  return tessera::worker::RunOnThisRank();
+  const bool shared_memory = argc < 2 || argv[1] != std::string("--no-shared-memory");
+  return tessera::worker::RunOnThisRank(shared_memory);
 }
