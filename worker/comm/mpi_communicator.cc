@@ -6,6 +6,8 @@
 // collectives. Where all ranks of a communicator share a node, sums, small gathers and barriers go
 // through shared memory instead (shared_window.h), with the same result bit for bit.
 
+#include "worker/comm/mpi_communicator.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -48,7 +50,8 @@ class MpiCommunicator : public Communicator {
  public:
   // Every rank of `messages` calls it. Takes over no ownership: the job frees both communicators.
   static absl::StatusOr<std::unique_ptr<Communicator>> Make(std::shared_ptr<MpiJob> job,
-                                                            const Call& call, MPI_Comm messages) {
+                                                            const Call& call, MPI_Comm messages,
+                                                            bool shared_memory) {
     MPI_Comm collectives = MPI_COMM_NULL;
     TESSERA_RETURN_IF_ERROR(
         job->Check(call, "MPI_Comm_dup", MPI_Comm_dup(messages, &collectives)));
@@ -59,13 +62,14 @@ class MpiCommunicator : public Communicator {
     TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, job->WorldRanksOf(call, messages));
     std::unique_ptr<MpiCommunicator> made(new MpiCommunicator(
         std::move(job), messages, collectives, group_rank, std::move(world_ranks)));
+    made->window_wanted_ = shared_memory;
     TESSERA_ASSIGN_OR_RETURN(made->window_,
                              SharedWindow::Make({.job = made->job_.get(),
                                                  .call = &call,
                                                  .communicator = collectives,
                                                  .transfers = &made->transfers_,
                                                  .world_ranks = made->world_ranks_,
-                                                 .wanted = made->job_->shared_memory()}));
+                                                 .wanted = shared_memory}));
     return std::unique_ptr<Communicator>(std::move(made));
   }
 
@@ -166,7 +170,19 @@ class MpiCommunicator : public Communicator {
     TESSERA_RETURN_IF_ERROR(
         job_->Check(call, "MPI_Comm_split", MPI_Comm_split(messages_, color, key, &part)));
     TESSERA_RETURN_IF_ERROR(job_->Adopt(call, part));
-    return Make(job_, call, part);
+    return Make(job_, call, part, window_wanted_);
+  }
+
+  bool shares_memory() const { return window_ != nullptr; }
+
+  absl::StatusOr<std::unique_ptr<Communicator>> OverMessages() {
+    const Call call = MakeCall("WithoutSharedMemory", 0);
+    TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
+    TESSERA_RETURN_IF_ERROR(transfers_.Barrier(call));
+    MPI_Comm again = MPI_COMM_NULL;
+    TESSERA_RETURN_IF_ERROR(job_->Check(call, "MPI_Comm_dup", MPI_Comm_dup(messages_, &again)));
+    TESSERA_RETURN_IF_ERROR(job_->Adopt(call, again));
+    return Make(job_, call, again, /*shared_memory=*/false);
   }
 
  private:
@@ -320,6 +336,7 @@ class MpiCommunicator : public Communicator {
   const std::vector<int> world_ranks_;
   std::vector<int> others_;  // every rank of this communicator but this one
   MpiTransfers transfers_;
+  bool window_wanted_ = false;
   std::unique_ptr<SharedWindow> window_;  // null: not all ranks on one node, or refused
   std::vector<float> scratch_;
   std::vector<const float*> parts_;  // by rank, of the sum in progress
@@ -332,7 +349,20 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeMpiCommunicator(
     const CommunicatorOptions& options) {
   TESSERA_ASSIGN_OR_RETURN(std::shared_ptr<MpiJob> job, MpiJob::Start(options));
   const Call call{"MPI_Init_thread", 0, job->world_rank()};
-  return MpiCommunicator::Make(std::move(job), call, MPI_COMM_WORLD);
+  return MpiCommunicator::Make(std::move(job), call, MPI_COMM_WORLD, options.shared_memory);
+}
+
+bool SharesMemory(const Communicator& communicator) {
+  const auto* const mpi = dynamic_cast<const MpiCommunicator*>(&communicator);
+  return mpi != nullptr && mpi->shares_memory();
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> WithoutSharedMemory(Communicator& mpi) {
+  auto* const communicator = dynamic_cast<MpiCommunicator*>(&mpi);
+  if (communicator == nullptr) {
+    return absl::InvalidArgumentError("WithoutSharedMemory: expected an mpi communicator");
+  }
+  return communicator->OverMessages();
 }
 
 }  // namespace tessera::worker

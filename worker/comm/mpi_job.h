@@ -41,7 +41,6 @@ class MpiJob {
 
   int world_rank() const { return world_rank_; }
   absl::Duration deadline() const { return options_.deadline; }
-  bool shared_memory() const { return options_.shared_memory; }
 
   // OK, or what ended the job.
   const absl::Status& first_cause() const { return first_cause_; }

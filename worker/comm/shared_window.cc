@@ -16,6 +16,7 @@ namespace {
 // and the others read the sum: one more exchange, but (n-1)/n·2 instead of n-1 times the bytes.
 constexpr size_t kWholeUpToBytes = 16 * 1024;
 constexpr size_t kLine = 64;
+constexpr size_t kPage = 4096;
 constexpr size_t kLineFloats = kLine / sizeof(float);
 
 // The share of `peer` in `data`: cut at cache lines, so that no line is written by two ranks.
@@ -38,7 +39,7 @@ struct SharedWindow::Part {
   alignas(kLine) std::atomic<uint64_t> published;
   // Written before `published`, read after it.
   alignas(kLine) uint64_t call_bytes[2];
-  alignas(kLine) std::byte slots[2][kSlotBytes];
+  alignas(kPage) std::byte slots[2][kSlotBytes];
 
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
 };
@@ -52,7 +53,8 @@ SharedWindow::SharedWindow(const Setup& setup, int rank, std::vector<Part*> part
 
 absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& setup) {
   const Call& call = *setup.call;
-  const int size = static_cast<int>(setup.world_ranks.size());
+  const size_t parts_count = setup.world_ranks.size();
+  const int size = static_cast<int>(parts_count);
   if (size == 1) return nullptr;
   // Also the last wait with a deadline: what follows waits for everybody and has none.
   TESSERA_ASSIGN_OR_RETURN(const bool wanted, setup.transfers->AllTrue(call, setup.wanted));
@@ -68,20 +70,22 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
   TESSERA_RETURN_IF_ERROR(setup.job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &rank)));
   if (node_size != size) return nullptr;  // so it is for every rank of the communicator
 
+  // All of it is rank 0's, so that we lay out the parts: MPI aligns them to nothing in particular,
+  // but alike in every process, as it maps whole pages.
+  const MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + sizeof(Part) * parts_count) : 0;
   void* own = nullptr;
   MPI_Win window = MPI_WIN_NULL;
-  const int code = MPI_Win_allocate_shared(sizeof(Part), 1, MPI_INFO_NULL, node, &own, &window);
-  std::vector<Part*> parts(static_cast<size_t>(size));
-  bool stands = code == MPI_SUCCESS;
+  bool stands = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS;
+  std::vector<Part*> parts(parts_count);
   if (stands) {
     setup.job->Adopt(window);
-    for (int peer = 0; peer < size && stands; ++peer) {
-      MPI_Aint bytes = 0;
-      int unit = 0;
-      void* base = nullptr;
-      stands = MPI_Win_shared_query(window, peer, &bytes, &unit, &base) == MPI_SUCCESS &&
-               reinterpret_cast<uintptr_t>(base) % kLine == 0;
-      parts[static_cast<size_t>(peer)] = static_cast<Part*>(base);
+    MPI_Aint found_bytes = 0;
+    int unit = 0;
+    void* base = nullptr;
+    stands = MPI_Win_shared_query(window, 0, &found_bytes, &unit, &base) == MPI_SUCCESS;
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(base) + kPage - 1) / kPage * kPage;
+    for (size_t i = 0; i < parts_count; ++i) {
+      parts[i] = reinterpret_cast<Part*>(first + i * sizeof(Part));
     }
   }
   if (stands) {
