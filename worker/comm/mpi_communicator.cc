@@ -90,7 +90,7 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("AllGather", mine.size());
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, mine.size())));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckGather(call, mine.size(), all.size(), size())));
-    if (window_ && mine.size() <= SharedWindow::kSlotBytes) {
+    if (window_ && mine.size() <= SharedWindow::kMaxGatherBytes) {
       return window_->AllGather(call, mine, all);
     }
     transfers_.Begin(call);

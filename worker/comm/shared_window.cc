@@ -14,7 +14,7 @@ namespace {
 
 // Up to here everybody reads everything of everybody; beyond, each rank sums a share of the vector
 // and the others read the sum: one more exchange, but (n-1)/n·2 instead of n-1 times the bytes.
-constexpr size_t kWholeUpToBytes = 16 * 1024;
+constexpr size_t kWholeUpToBytes = 64 * 1024;  // that a rank reads of all others
 constexpr size_t kLine = 64;
 constexpr size_t kPage = 4096;
 constexpr size_t kLineFloats = kLine / sizeof(float);
@@ -37,8 +37,8 @@ Share ShareOf(size_t count, int peer, int size) {
 
 struct SharedWindow::Part {
   alignas(kLine) std::atomic<uint64_t> published;
-  // Written before `published`, read after it.
-  alignas(kLine) uint64_t call_bytes[2];
+  // Written before `published`, read after it; on its line, which comes over anyway.
+  uint64_t call_bytes[2];
   alignas(kPage) std::byte slots[2][kSlotBytes];
 
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
@@ -132,7 +132,7 @@ absl::Status SharedWindow::Publish(const Call& call) {
 }
 
 absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<float> data) {
-  if (data.size() * sizeof(float) <= kWholeUpToBytes) return SumWhole(call, data);
+  if (call.bytes * static_cast<size_t>(size() - 1) <= kWholeUpToBytes) return SumWhole(call, data);
   constexpr size_t kSlotFloats = kSlotBytes / sizeof(float);
   for (size_t begin = 0; begin < data.size(); begin += kSlotFloats) {
     TESSERA_RETURN_IF_ERROR(SumInShares(call, data.subspan(begin, kSlotFloats)));

@@ -59,7 +59,11 @@ class SharedWindow {
 
   absl::Status AllReduceSum(const Call& call, absl::Span<float> data);
 
-  // mine: at most kSlotBytes; all: size × mine.
+  // A longer gather is faster as messages, which copy once.
+  static constexpr size_t kMaxGatherBytes = 8 * 1024;
+  static_assert(kMaxGatherBytes <= kSlotBytes);
+
+  // mine: at most kMaxGatherBytes; all: size × mine.
   absl::Status AllGather(const Call& call, absl::Span<const std::byte> mine,
                          absl::Span<std::byte> all);
 

@@ -16,8 +16,8 @@
 namespace tessera::worker {
 namespace {
 
-// 100,000 floats are reduced in slices by MPI, the others whole; through shared memory all from 4097
-// on, and 100,000 and 65,537 need more than one slot of it.
+// 100,000 floats are reduced in slices by MPI, the others whole; through shared memory 100,000 and
+// 65,537 need more than one slot.
 constexpr size_t kLengths[] = {0,    1,    2,    3,    5,    575,   576,  577,
                                4096, 4097, 8191, 8192, 8193, 65537, 100000};
 
