@@ -295,7 +295,10 @@ absl::StatusOr<v1::ShardPlan> EngineLoopImpl::OnJoin(const v1::Hello& hello,
 
 // A report for a rank outside the plan is a stray; it changes nothing.
 void EngineLoopImpl::OnRankReport(const v1::RankReport& report) {
-  group_.AddReport(report).IgnoreError();
+  if (!group_.AddReport(report).ok()) return;
+  if (options_.metrics != nullptr && report.has_step_times()) {
+    options_.metrics->RankTimes(report.world_rank(), report.step_times());
+  }
 }
 
 void EngineLoopImpl::OnReady() {

@@ -123,6 +123,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   RankEngineOptions options;
   options.device_options.threads = options_.threads;
   options.SetPatience(options_.comm_timeout);
+  options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };
   auto engine = RankEngine::Create(*file_, plan, world_.get(), options);
   TESSERA_RETURN_IF_ERROR(AllWell(engine.status(), kLoadTimeout));
@@ -132,7 +133,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
 
 absl::Status RankLife::Serve() {
   health()->SetServing(true);
-  reporter()->Serving(engine_->DeviceName());
+  reporter()->Serving(engine_->DeviceName(), [this] { return clock_.Read(); });
   serving_ = true;
   // A stream that broke since is found by the engine at its first plan.
   if (leader()) link()->SendReady().IgnoreError();
