@@ -22,11 +22,13 @@ v1::SamplingParams Greedy() {
 
 }  // namespace
 
-BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions)
+BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions,
+                         bool warm_up)
     : plan_(plan), groups_(plan.pipeline_parallel_size()), in_flight_(groups_) {
   for (size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].depth > 0) passes_.push_back({.run = i, .fills = true});
-    for (int k = 0; k <= repetitions; ++k) passes_.push_back({.run = i, .timed = k > 0});
+    if (warm_up) passes_.push_back({.run = i});
+    for (int k = 0; k < repetitions; ++k) passes_.push_back({.run = i, .timed = true});
     timings_.push_back({.run = std::move(runs[i]), .seconds = {}});
   }
 }

@@ -45,8 +45,9 @@ struct BenchTiming {
 
 class BenchScript : public StepChannel {
  public:
-  // Each run is repeated `repetitions` times after one that is not timed.
-  BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions);
+  // Each run is repeated `repetitions` times, after one that is not timed if it is to warm up.
+  BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions,
+              bool warm_up = true);
 
   absl::StatusOr<std::optional<v1::StepPlan>> NextPlan(absl::Duration wait) override;
   absl::Status SendResult(v1::StepResult result) override;

@@ -49,6 +49,7 @@ struct Flags {
   std::string device = "cpu";
   std::string instruction_set = "auto";
   bool read_speed = true;
+  bool warm_up = true;
 };
 
 int NumberOr(const std::string& text, int fallback) {
@@ -173,7 +174,7 @@ absl::Status Run(Flags flags) {
         ReadSpeed(WeightBytesPerToken(model, plan), flags.threads * ranks);
   }
   if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());  // the others nap while rank 0 reads
-  BenchScript script(plan, runs, flags.repetitions);
+  BenchScript script(plan, runs, flags.repetitions, flags.warm_up);
   RankOutcome outcome;
   if (world) {
     outcome.status = ServeRank(flags, *file, plan, world.get(), script, outcome);
@@ -206,6 +207,7 @@ int main(int argc, char** argv) {
   app.add_option("--device", flags.device, "cpu, cuda");
   app.add_option("--instruction-set", flags.instruction_set, "cpu: auto, scalar, avx2, avx512, ...");
   app.add_flag("!--no-read-speed", flags.read_speed, "do not measure the read speed");
+  app.add_flag("!--no-warm-up", flags.warm_up, "time the first pass of each test too");
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = tessera::worker::Run(flags);
   if (!status.ok()) std::cerr << "tessera_bench_engine: " << status << "\n";

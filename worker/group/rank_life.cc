@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 #include "worker/group/process.h"
 
@@ -32,13 +33,21 @@ std::string NewGroupId() {
 }  // namespace
 
 int RankLife::Run() {
+  NoteStartup("started");
   if (!Prepare().ok()) return 1;
+  NoteStartup("model opened, every rank there");
   auto plan = Join();
   if (!plan.ok()) return 1;
+  NoteStartup("has its plan");
   if (!Load(*plan).ok()) return 1;
+  NoteStartup("loaded, every rank too");
   if (!Serve().ok()) return 1;
   Leave();
   return exit_code_;
+}
+
+void RankLife::NoteStartup(absl::string_view point) {
+  wire::NoteStartup(absl::StrCat("rank ", options_.placement.local_rank, ": ", point));
 }
 
 absl::Status RankLife::Prepare() {
@@ -53,6 +62,7 @@ absl::Status RankLife::Prepare() {
     world_ = *std::move(world);
   }
   world_rank_ = world_->rank();
+  NoteStartup("MPI up");
   return AllWell(OpenAndListen(), kPrepareTimeout);
 }
 

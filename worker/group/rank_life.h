@@ -46,6 +46,7 @@ class RankLife {
   void OnSignal(int number);
 
  private:
+  void NoteStartup(absl::string_view point);
   absl::Status Prepare();
   absl::StatusOr<v1::ShardPlan> Join();
   absl::Status Load(const v1::ShardPlan& plan);
