@@ -17,6 +17,7 @@
 #include "coordinator/api/step_driver.h"
 #include "coordinator/group/group_state.h"
 #include "proto/wire/status_builders.h"
+#include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
@@ -276,9 +277,11 @@ absl::StatusOr<v1::ShardPlan> EngineLoopImpl::OnJoin(const v1::Hello& hello,
     std::lock_guard<std::mutex> lock(mu_);
     TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
   }
+  wire::NoteStartup("coordinator: group joins");
   // The tokenizer takes a while to make; nobody else waits for it.
   absl::StatusOr<std::shared_ptr<const ServedModel>> served =
       MakeServedModel(hello, options_.layout, options_.served_model_name);
+  wire::NoteStartup("coordinator: tokenizer and plan made");
   std::lock_guard<std::mutex> lock(mu_);
   TESSERA_RETURN_IF_ERROR(CheckJoinLocked());
   if (!served.ok()) {
@@ -295,10 +298,14 @@ absl::StatusOr<v1::ShardPlan> EngineLoopImpl::OnJoin(const v1::Hello& hello,
 
 // A report for a rank outside the plan is a stray; it changes nothing.
 void EngineLoopImpl::OnRankReport(const v1::RankReport& report) {
-  group_.AddReport(report).IgnoreError();
+  if (!group_.AddReport(report).ok()) return;
+  if (options_.metrics != nullptr && report.has_step_times()) {
+    options_.metrics->RankTimes(report.world_rank(), report.step_times());
+  }
 }
 
 void EngineLoopImpl::OnReady() {
+  wire::NoteStartup("coordinator: every rank has loaded");
   std::lock_guard<std::mutex> lock(mu_);
   if (phase_ != Phase::kLoading) return;
   PostLocked(

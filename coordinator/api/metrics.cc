@@ -48,6 +48,7 @@ class MetricsImpl final : public Metrics {
   }
   void RequestEnded(const EndedRequest& request) override;
   void SchedulerState(const SchedulerStats& stats) override;
+  void RankTimes(int world_rank, const v1::StepTimes& times) override;
   std::string Serialize() const override {
     return prometheus::TextSerializer().Serialize(registry_.Collect());
   }
@@ -87,6 +88,7 @@ class MetricsImpl final : public Metrics {
   bool has_model_ = false;
   std::map<std::string, Series> series_;  // by model name
   SchedulerStats last_;                   // of the group's life so far
+  std::map<int, v1::StepTimes> last_times_;  // by rank, of its life so far
 
   prometheus::Registry registry_;
   Family<Gauge>& running_ = GaugeFamily("num_requests_running", "Requests being computed.");
@@ -111,6 +113,10 @@ class MetricsImpl final : public Metrics {
       CounterFamily("prefix_cache_queries_total", "Prompt tokens looked up in the prefix cache.");
   Family<Counter>& prefix_hits_ =
       CounterFamily("prefix_cache_hits_total", "Prompt tokens found in the prefix cache.");
+  Family<Counter>& rank_seconds_ = CounterFamily(
+      "rank_step_seconds_total",
+      "Where a rank's time goes: computing, waiting for other ranks, transferring, idle.");
+  Family<Counter>& rank_steps_ = CounterFamily("rank_steps_total", "Steps that a rank has run.");
   Family<Counter>& success_ =
       CounterFamily("request_success_total", "Requests that ended well, by why they ended.");
   Family<Counter>& failed_ =
@@ -187,6 +193,25 @@ void MetricsImpl::SchedulerState(const SchedulerStats& stats) {
   grow(current_->prefix_queries, last_.prefix_queries, stats.prefix_queries);
   grow(current_->prefix_hits, last_.prefix_hits, stats.prefix_hits);
   last_ = stats;
+}
+
+void MetricsImpl::RankTimes(int world_rank, const v1::StepTimes& times) {
+  std::lock_guard<std::mutex> lock(mu_);
+  v1::StepTimes& last = last_times_[world_rank];
+  if (times.steps() < last.steps()) last.Clear();  // the rank of another group
+  const std::string rank = std::to_string(world_rank);
+  const auto grow = [&](const char* phase, int64_t from_micros, int64_t to_micros) {
+    Counter& counter = rank_seconds_.Add({{"rank", rank}, {"phase", phase}});
+    if (to_micros > from_micros) {
+      counter.Increment(static_cast<double>(to_micros - from_micros) / 1e6);
+    }
+  };
+  grow("computing", last.computing_micros(), times.computing_micros());
+  grow("waiting", last.waiting_micros(), times.waiting_micros());
+  grow("transferring", last.transferring_micros(), times.transferring_micros());
+  grow("idle", last.idle_micros(), times.idle_micros());
+  rank_steps_.Add({{"rank", rank}}).Increment(static_cast<double>(times.steps() - last.steps()));
+  last = times;
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/schedule/scheduler.h"
+#include "tessera/v1/model.pb.h"
 
 namespace tessera::coordinator {
 
@@ -39,6 +40,9 @@ class Metrics {
   // After every turn of the loop: gauges, and counters that grow with the stats of one group's life
   // (they go on growing over the next group's).
   virtual void SchedulerState(const SchedulerStats& stats) = 0;
+
+  // A rank's sums since it started to serve; the counters go on growing over the next group's.
+  virtual void RankTimes(int world_rank, const v1::StepTimes& times) = 0;
 
   virtual std::string Serialize() const = 0;
 };

@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/plan/shard_planner.h"
 
@@ -13,6 +14,22 @@ namespace {
 
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 std::string OrDash(int number) { return number == 0 ? "-" : absl::StrCat(number); }
+
+// Above this a rank is called slow. Uneven splits (5 heads beside 4) stay below.
+constexpr double kSlowFactor = 1.5;
+
+// The rank's computing time over the mean of the other ranks of its stage; 0 when it has none.
+double ComputesLonger(const v1::GroupStatus& group, const v1::RankStatus& rank) {
+  int64_t others = 0, micros = 0;
+  for (const v1::RankStatus& other : group.ranks()) {
+    if (other.shard().pp_stage() != rank.shard().pp_stage()) continue;
+    if (other.shard().tp_rank() == rank.shard().tp_rank()) continue;
+    ++others;
+    micros += other.step_times().computing_micros();
+  }
+  if (micros == 0) return 0;
+  return static_cast<double>(rank.step_times().computing_micros()) * others / micros;
+}
 
 }  // namespace
 
@@ -33,6 +50,33 @@ std::string FormatProcesses(const v1::GroupStatus& group) {
                     rank.peak_rss_bytes() > 0 ? Megabytes(std::max<int64_t>(peak, 0)) : "-"});
   }
   return FormatTable(rows);
+}
+
+std::string FormatStepTimes(const v1::GroupStatus& group) {
+  std::vector<std::vector<std::string>> rows = {{"rank", "steps", "computing ms/step",
+                                                 "waiting ms/step", "transferring ms/step",
+                                                 "idle %"}};
+  std::string slow;
+  for (const v1::RankStatus& rank : group.ranks()) {
+    const v1::StepTimes& times = rank.step_times();
+    if (times.steps() == 0) continue;
+    const auto per_step = [&](int64_t micros) {
+      return absl::StrFormat("%.3f", static_cast<double>(micros) / 1e3 / times.steps());
+    };
+    const int64_t all = times.computing_micros() + times.waiting_micros() +
+                        times.transferring_micros() + times.idle_micros();
+    rows.push_back({absl::StrCat(rank.shard().world_rank()), absl::StrCat(times.steps()),
+                    per_step(times.computing_micros()), per_step(times.waiting_micros()),
+                    per_step(times.transferring_micros()),
+                    absl::StrFormat("%.1f", 100.0 * times.idle_micros() / std::max<int64_t>(all, 1))});
+    const double factor = ComputesLonger(group, rank);
+    if (factor < kSlowFactor) continue;
+    absl::StrAppendFormat(&slow,
+                          "rank %d computes %.1f times as long as the others of its stage: it slows "
+                          "the group\n",
+                          rank.shard().world_rank(), factor);
+  }
+  return rows.size() == 1 ? "" : FormatTable(rows) + slow;
 }
 
 std::string StateName(v1::GroupStatus::State state) {

@@ -17,6 +17,11 @@ std::string FormatShards(const v1::GroupStatus& group);
 // shard's size.
 std::string FormatProcesses(const v1::GroupStatus& group);
 
+// Milliseconds per step that each rank computed, waited for other ranks and moved bytes, and its idle
+// share; empty while no rank has run a step. A rank that computes much longer than the others of its
+// stage is named below.
+std::string FormatStepTimes(const v1::GroupStatus& group);
+
 std::string StateName(v1::GroupStatus::State state);  // "serving"
 
 struct LoadProgress {

@@ -16,6 +16,7 @@
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
 #include "proto/wire/host_port.h"
+#include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
@@ -90,8 +91,11 @@ ServeSession::ServeSession(ServeOptions options)
 ServeSession::~ServeSession() { Close(); }
 
 absl::Status ServeSession::Run() {
+  wire::NoteStartup("coordinator: started");
   TESSERA_RETURN_IF_ERROR(Open());
+  wire::NoteStartup("coordinator: doors open");
   TESSERA_RETURN_IF_ERROR(Launch());
+  wire::NoteStartup("coordinator: mpirun started");
   TESSERA_RETURN_IF_ERROR(Watch());
   Drain();
   return absl::OkStatus();
@@ -215,6 +219,7 @@ absl::Status ServeSession::Observe() {
 absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   display_.End();
   served_ = true;
+  wire::NoteStartup("coordinator: announces that it serves");
   const std::shared_ptr<const ServedModel> model = loop_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
   const std::string address = wire::HostPort(options_.host, server_->port());

@@ -56,6 +56,7 @@ void PrintGroup(const v1::GroupStatus& group) {
   if (group.ranks_size() == 0) return;
   std::cout << "\n" << FormatShards(group) << "\n" << FormatProcesses(group) << "\n";
   if (!serving) return;
+  if (const std::string times = FormatStepTimes(group); !times.empty()) std::cout << times << "\n";
   const int used = group.kv_blocks_total() - group.kv_blocks_free();
   std::cout << absl::StrFormat("KV cache: %d of %d blocks in use\n", used, group.kv_blocks_total());
 }

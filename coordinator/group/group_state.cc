@@ -36,6 +36,7 @@ absl::Status GroupState::AddReport(const v1::RankReport& report) {
   rank->set_rss_before_load_bytes(report.rss_before_load_bytes());
   rank->set_serving(report.phase() == v1::RankReport::SERVING);
   rank->set_device(report.device());
+  if (report.has_step_times()) *rank->mutable_step_times() = report.step_times();
   return absl::OkStatus();
 }
 

@@ -65,6 +65,9 @@ class Communicator {
 
 struct CommunicatorOptions {
   absl::Duration deadline = absl::Seconds(60);  // of every call
+  // mpi: ranks of one node sum and gather through memory they share (shared_window.h); messages
+  // otherwise. Off if any rank says so.
+  bool shared_memory = true;
 };
 
 // One rank alone. Send and Receive to itself work; everything else is the identity.

@@ -3,7 +3,10 @@
 // the order of the sum.
 //
 // Each communicator is two of MPI's: one for the user's messages with the user's tags, one for the
-// collectives.
+// collectives. Where all ranks of a communicator share a node, sums, small gathers and barriers go
+// through shared memory instead (shared_window.h), with the same result bit for bit.
+
+#include "worker/comm/mpi_communicator.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -26,6 +29,7 @@
 #include "worker/comm/mpi_job.h"
 #include "worker/comm/mpi_transfers.h"
 #include "worker/comm/rank_sum.h"
+#include "worker/comm/shared_window.h"
 
 namespace tessera::worker {
 namespace {
@@ -46,7 +50,8 @@ class MpiCommunicator : public Communicator {
  public:
   // Every rank of `messages` calls it. Takes over no ownership: the job frees both communicators.
   static absl::StatusOr<std::unique_ptr<Communicator>> Make(std::shared_ptr<MpiJob> job,
-                                                            const Call& call, MPI_Comm messages) {
+                                                            const Call& call, MPI_Comm messages,
+                                                            bool shared_memory) {
     MPI_Comm collectives = MPI_COMM_NULL;
     TESSERA_RETURN_IF_ERROR(
         job->Check(call, "MPI_Comm_dup", MPI_Comm_dup(messages, &collectives)));
@@ -55,8 +60,17 @@ class MpiCommunicator : public Communicator {
     TESSERA_RETURN_IF_ERROR(
         job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(messages, &group_rank)));
     TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, job->WorldRanksOf(call, messages));
-    return std::unique_ptr<Communicator>(new MpiCommunicator(
+    std::unique_ptr<MpiCommunicator> made(new MpiCommunicator(
         std::move(job), messages, collectives, group_rank, std::move(world_ranks)));
+    made->window_wanted_ = shared_memory;
+    TESSERA_ASSIGN_OR_RETURN(made->window_,
+                             SharedWindow::Make({.job = made->job_.get(),
+                                                 .call = &call,
+                                                 .communicator = collectives,
+                                                 .transfers = &made->transfers_,
+                                                 .world_ranks = made->world_ranks_,
+                                                 .wanted = shared_memory}));
+    return std::unique_ptr<Communicator>(std::move(made));
   }
 
   int rank() const override { return rank_; }
@@ -66,6 +80,7 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("AllReduceSum", data.size() * sizeof(float));
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, call.bytes)));
     if (size() == 1 || data.empty()) return absl::OkStatus();
+    if (window_) return window_->AllReduceSum(call, data);
     transfers_.Begin(call);
     if (call.bytes < kSlicedFromBytes) return ReduceWhole(data);
     return ReduceInSlices(data);
@@ -75,6 +90,9 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("AllGather", mine.size());
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, mine.size())));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckGather(call, mine.size(), all.size(), size())));
+    if (window_ && mine.size() <= SharedWindow::kMaxGatherBytes) {
+      return window_->AllGather(call, mine, all);
+    }
     transfers_.Begin(call);
     for (int peer : others_) {
       TESSERA_RETURN_IF_ERROR(transfers_.Receive(
@@ -114,7 +132,7 @@ class MpiCommunicator : public Communicator {
   absl::Status Barrier() override {
     const Call call = MakeCall("Barrier", 0);
     TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
-    return transfers_.Barrier(call);
+    return window_ ? window_->Barrier(call) : transfers_.Barrier(call);
   }
 
   absl::Status Send(int peer, int tag, Bytes data) override {
@@ -152,7 +170,19 @@ class MpiCommunicator : public Communicator {
     TESSERA_RETURN_IF_ERROR(
         job_->Check(call, "MPI_Comm_split", MPI_Comm_split(messages_, color, key, &part)));
     TESSERA_RETURN_IF_ERROR(job_->Adopt(call, part));
-    return Make(job_, call, part);
+    return Make(job_, call, part, window_wanted_);
+  }
+
+  bool shares_memory() const { return window_ != nullptr; }
+
+  absl::StatusOr<std::unique_ptr<Communicator>> OverMessages() {
+    const Call call = MakeCall("WithoutSharedMemory", 0);
+    TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
+    TESSERA_RETURN_IF_ERROR(transfers_.Barrier(call));
+    MPI_Comm again = MPI_COMM_NULL;
+    TESSERA_RETURN_IF_ERROR(job_->Check(call, "MPI_Comm_dup", MPI_Comm_dup(messages_, &again)));
+    TESSERA_RETURN_IF_ERROR(job_->Adopt(call, again));
+    return Make(job_, call, again, /*shared_memory=*/false);
   }
 
  private:
@@ -306,6 +336,8 @@ class MpiCommunicator : public Communicator {
   const std::vector<int> world_ranks_;
   std::vector<int> others_;  // every rank of this communicator but this one
   MpiTransfers transfers_;
+  bool window_wanted_ = false;
+  std::unique_ptr<SharedWindow> window_;  // null: not all ranks on one node, or refused
   std::vector<float> scratch_;
   std::vector<const float*> parts_;  // by rank, of the sum in progress
   std::map<std::pair<int, int>, Incoming> incoming_;  // by (peer, tag)
@@ -317,7 +349,20 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeMpiCommunicator(
     const CommunicatorOptions& options) {
   TESSERA_ASSIGN_OR_RETURN(std::shared_ptr<MpiJob> job, MpiJob::Start(options));
   const Call call{"MPI_Init_thread", 0, job->world_rank()};
-  return MpiCommunicator::Make(std::move(job), call, MPI_COMM_WORLD);
+  return MpiCommunicator::Make(std::move(job), call, MPI_COMM_WORLD, options.shared_memory);
+}
+
+bool SharesMemory(const Communicator& communicator) {
+  const auto* const mpi = dynamic_cast<const MpiCommunicator*>(&communicator);
+  return mpi != nullptr && mpi->shares_memory();
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> WithoutSharedMemory(Communicator& mpi) {
+  auto* const communicator = dynamic_cast<MpiCommunicator*>(&mpi);
+  if (communicator == nullptr) {
+    return absl::InvalidArgumentError("WithoutSharedMemory: expected an mpi communicator");
+  }
+  return communicator->OverMessages();
 }
 
 }  // namespace tessera::worker

@@ -174,6 +174,10 @@ absl::Status MpiJob::Finalize() {
   TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, WorldRanksOf(call, MPI_COMM_WORLD));
   TESSERA_RETURN_IF_ERROR(
       MpiTransfers(this, last_barrier_, std::move(world_ranks)).Barrier(call));
+  // Every rank made its windows and communicators in the same order.
+  for (MPI_Win& window : windows_) {
+    TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Win_free", MPI_Win_free(&window)));
+  }
   for (MPI_Comm& communicator : adopted_) {
     TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_free", MPI_Comm_free(&communicator)));
   }

@@ -54,6 +54,9 @@ class MpiJob {
   // Makes `communicator` return errors, and frees it when the job ends.
   absl::Status Adopt(const Call& call, MPI_Comm communicator);
 
+  // Frees `window` when the job ends.
+  void Adopt(MPI_Win window) { windows_.push_back(window); }
+
   // The rank in MPI_COMM_WORLD of every rank of `communicator`.
   absl::StatusOr<std::vector<int>> WorldRanksOf(const Call& call, MPI_Comm communicator);
 
@@ -78,6 +81,7 @@ class MpiJob {
   // The world once more, so that no message of the end is taken for a user's.
   MPI_Comm last_barrier_ = MPI_COMM_NULL;
   std::vector<MPI_Comm> adopted_;
+  std::vector<MPI_Win> windows_;
   std::string segment_;  // the removed name of our shared segment; may be empty
 
   // Parallel: request i sends bytes i.

@@ -1,5 +1,7 @@
 #include "worker/comm/mpi_transfers.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_macros.h"
 #include "worker/comm/backoff.h"
@@ -57,6 +59,20 @@ absl::Status MpiTransfers::Barrier(const Call& call) {
     TESSERA_RETURN_IF_ERROR(Send(peer, nullptr, 0));
   }
   return Await();
+}
+
+absl::StatusOr<bool> MpiTransfers::AllTrue(const Call& call, bool mine) {
+  Begin(call);
+  const auto size = static_cast<int>(world_ranks_.size());
+  const char word = mine ? 1 : 0;
+  std::vector<char> words(world_ranks_.size(), word);
+  for (int peer = 0; peer < size; ++peer) {
+    if (world_ranks_[static_cast<size_t>(peer)] == job_->world_rank()) continue;
+    TESSERA_RETURN_IF_ERROR(Receive(peer, &words[static_cast<size_t>(peer)], 1));
+    TESSERA_RETURN_IF_ERROR(Send(peer, &word, 1));
+  }
+  TESSERA_RETURN_IF_ERROR(Await());
+  return std::find(words.begin(), words.end(), 0) == words.end();
 }
 
 absl::Status MpiTransfers::GiveUp() {

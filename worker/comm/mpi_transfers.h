@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "worker/comm/call.h"
 #include "worker/comm/mpi_headers.h"
 #include "worker/comm/mpi_job.h"
@@ -37,6 +38,9 @@ class MpiTransfers {
 
   // Begin, an empty message to and from every other rank, Await.
   absl::Status Barrier(const Call& call);
+
+  // Begin, one byte to and from every other rank, Await: whether all of them said true.
+  absl::StatusOr<bool> AllTrue(const Call& call, bool mine);
 
  private:
   struct Transfer {

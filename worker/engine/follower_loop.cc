@@ -6,7 +6,8 @@
 namespace tessera::worker {
 namespace {
 
-absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage& message) {
+absl::Status RunStep(StepRunner& runner, PipelineLinks& links, StepClock& clock,
+                     const StepMessage& message) {
   const absl::string_view header = message.header();
   v1::StepPlan step;
   if (!step.ParseFromArray(header.data(), static_cast<int>(header.size()))) {
@@ -18,7 +19,9 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
   TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations(), alive));
   if (!links.on_last_stage()) {
     TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner.Activations());
-    return links.SendToNextStage(StepMessageKind::kStep, header, activations);
+    return clock.Moving([&] {
+      return links.SendToNextStage(StepMessageKind::kStep, header, activations);
+    });
   }
   TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step, alive));
   return links.reports_results() ? links.SendResult(result) : absl::OkStatus();
@@ -26,12 +29,14 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, const StepMessage
 
 }  // namespace
 
-absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links) {
+absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links, StepClock& clock) {
   while (true) {
     TESSERA_ASSIGN_OR_RETURN(const StepMessage message, links.ReceiveStep());
     switch (message.kind()) {
       case StepMessageKind::kStep:
-        TESSERA_RETURN_IF_ERROR(RunStep(runner, links, message));
+        clock.BeginStep(/*others_work=*/!links.on_first_stage());
+        TESSERA_RETURN_IF_ERROR(RunStep(runner, links, clock, message));
+        clock.EndStep();
         break;
       case StepMessageKind::kHeartbeat:
         TESSERA_RETURN_IF_ERROR(links.SendHeartbeat());

@@ -76,7 +76,9 @@ class Leader {
     if (!ready) return false;
     const v1::StepPlan step = *std::move(next_);
     next_.reset();
+    options_.clock->BeginStep(/*others_work=*/!in_flight_.empty());
     TESSERA_RETURN_IF_ERROR(RunStep(step));
+    options_.clock->EndStep();
     return true;
   }
 
@@ -110,7 +112,9 @@ class Leader {
     if (!links_.on_last_stage()) {
       handed_on_ = Clock::now();
       TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner_.Activations());
-      return links_.SendToNextStage(StepMessageKind::kStep, header, activations);
+      return options_.clock->Moving([&] {
+        return links_.SendToNextStage(StepMessageKind::kStep, header, activations);
+      });
     }
     TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step, alive));
     return Deliver(std::move(result));

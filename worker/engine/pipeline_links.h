@@ -50,6 +50,7 @@ class PipelineLinks {
   }
 
   bool is_leader() const { return world_->rank() == 0; }
+  bool on_first_stage() const { return world_->rank() < tp_; }
   bool on_last_stage() const { return world_->rank() / tp_ == pp_ - 1; }
   int stages() const { return pp_; }
   // Whether this rank hands the results to the leader.
@@ -93,7 +94,7 @@ class PipelineLinks {
 
   // From the stage before, or from the leader on the first stage.
   absl::StatusOr<StepMessage> ReceiveStep() {
-    const int from = world_->rank() < tp_ ? 0 : world_->rank() - tp_;
+    const int from = on_first_stage() ? 0 : world_->rank() - tp_;
     TESSERA_ASSIGN_OR_RETURN(Bytes bytes, world_->Receive(from, kStepTag));
     return StepMessage::Decode(std::move(bytes));
   }

@@ -19,10 +19,12 @@ class RankEngineImpl : public RankEngine {
       : links_(std::move(links)),
         tp_(std::move(tp)),
         runner_(std::move(runner)),
-        options_(std::move(options)) {}
+        options_(std::move(options)) {
+    if (options_.clock == nullptr) options_.clock = &own_clock_;
+  }
 
   absl::Status Serve(StepChannel* channel) override {
-    if (!links_.is_leader()) return ServeAsFollower(*runner_, links_);
+    if (!links_.is_leader()) return ServeAsFollower(*runner_, links_, *options_.clock);
     if (channel == nullptr) return absl::InvalidArgumentError("the leader needs a step channel");
     return ServeAsLeader(*runner_, links_, *channel, options_);
   }
@@ -33,7 +35,8 @@ class RankEngineImpl : public RankEngine {
   PipelineLinks links_;
   std::unique_ptr<Communicator> tp_;  // outlives the runner, which borrows it
   std::unique_ptr<StepRunner> runner_;
-  const RankEngineOptions options_;
+  RankEngineOptions options_;
+  StepClock own_clock_;
 };
 
 absl::StatusOr<std::unique_ptr<StepRunner>> Load(const ModelFile& file, const v1::ShardPlan& plan,
@@ -64,6 +67,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
   const v1::RankShard& shard = plan.ranks(world->rank());
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> tp,
                            world->Split(shard.pp_stage(), shard.tp_rank()));
+  if (options.clock != nullptr) tp = MakeTimedCommunicator(std::move(tp), options.clock->comm());
   auto runner = Load(file, plan, world->rank(), tp.get(), options);
   TESSERA_RETURN_IF_ERROR(
       AgreeOnStatus(*world, runner.status(), options.load_deadline, "loading the shard"));

@@ -29,6 +29,7 @@
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/engine/step_clock.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {
@@ -58,6 +59,8 @@ struct RankEngineOptions {
   // Leader: a plan that is further away than this came to an idle group, not to one that was kept
   // waiting (StepResult.stall_micros).
   absl::Duration longest_stall = absl::Seconds(1);
+  // Where this rank's time goes; outlives the engine. Null: nobody wants to know.
+  StepClock* clock = nullptr;
   // How long one rank may load longer than another.
   absl::Duration load_deadline = absl::Minutes(30);
 

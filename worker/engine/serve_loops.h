@@ -26,7 +26,7 @@ absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel
                            const RankEngineOptions& options);
 
 // All others: run what comes from the stage before and pass it on, until told to end.
-absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links);
+absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links, StepClock& clock);
 
 }  // namespace tessera::worker
 

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 #include "worker/group/process.h"
 
@@ -32,13 +33,21 @@ std::string NewGroupId() {
 }  // namespace
 
 int RankLife::Run() {
+  NoteStartup("started");
   if (!Prepare().ok()) return 1;
+  NoteStartup("model opened, every rank there");
   auto plan = Join();
   if (!plan.ok()) return 1;
+  NoteStartup("has its plan");
   if (!Load(*plan).ok()) return 1;
+  NoteStartup("loaded, every rank too");
   if (!Serve().ok()) return 1;
   Leave();
   return exit_code_;
+}
+
+void RankLife::NoteStartup(absl::string_view point) {
+  wire::NoteStartup(absl::StrCat("rank ", options_.placement.local_rank, ": ", point));
 }
 
 absl::Status RankLife::Prepare() {
@@ -53,6 +62,7 @@ absl::Status RankLife::Prepare() {
     world_ = *std::move(world);
   }
   world_rank_ = world_->rank();
+  NoteStartup("MPI up");
   return AllWell(OpenAndListen(), kPrepareTimeout);
 }
 
@@ -123,6 +133,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   RankEngineOptions options;
   options.device_options.threads = options_.threads;
   options.SetPatience(options_.comm_timeout);
+  options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };
   auto engine = RankEngine::Create(*file_, plan, world_.get(), options);
   TESSERA_RETURN_IF_ERROR(AllWell(engine.status(), kLoadTimeout));
@@ -132,7 +143,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
 
 absl::Status RankLife::Serve() {
   health()->SetServing(true);
-  reporter()->Serving(engine_->DeviceName());
+  reporter()->Serving(engine_->DeviceName(), [this] { return clock_.Read(); });
   serving_ = true;
   // A stream that broke since is found by the engine at its first plan.
   if (leader()) link()->SendReady().IgnoreError();

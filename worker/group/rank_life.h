@@ -24,6 +24,7 @@
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/rank_engine.h"
+#include "worker/engine/step_clock.h"
 #include "worker/files/model_file.h"
 #include "worker/group/agreement.h"
 #include "worker/group/cluster_link.h"
@@ -45,6 +46,7 @@ class RankLife {
   void OnSignal(int number);
 
  private:
+  void NoteStartup(absl::string_view point);
   absl::Status Prepare();
   absl::StatusOr<v1::ShardPlan> Join();
   absl::Status Load(const v1::ShardPlan& plan);
@@ -67,6 +69,7 @@ class RankLife {
   const WorkerOptions options_;
   std::unique_ptr<Communicator> world_;
   std::unique_ptr<ModelFile> file_;
+  StepClock clock_;
   std::unique_ptr<RankEngine> engine_;
   std::string group_id_;  // the leader's choice
 

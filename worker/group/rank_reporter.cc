@@ -15,6 +15,7 @@ namespace {
 constexpr absl::Duration kCallTimeout = absl::Seconds(2);
 constexpr absl::Duration kLastCallTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
+constexpr absl::Duration kTimesInterval = absl::Seconds(1);
 
 class RankReporterImpl : public RankReporter {
  public:
@@ -47,8 +48,9 @@ class RankReporterImpl : public RankReporter {
     news_ = true;
   }
 
-  void Serving(const std::string& device) override {
+  void Serving(const std::string& device, std::function<v1::StepTimes()> times) override {
     absl::MutexLock lock(&mu_);
+    times_ = std::move(times);
     report_.set_phase(v1::RankReport::SERVING);
     report_.set_device(device);
     urgent_ = true;
@@ -70,13 +72,27 @@ class RankReporterImpl : public RankReporter {
   bool Urgent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return urgent_ || stopping_; }
   bool AnyNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return news_ || Urgent(); }
 
+  // While the rank serves, steps that were run are news once a second; an idle rank has none.
+  void AwaitNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    const absl::Condition any_news(this, &RankReporterImpl::AnyNews);
+    while (!AnyNews()) {
+      if (!times_) {
+        mu_.Await(any_news);
+      } else if (!mu_.AwaitWithTimeout(any_news, kTimesInterval)) {
+        v1::StepTimes times = times_();
+        news_ = times.steps() != report_.step_times().steps();
+        *report_.mutable_step_times() = std::move(times);
+      }
+    }
+  }
+
   void Run() {
     for (;;) {
       v1::RankReport report;
       bool last;
       {
         absl::MutexLock lock(&mu_);
-        mu_.Await(absl::Condition(this, &RankReporterImpl::AnyNews));
+        AwaitNews();
         last = stopping_;
         if (last && !news_ && !urgent_) return;
         news_ = urgent_ = false;
@@ -102,6 +118,7 @@ class RankReporterImpl : public RankReporter {
   const std::unique_ptr<v1::Cluster::Stub> stub_;
   absl::Mutex mu_;
   v1::RankReport report_ ABSL_GUARDED_BY(mu_);
+  std::function<v1::StepTimes()> times_ ABSL_GUARDED_BY(mu_);  // null until the rank serves
   bool news_ ABSL_GUARDED_BY(mu_) = false;    // may wait for its turn
   bool urgent_ ABSL_GUARDED_BY(mu_) = false;  // may not
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

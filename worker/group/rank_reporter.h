@@ -4,10 +4,11 @@
 //
 //   auto reporter = RankReporter::Start("127.0.0.1:50052", identity);
 //   reporter->Progress(bytes_loaded, bytes_total);
-//   reporter->Serving("cpu avx2");
+//   reporter->Serving("cpu avx2", [&] { return clock.Read(); });
 #ifndef TESSERA_WORKER_GROUP_RANK_REPORTER_H_
 #define TESSERA_WORKER_GROUP_RANK_REPORTER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -26,7 +27,8 @@ class RankReporter {
 
   virtual void Progress(int64_t bytes_loaded, int64_t bytes_total) = 0;
   virtual void BeforeLoad(int64_t resident_bytes) = 0;
-  virtual void Serving(const std::string& device) = 0;
+  // `times` is asked now and then as long as the reporter lives, and goes out when it has changed.
+  virtual void Serving(const std::string& device, std::function<v1::StepTimes()> times) = 0;
   // Returns when the coordinator has it, or after `patience`.
   virtual void Failed(const std::string& error, absl::Duration patience) = 0;
 };

@@ -55,6 +55,30 @@ TEST(MetricsTest, AnEndedRequestIsCountedUnderItsModel) {
   }
 }
 
+TEST(MetricsTest, WhereARanksTimeGoesKeepsGrowingOverTheNextGroup) {
+  auto metrics = Metrics::Create();
+  const auto report = [&](int64_t steps, int64_t computing, int64_t waiting) {
+    v1::StepTimes times;
+    times.set_steps(steps);
+    times.set_computing_micros(computing);
+    times.set_waiting_micros(waiting);
+    metrics->RankTimes(1, times);
+  };
+  report(10, 2'000'000, 500'000);
+  report(14, 3'000'000, 750'000);
+  report(2, 1'000'000, 0);  // the rank of another group
+  const std::string text = metrics->Serialize();
+  for (const char* line : {
+           "# TYPE tessera_rank_step_seconds_total counter",
+           "tessera_rank_step_seconds_total{phase=\"computing\",rank=\"1\"} 4\n",
+           "tessera_rank_step_seconds_total{phase=\"waiting\",rank=\"1\"} 0.75\n",
+           "tessera_rank_step_seconds_total{phase=\"idle\",rank=\"1\"} 0\n",
+           "tessera_rank_steps_total{rank=\"1\"} 16\n",
+       }) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
+}
+
 TEST(MetricsTest, AFailedRequestIsCountedByCodeAndNotTimed) {
   auto metrics = Metrics::Create();
   metrics->SetModel("tiny");

@@ -32,6 +32,7 @@ class RecordingMetrics final : public coordinator::Metrics {
     std::lock_guard<std::mutex> lock(mu_);
     ++states_;
   }
+  void RankTimes(int, const v1::StepTimes&) override {}
   std::string Serialize() const override { return ""; }
 
   std::string model() const {

@@ -16,8 +16,10 @@
 namespace tessera::worker {
 namespace {
 
-// 100,000 floats are reduced in slices by MPI, the others whole.
-constexpr size_t kLengths[] = {0, 1, 2, 3, 5, 575, 576, 577, 8191, 8192, 8193, 100000};
+// 100,000 floats are reduced in slices by MPI, the others whole; through shared memory 100,000 and
+// 65,537 need more than one slot.
+constexpr size_t kLengths[] = {0,    1,    2,    3,    5,    575,   576,  577,
+                               4096, 4097, 8191, 8192, 8193, 65537, 100000};
 
 #define ASSERT_STATUS_OK(expression)                              \
   do {                                                            \
@@ -172,6 +174,47 @@ void CollectivesPassPendingMessages(Communicator& world) {
   ExpectMessage(world.Receive(previous, 0), Pattern(1'000'000, previous));
 }
 
+// The others come to the sum only after they have received what rank 0 sent: it must move on while
+// rank 0 already waits in the sum.
+void WaitingInACollectiveDrivesSends(Communicator& world) {
+  constexpr size_t kLength = 3'000'000;
+  if (world.rank() == 0) {
+    for (int peer = 1; peer < world.size(); ++peer) {
+      ASSERT_STATUS_OK(world.Send(peer, 4, Pattern(kLength, peer)));
+    }
+  } else {
+    ExpectMessage(world.Receive(0, 4), Pattern(kLength, world.rank()));
+  }
+  for (size_t length : {size_t{576}, size_t{100000}}) {
+    std::vector<float> data(length, 1.0f);
+    ASSERT_STATUS_OK(world.AllReduceSum(absl::MakeSpan(data)));
+    EXPECT_EQ(data[length - 1], static_cast<float>(world.size()));
+  }
+}
+
+// Short and long sums, gathers and barriers in turn: what one leaves behind must not reach the next.
+void CollectivesFollowEachOther(Communicator& world) {
+  for (int round = 0; round < 30; ++round) {
+    for (size_t length : {size_t{3}, size_t{70000}, size_t{576}, size_t{20000}}) {
+      std::vector<float> data(length);
+      for (size_t i = 0; i < length; ++i) data[i] = ExactPart(world.rank() + round, i);
+      ASSERT_STATUS_OK(world.AllReduceSum(absl::MakeSpan(data)));
+      for (size_t i : {size_t{0}, length / 2, length - 1}) {
+        float expected = 0;
+        for (int r = 0; r < world.size(); ++r) expected += ExactPart(r + round, i);
+        ASSERT_EQ(data[i], expected) << "round " << round << ", length " << length << ", at " << i;
+      }
+      const Bytes mine = Pattern(length, world.rank() + round);
+      Bytes all(length * static_cast<size_t>(world.size()));
+      ASSERT_STATUS_OK(world.AllGather(mine, absl::MakeSpan(all)));
+      const auto last = static_cast<ptrdiff_t>(length * static_cast<size_t>(world.size() - 1));
+      ASSERT_TRUE(SameBytes(Bytes(all.begin() + last, all.end()),
+                            Pattern(length, world.size() - 1 + round)));
+    }
+    if (round % 3 == 0) ASSERT_STATUS_OK(world.Barrier());
+  }
+}
+
 void TryReceiveDoesNotWait(Communicator& world) {
   const int next = (world.rank() + 1) % world.size();
   const int previous = (world.rank() + world.size() - 1) % world.size();
@@ -266,6 +309,8 @@ const std::vector<ConformanceCase>& ConformanceCases() {
       {"MessagesOfOnePeerAndTagKeepTheirOrder", MessagesOfOnePeerAndTagKeepTheirOrder},
       {"BigMessagesBothWaysDoNotDeadlock", BigMessagesBothWaysDoNotDeadlock},
       {"CollectivesPassPendingMessages", CollectivesPassPendingMessages},
+      {"WaitingInACollectiveDrivesSends", WaitingInACollectiveDrivesSends},
+      {"CollectivesFollowEachOther", CollectivesFollowEachOther},
       {"TryReceiveDoesNotWait", TryReceiveDoesNotWait},
       {"BarrierWaitsForEverybody", BarrierWaitsForEverybody},
       {"SplitsByColorAndOrdersByKey", SplitsByColorAndOrdersByKey},

@@ -2,7 +2,9 @@
 //
 //   receive   every rank waits for a message that never comes
 //   compute   every rank is outside of MPI
-//   silent    rank 1 is outside of MPI while the others sum with it
+//   sum       rank 1 is outside of MPI while the others wait to sum with it, for a minute
+//   silent    the same, but the others have a deadline
+//   messages  the same, without shared memory
 //   unequal   rank 1 sums another length
 //   leave     rank 1 ends in an orderly way while the others still wait for it
 //
@@ -52,7 +54,8 @@ void Sum(Communicator& world, size_t length) {
 
 int Run(const std::string& mode) {
   CommunicatorOptions options;
-  if (mode == "silent" || mode == "leave") options.deadline = absl::Milliseconds(300);
+  options.shared_memory = mode != "messages";
+  if (mode == "silent" || mode == "messages" || mode == "leave") options.deadline = absl::Milliseconds(300);
   auto world = MakeMpiCommunicator(options);
   if (!world.ok()) {
     Report(world.status());
@@ -66,7 +69,9 @@ int Run(const std::string& mode) {
 
   if (mode == "receive") Report((*world)->Receive(other, 0).status());
   if (mode == "compute") StayOutsideOfMpi();
-  if (mode == "silent") {
+  if (mode == "sum" && world_rank == 1) StayOutsideOfMpi();
+  if (mode == "sum") Sum(**world, 576);
+  if (mode == "silent" || mode == "messages") {
     if (world_rank == 1) StayOutsideOfMpi();
     Sum(**world, 576);
     // The group is dead now, and so is every part of it.

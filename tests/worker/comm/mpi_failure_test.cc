@@ -70,13 +70,18 @@ INSTANTIATE_TEST_SUITE_P(
                     kill(job.mpirun(), SIGKILL);
                     for (pid_t process : job.ranks()) kill(process, SIGKILL);
                   }}),
-        testing::Values("receive", "compute")),
+        testing::Values("receive", "compute", "sum")),
     [](const auto& test) {
       return std::string(std::get<0>(test.param).name) + "While_" + std::get<1>(test.param);
     });
 
-TEST(MpiFailureTest, SilentPeerIsNamedAndTheGroupIsDead) {
-  MpirunJob job(TESSERA_MPI_FAILURE_RANK, "silent", 2);
+struct MpiSilenceTest : testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(, MpiSilenceTest, testing::Values("silent", "messages"),
+                         [](const auto& test) { return std::string(test.param); });
+
+TEST_P(MpiSilenceTest, PeerIsNamedAndTheGroupIsDead) {
+  MpirunJob job(TESSERA_MPI_FAILURE_RANK, GetParam(), 2);
   ASSERT_TRUE(job.WaitUntilReady()) << job.output();
   EXPECT_NE(job.WaitForExit(), 0);
   const std::string cause =

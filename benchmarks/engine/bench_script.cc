@@ -1,0 +1,133 @@
+#include "benchmarks/engine/bench_script.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace tessera::worker {
+namespace {
+
+// Spread over the vocabulary; what the tokens are does not change what they cost.
+int32_t PromptToken(size_t stream, int position) {
+  return static_cast<int32_t>((position * 7919 + stream * 104729) % 1000 + 1);
+}
+
+v1::SamplingParams Greedy() {
+  v1::SamplingParams params;
+  params.set_top_p(1);
+  params.set_num_logprobs(-1);
+  return params;
+}
+
+}  // namespace
+
+BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions,
+                         bool warm_up)
+    : plan_(plan), groups_(plan.pipeline_parallel_size()), in_flight_(groups_) {
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (runs[i].depth > 0) passes_.push_back({.run = i, .fills = true});
+    if (warm_up) passes_.push_back({.run = i});
+    for (int k = 0; k < repetitions; ++k) passes_.push_back({.run = i, .timed = true});
+    timings_.push_back({.run = std::move(runs[i]), .seconds = {}});
+  }
+}
+
+void BenchScript::Begin(const Pass& pass) {
+  const BenchRun& run = timings_[pass.run].run;
+  pass_ = pass;
+  streams_.assign(run.streams, {});
+  for (Stream& stream : streams_) {
+    stream.position = pass.fills ? 0 : run.depth;
+    stream.prompt_left = pass.fills ? run.depth : run.prompt;
+    stream.decode_left = pass.fills ? 0 : run.decode;
+  }
+  began_ = Clock::now();
+}
+
+bool BenchScript::GroupIdle(size_t group) const {
+  for (size_t i = group; i < streams_.size(); i += groups_) {
+    if (streams_[i].prompt_left + streams_[i].decode_left > 0) return false;
+  }
+  return true;
+}
+
+absl::StatusOr<std::optional<v1::StepPlan>> BenchScript::NextPlan(absl::Duration) {
+  bool all_idle = true;
+  for (size_t group = 0; group < groups_; ++group) {
+    all_idle = all_idle && !in_flight_[group] && GroupIdle(group);
+  }
+  if (all_idle) {
+    if (pass_ && pass_->timed) {
+      timings_[pass_->run].seconds.push_back(
+          std::chrono::duration<double>(Clock::now() - began_).count());
+    }
+    if (passes_.empty()) return absl::CancelledError("every run is done");
+    Begin(passes_.front());
+    passes_.pop_front();
+  }
+  for (size_t group = 0; group < groups_; ++group) {
+    if (in_flight_[group] || GroupIdle(group)) continue;
+    return in_flight_[group] = Compose(group);
+  }
+  return std::nullopt;
+}
+
+std::optional<v1::StepPlan> BenchScript::Compose(size_t group) {
+  v1::StepPlan step;
+  step.set_step_id(next_step_id_++);
+  for (size_t i = group; i < streams_.size(); i += groups_) {
+    if (streams_[i].prompt_left == 0) continue;
+    AddChunk(i, std::min<int>(streams_[i].prompt_left, plan_.max_tokens_per_step()), step);
+    return step;
+  }
+  for (size_t i = group; i < streams_.size(); i += groups_) {
+    if (streams_[i].decode_left > 0) AddChunk(i, 1, step);
+  }
+  return step;
+}
+
+void BenchScript::AddChunk(size_t stream_index, int tokens, v1::StepPlan& step) const {
+  const Stream& stream = streams_[stream_index];
+  v1::SequenceChunk& chunk = *step.add_chunks();
+  chunk.set_sequence_id(static_cast<int64_t>(stream_index));
+  chunk.set_start_position(stream.position);
+  for (int i = 0; i < tokens; ++i) {
+    chunk.add_token_ids(stream.prompt_left > 0 ? PromptToken(stream_index, stream.position + i)
+                                               : stream.last_token);
+  }
+  // Stream s owns blocks s × blocks per stream and on.
+  const int per_stream = plan_.num_kv_blocks() / static_cast<int>(streams_.size());
+  const int blocks =
+      (stream.position + tokens + plan_.kv_block_tokens() - 1) / plan_.kv_block_tokens();
+  for (int i = 0; i < blocks; ++i) {
+    chunk.add_block_table(static_cast<int>(stream_index) * per_stream + i);
+  }
+  if (stream.prompt_left <= tokens) *chunk.mutable_sampling() = Greedy();
+}
+
+absl::Status BenchScript::SendResult(v1::StepResult result) {
+  for (std::optional<v1::StepPlan>& step : in_flight_) {
+    if (!step || step->step_id() != result.step_id()) continue;
+    int token = 0;
+    for (const v1::SequenceChunk& chunk : step->chunks()) {
+      Stream& stream = streams_[chunk.sequence_id()];
+      stream.position += chunk.token_ids_size();
+      if (stream.prompt_left > 0) {
+        stream.prompt_left -= chunk.token_ids_size();
+      } else {
+        --stream.decode_left;
+      }
+      if (!chunk.has_sampling()) continue;
+      if (token == result.tokens_size()) {
+        return absl::InternalError(absl::StrCat("step ", result.step_id(), " lacks a token"));
+      }
+      stream.last_token = result.tokens(token++).token_id();
+    }
+    step.reset();
+    return absl::OkStatus();
+  }
+  return absl::InternalError(absl::StrCat("a result of unknown step ", result.step_id()));
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,40 @@
+// What a bench run prints: one JSON object on one line.
+//
+// {"model": "SmolLM2-...", "format": "Q4_1", "device": "cpu avx512", "tensor_parallel": 1,
+//  "pipeline_parallel": 1, "threads_per_rank": 2, "communicator": "null",
+//  "weight_bytes_per_token": 97000000, "read_gb_per_s": 31.2, "load_seconds": 0.2,
+//  "tests": [{"name": "tg128", "streams": 1, "depth": 0, "prompt": 0, "decode": 128,
+//             "seconds": [...], "tokens_per_second": 120.3, "share_of_read": 0.61}, ...]}
+//
+// tokens_per_second is of the median repetition. share_of_read: for runs that only decode, the
+// weights' bytes per step times steps per second over the read speed.
+#ifndef TESSERA_BENCHMARKS_ENGINE_REPORT_H_
+#define TESSERA_BENCHMARKS_ENGINE_REPORT_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "benchmarks/engine/bench_script.h"
+#include "tessera/v1/model.pb.h"
+
+namespace tessera::worker {
+
+struct BenchSetting {
+  std::string device;
+  std::string communicator;
+  int threads_per_rank = 1;
+  double load_seconds = 0;
+  double read_bytes_per_second = 0;  // 0 = not measured
+};
+
+// The bytes that one decode step must read on all ranks together: every matrix once, the embedding
+// only where it is the output head too.
+int64_t WeightBytesPerToken(const v1::ModelDescription& model, const v1::ShardPlan& plan);
+
+std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& plan,
+                        const BenchSetting& setting, const std::vector<BenchTiming>& timings);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_BENCHMARKS_ENGINE_REPORT_H_

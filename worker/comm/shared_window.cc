@@ -1,0 +1,194 @@
+#include "worker/comm/shared_window.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "proto/wire/status_macros.h"
+#include "worker/comm/backoff.h"
+#include "worker/comm/rank_sum.h"
+
+namespace tessera::worker {
+namespace {
+
+// Up to here everybody reads everything of everybody; beyond, each rank sums a share of the vector
+// and the others read the sum: one more exchange, but (n-1)/n·2 instead of n-1 times the bytes.
+constexpr size_t kWholeUpToBytes = 64 * 1024;  // that a rank reads of all others
+constexpr size_t kLine = 64;
+constexpr size_t kPage = 4096;
+constexpr size_t kLineFloats = kLine / sizeof(float);
+
+// The share of `peer` in `data`: cut at cache lines, so that no line is written by two ranks.
+struct Share {
+  size_t begin;
+  size_t count;
+};
+Share ShareOf(size_t count, int peer, int size) {
+  const size_t lines = (count + kLineFloats - 1) / kLineFloats;
+  const auto cut = [&](int at) {
+    return std::min(count, lines * static_cast<size_t>(at) / static_cast<size_t>(size) *
+                               kLineFloats);
+  };
+  return {cut(peer), cut(peer + 1) - cut(peer)};
+}
+
+}  // namespace
+
+struct SharedWindow::Part {
+  alignas(kLine) std::atomic<uint64_t> published;
+  // Written before `published`, read after it; on its line, which comes over anyway.
+  uint64_t call_bytes[2];
+  alignas(kPage) std::byte slots[2][kSlotBytes];
+
+  static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
+};
+
+SharedWindow::SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts)
+    : job_(setup.job),
+      rank_(rank),
+      world_ranks_(setup.world_ranks.begin(), setup.world_ranks.end()),
+      parts_(std::move(parts)),
+      summands_(parts_.size()) {}
+
+absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& setup) {
+  const Call& call = *setup.call;
+  const size_t parts_count = setup.world_ranks.size();
+  const int size = static_cast<int>(parts_count);
+  if (size == 1) return nullptr;
+  // Also the last wait with a deadline: what follows waits for everybody and has none.
+  TESSERA_ASSIGN_OR_RETURN(const bool wanted, setup.transfers->AllTrue(call, setup.wanted));
+  if (!wanted) return nullptr;
+
+  MPI_Comm node = MPI_COMM_NULL;
+  TESSERA_RETURN_IF_ERROR(setup.job->Check(
+      call, "MPI_Comm_split_type",
+      MPI_Comm_split_type(setup.communicator, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node)));
+  TESSERA_RETURN_IF_ERROR(setup.job->Adopt(call, node));
+  int node_size = 0, rank = 0;
+  TESSERA_RETURN_IF_ERROR(setup.job->Check(call, "MPI_Comm_size", MPI_Comm_size(node, &node_size)));
+  TESSERA_RETURN_IF_ERROR(setup.job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &rank)));
+  if (node_size != size) return nullptr;  // so it is for every rank of the communicator
+
+  // All of it is rank 0's, so that we lay out the parts: MPI aligns them to nothing in particular,
+  // but alike in every process, as it maps whole pages.
+  const MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + sizeof(Part) * parts_count) : 0;
+  void* own = nullptr;
+  MPI_Win window = MPI_WIN_NULL;
+  bool stands = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS;
+  std::vector<Part*> parts(parts_count);
+  if (stands) {
+    setup.job->Adopt(window);
+    MPI_Aint found_bytes = 0;
+    int unit = 0;
+    void* base = nullptr;
+    stands = MPI_Win_shared_query(window, 0, &found_bytes, &unit, &base) == MPI_SUCCESS;
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(base) + kPage - 1) / kPage * kPage;
+    for (size_t i = 0; i < parts_count; ++i) {
+      parts[i] = reinterpret_cast<Part*>(first + i * sizeof(Part));
+    }
+  }
+  if (stands) {
+    Part* const part = parts[static_cast<size_t>(rank)];
+    new (&part->published) std::atomic<uint64_t>(0);
+    std::memset(part->slots, 0, sizeof(part->slots));  // pages are there from now on
+  }
+  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, setup.transfers->AllTrue(call, stands));
+  if (!all_stand) return nullptr;
+  return std::unique_ptr<SharedWindow>(new SharedWindow(setup, rank, std::move(parts)));
+}
+
+float* SharedWindow::OwnSlot() const {
+  return reinterpret_cast<float*>(parts_[static_cast<size_t>(rank_)]->slots[parity()]);
+}
+
+const float* SharedWindow::Slot(int rank) const {
+  return reinterpret_cast<const float*>(parts_[static_cast<size_t>(rank)]->slots[parity()]);
+}
+
+absl::Status SharedWindow::Publish(const Call& call) {
+  Part& own = *parts_[static_cast<size_t>(rank_)];
+  own.call_bytes[parity()] = call.bytes;
+  own.published.store(exchange_, std::memory_order_release);
+  Backoff backoff;
+  for (int peer = 0; peer < size(); ++peer) {
+    const Part& part = *parts_[static_cast<size_t>(peer)];
+    while (part.published.load(std::memory_order_acquire) < exchange_) {
+      backoff.Wait();
+      if (backoff.waited() == absl::ZeroDuration()) continue;  // still spinning
+      // A peer may be waiting for a message of ours before it can come here.
+      TESSERA_RETURN_IF_ERROR(job_->ReapSends(call));
+      if (backoff.waited() >= job_->deadline()) {
+        return job_->Fail(
+            NoAnswer(call, world_ranks_[static_cast<size_t>(peer)], job_->deadline()));
+      }
+    }
+    if (part.call_bytes[parity()] != call.bytes) {
+      return job_->Fail(UnequalLengths(call, world_ranks_[static_cast<size_t>(peer)],
+                                       part.call_bytes[parity()]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<float> data) {
+  if (call.bytes * static_cast<size_t>(size() - 1) <= kWholeUpToBytes) return SumWhole(call, data);
+  constexpr size_t kSlotFloats = kSlotBytes / sizeof(float);
+  for (size_t begin = 0; begin < data.size(); begin += kSlotFloats) {
+    TESSERA_RETURN_IF_ERROR(SumInShares(call, data.subspan(begin, kSlotFloats)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SharedWindow::SumWhole(const Call& call, absl::Span<float> data) {
+  Begin();
+  std::copy(data.begin(), data.end(), OwnSlot());
+  TESSERA_RETURN_IF_ERROR(Publish(call));
+  for (int peer = 0; peer < size(); ++peer) summands_[static_cast<size_t>(peer)] = Slot(peer);
+  summands_[static_cast<size_t>(rank_)] = data.data();
+  SumInRankOrder(summands_, data);
+  return absl::OkStatus();
+}
+
+absl::Status SharedWindow::SumInShares(const Call& call, absl::Span<float> data) {
+  const Share own = ShareOf(data.size(), rank_, size());
+  Begin();
+  // Nobody else reads the own share.
+  std::copy_n(data.data(), own.begin, OwnSlot());
+  const size_t own_end = own.begin + own.count;
+  std::copy_n(data.data() + own_end, data.size() - own_end, OwnSlot() + own_end);
+  TESSERA_RETURN_IF_ERROR(Publish(call));
+  for (int peer = 0; peer < size(); ++peer) {
+    summands_[static_cast<size_t>(peer)] = Slot(peer) + own.begin;
+  }
+  summands_[static_cast<size_t>(rank_)] = data.data() + own.begin;
+  SumInRankOrder(summands_, data.subspan(own.begin, own.count));
+
+  Begin();
+  std::copy_n(data.data() + own.begin, own.count, OwnSlot() + own.begin);
+  TESSERA_RETURN_IF_ERROR(Publish(call));
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank_) continue;
+    const Share theirs = ShareOf(data.size(), peer, size());
+    std::copy_n(Slot(peer) + theirs.begin, theirs.count, data.data() + theirs.begin);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SharedWindow::AllGather(const Call& call, absl::Span<const std::byte> mine,
+                                     absl::Span<std::byte> all) {
+  Begin();
+  if (!mine.empty()) std::memcpy(OwnSlot(), mine.data(), mine.size());
+  TESSERA_RETURN_IF_ERROR(Publish(call));
+  for (int peer = 0; peer < size() && !mine.empty(); ++peer) {
+    std::memcpy(all.data() + static_cast<size_t>(peer) * mine.size(), Slot(peer), mine.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SharedWindow::Barrier(const Call& call) {
+  Begin();
+  return Publish(call);
+}
+
+}  // namespace tessera::worker

@@ -1,0 +1,99 @@
+// Collectives of ranks on one node through memory that all of them have mapped (an MPI
+// shared-memory window): each rank writes into a slot of its own and reads the others' slots.
+//
+// A rank's part of the window, and the rule that makes it safe:
+//
+//   part  = flag line, notes, slot 0, slot 1
+//   flag  = the number of the latest exchange that this rank has published
+//   notes = of the exchange of either parity: the bytes that the rank was called with
+//
+// Exchange s: write into the own slot s % 2, publish s in the flag, wait until every flag is at
+// least s, read the others' slots s % 2. Whoever has published s+1 has read everything of s, and
+// whoever starts s+2 has seen s+1 from everybody: so two slots do, and no rank waits twice.
+//
+// Sums are in rank order and equal bit for bit on all ranks (communicator.h). Waits spin, yield and
+// nap (backoff.h), have the job's deadline, and drive the job's pending sends forward. Nothing has a
+// name in /dev/shm once the window stands: the kernel frees it with the last process.
+//
+// Ownership: the job owns the window and frees it in the end; this borrows both. Threads: the
+// engine thread.
+//
+//   TESSERA_ASSIGN_OR_RETURN(auto window, SharedWindow::Make({...}));   // null: not on one node
+//   if (window) return window->AllReduceSum(call, data);
+#ifndef TESSERA_WORKER_COMM_SHARED_WINDOW_H_
+#define TESSERA_WORKER_COMM_SHARED_WINDOW_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "worker/comm/call.h"
+#include "worker/comm/mpi_headers.h"
+#include "worker/comm/mpi_job.h"
+#include "worker/comm/mpi_transfers.h"
+
+namespace tessera::worker {
+
+class SharedWindow {
+ public:
+  // What one slot holds. A longer vector is summed slot by slot.
+  static constexpr size_t kSlotBytes = 256 * 1024;
+
+  struct Setup {
+    MpiJob* job;  // outlives the window
+    const Call* call;
+    MPI_Comm communicator;    // of the collectives
+    MpiTransfers* transfers;  // on it
+    absl::Span<const int> world_ranks;
+    bool wanted;  // by this rank
+  };
+
+  // Every rank of the communicator calls it. Null on all of them when one does not want it, when
+  // they are not all on one node, when there is one rank only, or when MPI has no such memory.
+  static absl::StatusOr<std::unique_ptr<SharedWindow>> Make(const Setup& setup);
+
+  absl::Status AllReduceSum(const Call& call, absl::Span<float> data);
+
+  // A longer gather is faster as messages, which copy once.
+  static constexpr size_t kMaxGatherBytes = 8 * 1024;
+  static_assert(kMaxGatherBytes <= kSlotBytes);
+
+  // mine: at most kMaxGatherBytes; all: size × mine.
+  absl::Status AllGather(const Call& call, absl::Span<const std::byte> mine,
+                         absl::Span<std::byte> all);
+
+  absl::Status Barrier(const Call& call);
+
+ private:
+  struct Part;
+
+  SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts);
+
+  int size() const { return static_cast<int>(parts_.size()); }
+  size_t parity() const { return exchange_ % 2; }
+  float* OwnSlot() const;
+  const float* Slot(int rank) const;
+
+  // Before writing into OwnSlot / after it: waits for everybody, and that they were called alike.
+  void Begin() { ++exchange_; }
+  absl::Status Publish(const Call& call);
+
+  absl::Status SumWhole(const Call& call, absl::Span<float> data);
+  absl::Status SumInShares(const Call& call, absl::Span<float> data);
+
+  MpiJob* const job_;
+  const int rank_;
+  const std::vector<int> world_ranks_;
+  const std::vector<Part*> parts_;  // by rank
+  std::vector<const float*> summands_;
+  uint64_t exchange_ = 0;
+};
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_COMM_SHARED_WINDOW_H_
