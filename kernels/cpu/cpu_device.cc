@@ -97,6 +97,9 @@ class Scratch {
 float* Floats(Activation* x) { return reinterpret_cast<float*>(x); }
 const float* Floats(const Activation* x) { return reinterpret_cast<const float*>(x); }
 
+double* Doubles(Partial* x) { return reinterpret_cast<double*>(x); }
+const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>(x); }
+
 MatrixView View(const WeightMatrix& w) { return {w.data, w.dtype, w.rows, w.cols}; }
 
 class CpuDevice final : public Device {
@@ -159,6 +162,19 @@ class CpuDevice final : public Device {
 
   float* HostFloats(Activation* x) override { return Floats(x); }
 
+  size_t PartialBytes(int64_t count) const override { return count * sizeof(double); }
+  double* HostPartials(Partial* x) override { return Doubles(x); }
+
+  absl::Status ReadPartials(const Partial* from, int64_t count, double* to) override {
+    std::memcpy(to, Doubles(from), count * sizeof(double));
+    return absl::OkStatus();
+  }
+
+  absl::Status WritePartials(const double* from, int64_t count, Partial* to) override {
+    std::memcpy(Doubles(to), from, count * sizeof(double));
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t /*count*/) override {
     return from;
   }
@@ -194,24 +210,32 @@ class CpuDevice final : public Device {
     });
   }
 
-  void AddRmsNorm(const Activation* y, const float* weight, float eps, int64_t rows, int64_t cols,
+  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
                   Activation* x, Activation* out) override {
     Split(rows, 1, rows * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
       const int64_t first = begin * cols;
-      ops_.add(Floats(y) + first, (end - begin) * cols, Floats(x) + first);
+      ops_.add(Doubles(y) + first, (end - begin) * cols, Floats(x) + first);
       ops_.rms_norm(Floats(x) + first, weight, eps, end - begin, cols, Floats(out) + first);
     });
   }
 
-  void Add(const Activation* y, int64_t count, Activation* x) override {
+  void Add(const Partial* y, int64_t count, Activation* x) override {
     Split(count, kAlignment, count >= 4 * kMinParallelElements,
           [&](int64_t begin, int64_t end, int) {
-            ops_.add(Floats(y) + begin, end - begin, Floats(x) + begin);
+            ops_.add(Doubles(y) + begin, end - begin, Floats(x) + begin);
           });
   }
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
     for (const Product& p : products) Multiply({View(p.w), Floats(x), p.bias, n, Floats(p.out)});
+  }
+
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n,
+                     Partial* out) override {
+    // The packed products that sum segments in float64 replace this.
+    std::vector<float> floats(n * w.rows);
+    Multiply({View(w), Floats(x), nullptr, n, floats.data()});
+    std::copy(floats.begin(), floats.end(), Doubles(out));
   }
 
   void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) override {

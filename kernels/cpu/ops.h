@@ -86,7 +86,8 @@ struct OpsTable {
   int64_t (*attention_scratch)();
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  void (*add)(const float* y, int64_t count, float* x);
+  // x += y, summed in double and rounded once.
+  void (*add)(const double* y, int64_t count, float* x);
 };
 
 namespace scalar {
