@@ -9,12 +9,6 @@
 namespace tessera::coordinator {
 namespace {
 
-int CoresOfThisHost() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max<int>(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
-}
-
 bool NamesHosts(const std::vector<std::string>& args) {
   return std::any_of(args.begin(), args.end(), [](const std::string& arg) {
     return arg == "--hostfile" || arg == "-hostfile" || arg == "--machinefile" ||
@@ -23,6 +17,12 @@ bool NamesHosts(const std::vector<std::string>& args) {
 }
 
 }  // namespace
+
+int CoresOfThisHost() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max<int>(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+}
 
 std::vector<std::string> LaunchCommand(const LaunchOptions& options,
                                        const std::string& session_dir) {
