@@ -34,7 +34,11 @@ std::vector<std::string> LaunchCommand(const LaunchOptions& options,
   };
   if (geteuid() == 0) add({"--allow-run-as-root"});
   // Without a host file mpirun counts physical cores as slots and refuses more ranks than that.
-  if (!NamesHosts(options.launcher_args)) add({"--oversubscribe"});
+  if (!NamesHosts(options.launcher_args)) {
+    add({"--oversubscribe"});
+    // Ranks of one host need no fabric; looking for one is half of mpirun's start.
+    add({"--mca", "pml", "ob1"});
+  }
   // A rank that spins while another one needs its core would stop both.
   if (options.world_size >= cores) add({"--mca", "mpi_yield_when_idle", "1"});
   if (!session_dir.empty()) add({"--mca", "orte_tmpdir_base", session_dir});
