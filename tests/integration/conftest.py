@@ -125,7 +125,7 @@ def alive(pid):
 
 def segments():
     return {entry.name for entry in pathlib.Path("/dev/shm").iterdir()
-            if entry.name.startswith(("vader_segment", "tessera", "pmix", "psm", "ompi"))}
+            if entry.name.startswith(("vader_segment", "osc_sm", "tessera", "pmix", "psm", "ompi"))}
 
 
 def dummy_config(directory, **changes):
