@@ -79,18 +79,6 @@ TEST(HalfTest, BFloat16IsTheUpperHalfOfAFloat) {
   }
 }
 
-TEST(HalfTest, FloatsRoundToTheNearestBFloat16TiesToEven) {
-  const auto rounded = [](float value) { return BFloat16ToFloat(FloatToBFloat16(value)); };
-  EXPECT_EQ(rounded(1.0f + 0x1p-8f), 1.0f);             // half way, to even
-  EXPECT_EQ(rounded(1.0f + 0x1.8p-7f), 1.0f + 0x1p-6f);  // half way, to even
-  EXPECT_EQ(rounded(1.0f + 0x1.01p-8f), 1.0f + 0x1p-7f);
-  EXPECT_EQ(rounded(-1.0f - 0x1.01p-8f), -1.0f - 0x1p-7f);
-  EXPECT_EQ(rounded(0x1.ffp127f), INFINITY);
-  EXPECT_EQ(rounded(-INFINITY), -INFINITY);
-  EXPECT_TRUE(std::isnan(rounded(NAN)));
-  EXPECT_TRUE(std::signbit(rounded(-0.0f)));
-}
-
 TEST(ReferenceTest, DequantizesAnyRangeOfARow) {
   std::mt19937 random(5);
   for (DType dtype : AllDTypes()) {
