@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "kernels/cpu/instruction_sets.h"
 #include "kernels/cpu/kv_store.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/thread_pool.h"
@@ -27,49 +27,6 @@ constexpr int64_t kMinParallelElements = 32 * 1024;
 // More parts than threads: a thread that is held up leaves its share to the others.
 constexpr int kPartsPerThread = 4;
 constexpr int64_t kRowGranularity = 8;
-
-bool HasAvx2() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
-#else
-  return false;
-#endif
-}
-
-bool HasAvx512() {
-#if defined(__x86_64__)
-  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#else
-  return false;
-#endif
-}
-
-std::vector<const OpsTable*> AvailableTables() {
-  std::vector<const OpsTable*> tables = {&scalar::kOps};
-#if defined(__x86_64__)
-  if (HasAvx2()) tables.push_back(&avx2::kOps);
-  if (HasAvx512()) tables.push_back(&avx512::kOps);
-#endif
-  return tables;
-}
-
-absl::StatusOr<const OpsTable*> ChooseTable(const std::string& instruction_set) {
-  const std::vector<const OpsTable*> tables = AvailableTables();
-  if (instruction_set == "auto") return tables.back();
-  for (const OpsTable* table : tables) {
-    if (instruction_set == table->name) return table;
-  }
-  const bool known = instruction_set == "avx2" || instruction_set == "avx512";
-  const std::string message = absl::StrCat(
-      "cpu device: instruction set '", instruction_set,
-      known ? "' is not on this machine; it has: " : "' is unknown; expected one of: ",
-      known ? absl::StrJoin(AvailableInstructionSets(), ", ") : "auto, scalar, avx2, avx512");
-  if (known) return absl::UnimplementedError(message);
-  return absl::InvalidArgumentError(message);
-}
 
 void FreeAligned(std::byte* p) { std::free(p); }
 

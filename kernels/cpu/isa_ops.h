@@ -13,6 +13,12 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64
              float* out);
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
 int64_t MatMulScratch(const MatMulArgs& args);
+InputForm InputFormOf(DType dtype);
+void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64_t token_begin,
+                  int64_t token_end, uint8_t* prepared);
+void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end);
+void MultiplyQuantized(const ProductArgs& args, int64_t group_begin, int64_t group_end);
+void MultiplyFloating(const ProductArgs& args, int64_t group_begin, int64_t group_end);
 void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 void Attention(const AttentionArgs& args, const AttentionTile& tile, int chunk_begin, int chunk_end,
                float* state, float* scratch);

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/matmul_input.h"
 #include "kernels/tensor.h"
 #include "kernels/views.h"
 
@@ -24,6 +25,19 @@ struct MatMulArgs {
   MatrixView w;                 // (rows, cols)
   const float* x = nullptr;     // (n, cols)
   const float* bias = nullptr;  // (rows) or null
+  int64_t n = 0;
+  float* out = nullptr;  // (n, rows)
+};
+
+// A product of a packed matrix (packed_weights.h) and a prepared input (matmul_input.h).
+struct ProductArgs {
+  const uint8_t* w = nullptr;
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  InputForm form = InputForm::kFloat32;  // one of those that suit the type: OpsTable::input_form
+  const uint8_t* input = nullptr;        // aligned to 64 bytes
+  const float* bias = nullptr;           // (rows) or null
   int64_t n = 0;
   float* out = nullptr;  // (n, rows)
 };
@@ -67,6 +81,15 @@ struct OpsTable {
   void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
   int64_t (*matmul_scratch)(const MatMulArgs& args);
 
+  // The form that inputs of products with weights of a type take.
+  InputForm (*input_form)(DType dtype);
+  // Tokens [token_begin, token_end) of an input of n; both are whole tiles or the end. x: (n, cols);
+  // prepared: InputBytes, aligned to 64 bytes.
+  void (*prepare_input)(InputForm form, const float* x, int64_t cols, int64_t n,
+                        int64_t token_begin, int64_t token_end, uint8_t* prepared);
+  // Outputs of the row groups [group_begin, group_end) for every token.
+  void (*multiply)(const ProductArgs& args, int64_t group_begin, int64_t group_end);
+
   // Tokens [token, token + n) of the step, whose rows of the table those are; x: the first of them.
   void (*rope)(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 
@@ -96,6 +119,9 @@ namespace avx2 {
 extern const OpsTable kOps;
 }
 namespace avx512 {
+extern const OpsTable kOps;
+}
+namespace avx512vnni {
 extern const OpsTable kOps;
 }
 

@@ -73,6 +73,11 @@ TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
+TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  *first = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  *second = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
+}
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 

@@ -65,6 +65,12 @@ TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
   return Vec{BFloat16ToFloat(p[0]), BFloat16ToFloat(p[1]), BFloat16ToFloat(p[2]),
              BFloat16ToFloat(p[3])};
 }
+TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second) {
+  IntVec pairs;
+  __builtin_memcpy(&pairs, p, sizeof(pairs));
+  *first = reinterpret_cast<Vec>(pairs << 16);
+  *second = reinterpret_cast<Vec>(pairs & -65536);
+}
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 

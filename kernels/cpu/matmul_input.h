@@ -1,0 +1,64 @@
+// How a product's input lies in scratch memory, ready for the kernels: prepared once (OpsTable::
+// prepare_input), read by every group of rows.
+//
+// Tokens stand in tiles of kTokenTile; the last tile has fewer. Within a tile of c tokens, by blocks
+// of 32 columns (the last is filled up with zeros):
+//
+//   kFloat32   (blocks, c, 32) float32
+//   kBFloat16  (blocks, c, 32) bfloat16, rounded to nearest even
+//   kInt8      (blocks, c, 32) int8 q, then (blocks, c) BlockScales          x = scale * q
+//   kInt15     (blocks, c, 2, 32) int8 high, low, then (blocks, c) BlockScales
+//                                                                  x = scale * (128 * high + low)
+//
+// scale = max |x| of the block / kInt8Limit or kInt15Limit, so q is what rounding to nearest leaves.
+// A block with something that is not finite has a scale that is not a number, and so have all
+// products that it takes part in.
+#ifndef TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
+#define TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tessera::kernels::cpu {
+
+enum class InputForm : uint8_t { kFloat32, kBFloat16, kInt8, kInt15 };
+inline constexpr int kNumInputForms = 4;
+
+inline constexpr int64_t kTokenTile = 16;
+inline constexpr int kInt8Limit = 127;
+inline constexpr int kInt15Limit = 127 * 128;
+
+// Of one token's block. The integers are what the sum of unsigned codes times q must be corrected
+// by where the codes stand `offset` too high: -offset * sum of q.
+struct BlockScales {
+  float scale;
+  float scaled_sum;  // scale * sum of q
+  int32_t minus_8;
+  int32_t minus_16;
+  int32_t minus_128;
+  int32_t minus_32_low;   // of columns 0..15
+  int32_t minus_32_high;  // of columns 16..31
+  int32_t unused;
+};
+
+// static: this header is compiled for several instruction sets, and their copies must not merge.
+#define TESSERA_STATIC_INLINE static inline __attribute__((always_inline))
+
+TESSERA_STATIC_INLINE int64_t BlocksOf(int64_t cols) { return (cols + 31) / 32; }
+
+// Bytes of one token's block without its scales, and of its scales.
+TESSERA_STATIC_INLINE int64_t ValueBytes(InputForm form) {
+  return form == InputForm::kFloat32 ? 128 : form == InputForm::kInt8 ? 32 : 64;
+}
+TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
+  return form >= InputForm::kInt8 ? int64_t{sizeof(BlockScales)} : 0;
+}
+
+// Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).
+TESSERA_STATIC_INLINE int64_t InputBytes(InputForm form, int64_t cols, int64_t n) {
+  return n * BlocksOf(cols) * (ValueBytes(form) + ScaleBytes(form));
+}
+
+}  // namespace tessera::kernels::cpu
+
+#endif  // TESSERA_KERNELS_CPU_MATMUL_INPUT_H_

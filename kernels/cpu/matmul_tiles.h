@@ -1,0 +1,93 @@
+// How a product's outputs are walked, shared by the kernels of all weight types: some groups of rows
+// whose weights stay in the cache, then tile after tile of tokens, then group by group. With few
+// tokens that is one walk over the weights from front to back.
+//
+// Included by instruction-set code only.
+#ifndef TESSERA_KERNELS_CPU_MATMUL_TILES_H_
+#define TESSERA_KERNELS_CPU_MATMUL_TILES_H_
+
+#include <cstdint>
+
+#include "kernels/cpu/isa_ops.h"
+#include "kernels/cpu/matmul_input.h"
+#include "kernels/cpu/simd.h"
+
+namespace tessera::kernels::cpu::TESSERA_ISA {
+
+constexpr int kParts = 16 / kLanes;  // vectors per group of rows
+
+// Some of a tile's tokens: `stride` tokens stand in the tile, these begin at `values` and `scales`.
+struct TileTokens {
+  const uint8_t* values;
+  const BlockScales* scales;
+  int64_t stride;
+  int64_t first;  // in the input
+};
+
+TESSERA_INLINE TileTokens TokensOf(const ProductArgs& args, int64_t tile_begin, int64_t tile_tokens,
+                                   int64_t token) {
+  const int64_t value_bytes = ValueBytes(args.form);
+  const uint8_t* tile = args.input + InputBytes(args.form, args.cols, tile_begin);
+  const uint8_t* scales = tile + BlocksOf(args.cols) * tile_tokens * value_bytes;
+  return {tile + token * value_bytes, reinterpret_cast<const BlockScales*>(scales) + token,
+          tile_tokens, tile_begin + token};
+}
+
+// kLanes rows of one token, which may be fewer at the matrix's end.
+TESSERA_INLINE void StoreRows(const ProductArgs& args, int64_t token, int64_t row, Vec sums) {
+  float* out = args.out + token * args.rows + row;
+  const int64_t left = args.rows - row;
+  if (left >= kLanes) {
+    if (args.bias) sums = Add(sums, Load(args.bias + row));
+    Store(out, sums);
+  } else if (left > 0) {
+    const int count = static_cast<int>(left);
+    if (args.bias) sums = Add(sums, LoadPartial(args.bias + row, count));
+    StorePartial(out, sums, count);
+  }
+}
+
+// Kernel::kGroups<T>: how many groups it takes side by side for T tokens; Kernel::kMaxTokens: a power
+// of two. Kernel::Run<G, T>(args, group, tokens) computes G groups of T tokens.
+template <typename Kernel, int kTokens>
+void WalkGroups(const ProductArgs& args, int64_t begin, int64_t end, const TileTokens& tokens) {
+  constexpr int kGroups = Kernel::template kGroups<kTokens>;
+  int64_t group = begin;
+  for (; group + kGroups <= end; group += kGroups) {
+    Kernel::template Run<kGroups, kTokens>(args, group, tokens);
+  }
+  if constexpr (kGroups > 1) {
+    for (; group < end; ++group) Kernel::template Run<1, kTokens>(args, group, tokens);
+  }
+}
+
+template <typename Kernel, int kTokens>
+void WalkTile(const ProductArgs& args, int64_t begin, int64_t end, int64_t tile_begin,
+              int64_t tile_tokens, int64_t token) {
+  for (; token + kTokens <= tile_tokens; token += kTokens) {
+    WalkGroups<Kernel, kTokens>(args, begin, end, TokensOf(args, tile_begin, tile_tokens, token));
+  }
+  if constexpr (kTokens > 1) {
+    if (token < tile_tokens) {
+      WalkTile<Kernel, kTokens / 2>(args, begin, end, tile_begin, tile_tokens, token);
+    }
+  }
+}
+
+template <typename Kernel>
+void WalkProduct(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
+  constexpr int64_t kCachedBytes = 256 * 1024;
+  const int64_t fit = kCachedBytes / Kernel::GroupBytes(args.cols);
+  const int64_t step = fit < 4 ? 4 : fit / 4 * 4;
+  for (int64_t begin = group_begin; begin < group_end; begin += step) {
+    const int64_t end = begin + step < group_end ? begin + step : group_end;
+    for (int64_t tile = 0; tile < args.n; tile += kTokenTile) {
+      const int64_t tokens = args.n - tile < kTokenTile ? args.n - tile : kTokenTile;
+      WalkTile<Kernel, Kernel::kMaxTokens>(args, begin, end, tile, tokens, 0);
+    }
+  }
+}
+
+}  // namespace tessera::kernels::cpu::TESSERA_ISA
+
+#endif  // TESSERA_KERNELS_CPU_MATMUL_TILES_H_
