@@ -11,7 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/instruction_sets.h"
 #include "kernels/cpu/kv_store.h"
+#include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/packed_weights.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace tessera::kernels::cpu {
@@ -26,35 +28,36 @@ constexpr int64_t kMinParallelElements = 32 * 1024;
 
 // More parts than threads: a thread that is held up leaves its share to the others.
 constexpr int kPartsPerThread = 4;
-constexpr int64_t kRowGranularity = 8;
+// As many tokens as one walk over the weights serves: up to here a product waits for memory, and each
+// thread reads one piece of it.
+constexpr int64_t kFewTokens = kTokenTile;
 
 void FreeAligned(std::byte* p) { std::free(p); }
 
 // Grows, never shrinks; what it held is lost when it grows.
 class Scratch {
  public:
-  float* Get(int64_t floats) {
-    if (floats > size_) {
-      const size_t bytes = (floats * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-      data_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
+  template <typename T>
+  T* Get(int64_t count) {
+    const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    if (bytes > size_) {
+      data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
       if (data_ == nullptr) throw std::bad_alloc();
-      size_ = floats;
+      size_ = bytes;
     }
-    return data_.get();
+    return reinterpret_cast<T*>(data_.get());
   }
 
  private:
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(std::byte* p) const { std::free(p); }
   };
-  std::unique_ptr<float, Free> data_;
-  int64_t size_ = 0;
+  std::unique_ptr<std::byte, Free> data_;
+  size_t size_ = 0;
 };
 
 float* Floats(Activation* x) { return reinterpret_cast<float*>(x); }
 const float* Floats(const Activation* x) { return reinterpret_cast<const float*>(x); }
-
-MatrixView View(const WeightMatrix& w) { return {w.data, w.dtype, w.rows, w.cols}; }
 
 class CpuDevice final : public Device {
  public:
@@ -82,15 +85,20 @@ class CpuDevice final : public Device {
   absl::Status Sync() override { return absl::OkStatus(); }
 
   size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const override {
-    return RowBytes(dtype, cols) * static_cast<size_t>(rows);
+    return PackedBytes(dtype, rows, cols);
   }
 
-  int64_t WeightRowGranularity() const override { return 1; }
+  int64_t WeightRowGranularity() const override { return kGroupRows; }
 
   absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
                             const std::byte* rows_data) override {
+    assert(row % kGroupRows == 0);
     const size_t row_bytes = RowBytes(w.dtype, w.cols);
-    std::memcpy(w.data + row * row_bytes, rows_data, count * row_bytes);
+    Split(count, kGroupRows, count * w.cols >= kMinParallelElements,
+          [&](int64_t begin, int64_t end, int) {
+            PackRows(w.dtype, w.cols, row + begin, end - begin, rows_data + begin * row_bytes,
+                     w.data);
+          });
     return absl::OkStatus();
   }
 
@@ -138,8 +146,15 @@ class CpuDevice final : public Device {
 
   void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
     Split(n, 1, n * table.cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.embed(View(table), step_.ids + begin, first_row, end - begin,
-                 Floats(out) + begin * table.cols);
+      for (int64_t t = begin; t < end; ++t) {
+        float* to = Floats(out) + t * table.cols;
+        const int64_t row = step_.ids[t] - first_row;
+        if (row >= 0 && row < table.rows) {
+          UnpackRow(table.dtype, table.data, table.cols, row, to);
+        } else {
+          std::fill(to, to + table.cols, 0.0f);
+        }
+      }
     });
   }
 
@@ -168,11 +183,20 @@ class CpuDevice final : public Device {
   }
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
-    for (const Product& p : products) Multiply({View(p.w), Floats(x), p.bias, n, Floats(p.out)});
+    if (n <= 0) return;
+    Prepared prepared;
+    products_.clear();
+    for (const Product& p : products) {
+      products_.push_back(Arguments(p.w, x, n, p.bias, Floats(p.out), prepared));
+    }
+    Multiply(n);
   }
 
   void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) override {
-    Multiply({View(w), Floats(x), nullptr, n, out});
+    if (n <= 0) return;
+    Prepared prepared;
+    products_.assign(1, Arguments(w, x, n, nullptr, out, prepared));
+    Multiply(n);
   }
 
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
@@ -229,14 +253,59 @@ class CpuDevice final : public Device {
   }
 
  private:
-  void Multiply(const MatMulArgs& args) {
-    assert(args.w.cols % BlockElements(args.w.dtype) == 0);
-    if (args.n <= 0) return;
-    const int64_t scratch_floats = ops_.matmul_scratch(args);
-    Split(args.w.rows, kRowGranularity, args.w.rows * args.w.cols * args.n >= kMinParallelMacs,
-          [&](int64_t begin, int64_t end, int thread) {
-            ops_.matmul(args, begin, end, scratch_[thread].Get(scratch_floats));
+  // One input in the forms that its products want.
+  struct Prepared {
+    const uint8_t* forms[kNumInputForms] = {};
+  };
+
+  ProductArgs Arguments(const WeightMatrix& w, const Activation* x, int64_t n, const float* bias,
+                        float* out, Prepared& prepared) {
+    assert(w.cols % BlockElements(w.dtype) == 0);
+    const InputForm form = ops_.input_form(w.dtype);
+    const uint8_t*& input = prepared.forms[static_cast<int>(form)];
+    if (input == nullptr) input = Prepare(form, Floats(x), w.cols, n);
+    return {.w = reinterpret_cast<const uint8_t*>(w.data),
+            .dtype = w.dtype,
+            .rows = w.rows,
+            .cols = w.cols,
+            .form = form,
+            .input = input,
+            .bias = bias,
+            .n = n,
+            .out = out};
+  }
+
+  const uint8_t* Prepare(InputForm form, const float* x, int64_t cols, int64_t n) {
+    uint8_t* prepared = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n));
+    Split(n, kTokenTile, n * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
+      ops_.prepare_input(form, x, cols, n, begin, end, prepared);
+    });
+    return prepared;
+  }
+
+  // All products_, of one input of n tokens, as if they were one matrix.
+  void Multiply(int64_t n) {
+    int64_t groups = 0, macs = 0;
+    for (const ProductArgs& args : products_) {
+      groups += GroupsOf(args);
+      macs += args.rows * args.cols * n;
+    }
+    const int parts_per_thread = n <= kFewTokens ? 1 : kPartsPerThread;
+    Split(groups, 1, macs >= kMinParallelMacs, parts_per_thread,
+          [&](int64_t begin, int64_t end, int) {
+            for (const ProductArgs& args : products_) {
+              const int64_t own = GroupsOf(args);
+              const int64_t first = std::max<int64_t>(begin, 0);
+              const int64_t last = std::min(end, own);
+              if (first < last) ops_.multiply(args, first, last);
+              begin -= own;
+              end -= own;
+            }
           });
+  }
+
+  static int64_t GroupsOf(const ProductArgs& args) {
+    return (args.rows + kGroupRows - 1) / kGroupRows;
   }
 
   // Heads of the step's tokens [begin, end). x: (end - begin, heads, head_dim).
@@ -300,7 +369,7 @@ class CpuDevice final : public Device {
       for (int64_t i = begin; i < end; ++i) {
         const AttentionTile& tile = tiles_[i];
         const int64_t state_floats = 2 * ops_.attention_state(tile.rows(), args.shape.head_dim);
-        float* state = scratch_[thread].Get(state_floats + ops_.attention_scratch());
+        float* state = scratch_[thread].Get<float>(state_floats + ops_.attention_scratch());
         const Chunks chunks = ChunksOf(args.shape, tile);
         ops_.attention(args, tile, chunks.begin, chunks.end, state, state + state_floats);
         ops_.attention_finish(args, tile, state);
@@ -325,7 +394,7 @@ class CpuDevice final : public Device {
     }
     float* states = states_.Get(floats);
     Split(static_cast<int64_t>(parts.size()), 1, true, [&](int64_t begin, int64_t end, int thread) {
-      float* scratch = scratch_[thread].Get(ops_.attention_scratch());
+      float* scratch = scratch_[thread].Get<float>(ops_.attention_scratch());
       for (int64_t i = begin; i < end; ++i) {
         ops_.attention(args, *parts[i].tile, parts[i].chunk, parts[i].chunk + 1,
                        states + parts[i].state, scratch);
@@ -354,11 +423,16 @@ class CpuDevice final : public Device {
   // work(begin, end, thread) over [0, count) in pieces of a multiple of `granularity`.
   template <typename Work>
   void Split(int64_t count, int64_t granularity, bool parallel, const Work& work) {
+    Split(count, granularity, parallel, kPartsPerThread, work);
+  }
+  template <typename Work>
+  void Split(int64_t count, int64_t granularity, bool parallel, int parts_per_thread,
+             const Work& work) {
     const int threads = pool_.threads();
     if (count <= 0) return;
     if (threads == 1 || !parallel) return work(0, count, 0);
     const int64_t units = (count + granularity - 1) / granularity;
-    const int parts = static_cast<int>(std::min<int64_t>(units, threads * kPartsPerThread));
+    const int parts = static_cast<int>(std::min<int64_t>(units, threads * parts_per_thread));
     pool_.Run(parts, [&](int part, int thread) {
       const int64_t begin = units * part / parts * granularity;
       const int64_t end = std::min(count, units * (part + 1) / parts * granularity);
@@ -370,6 +444,8 @@ class CpuDevice final : public Device {
   const DType kv_type_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
+  Scratch inputs_[kNumInputForms];
+  std::vector<ProductArgs> products_;
   StepView step_;
   std::vector<int32_t> positions_;           // of the step's tokens
   std::vector<const int32_t*> block_tables_;  // likewise

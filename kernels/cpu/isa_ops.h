@@ -8,11 +8,8 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
-void Embed(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n, float* out);
 void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
              float* out);
-void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
-int64_t MatMulScratch(const MatMulArgs& args);
 InputForm InputFormOf(DType dtype);
 void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64_t token_begin,
                   int64_t token_end, uint8_t* prepared);

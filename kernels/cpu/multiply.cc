@@ -7,15 +7,10 @@ InputForm InputFormOf(DType dtype) {
   switch (dtype) {
     case DType::kF32:
     case DType::kF16:
-      return InputForm::kFloat32;
     case DType::kBF16:
-#if defined(TESSERA_SIMD_BF16)
-      return InputForm::kBFloat16;
-#else
       return InputForm::kFloat32;
-#endif
     default:
-      return InputForm::kInt8;
+      return InputForm::kInt15;
   }
 }
 

@@ -21,14 +21,6 @@
 
 namespace tessera::kernels::cpu {
 
-struct MatMulArgs {
-  MatrixView w;                 // (rows, cols)
-  const float* x = nullptr;     // (n, cols)
-  const float* bias = nullptr;  // (rows) or null
-  int64_t n = 0;
-  float* out = nullptr;  // (n, rows)
-};
-
 // A product of a packed matrix (packed_weights.h) and a prepared input (matmul_input.h).
 struct ProductArgs {
   const uint8_t* w = nullptr;
@@ -70,16 +62,8 @@ inline constexpr int kAttentionChunk = 512;
 struct OpsTable {
   const char* name;
 
-  // As Device::Embed. Rows are equal to reference::DequantizeRow, bit for bit.
-  void (*embed)(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n,
-                float* out);
-
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
                    float* out);
-
-  // Outputs [row_begin, row_end) of every token. scratch: matmul_scratch floats, 64-byte aligned.
-  void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
-  int64_t (*matmul_scratch)(const MatMulArgs& args);
 
   // The form that inputs of products with weights of a type take.
   InputForm (*input_form)(DType dtype);
