@@ -48,7 +48,11 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return result;
 }
 
-TESSERA_INLINE Ints Times128Plus(Ints a, Ints b) { return a * 128 + b; }
+TESSERA_INLINE Ints Plus(Ints a, Ints b) { return a + b; }
+template <int kBits>
+TESSERA_INLINE Ints ShiftLeft(Ints a) {
+  return a << kBits;
+}
 
 TESSERA_INLINE Vec ToFloats(Ints a) { return __builtin_convertvector(a, Vec); }
 

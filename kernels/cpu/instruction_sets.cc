@@ -21,8 +21,7 @@ std::vector<InstructionSet> AllSets() {
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") &&
                           __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni") &&
-                        __builtin_cpu_supports("avx512bf16");
+  const bool has_vnni = has_avx512 && __builtin_cpu_supports("avx512vnni");
   sets.push_back({"avx2", &avx2::kOps, has_avx2});
   sets.push_back({"avx512", &avx512::kOps, has_avx512});
   sets.push_back({"avx512vnni", &avx512vnni::kOps, has_vnni});

@@ -1,7 +1,6 @@
 // Products of weights in floating types: float32 sums of kSegmentBlocks blocks, column after column,
 // added up segment after segment; so neither runs long enough to lose much. Weights of 16 bits are
-// widened; bfloat16 is multiplied as it is where the machine has dot products of it, by inputs
-// rounded to bfloat16.
+// widened.
 #include "kernels/cpu/isa_ops.h"
 #include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/matmul_tiles.h"
@@ -20,14 +19,13 @@ constexpr int kSteps = kType == DType::kBF16 ? 16 : 32;
 template <DType kType>
 constexpr int64_t kStepBytes = kType == DType::kF16 ? 32 : 64;
 
-// kDots: inputs in bfloat16.
-template <DType kType, bool kDots>
+template <DType kType>
 struct FloatingKernel {
   template <int kTokens>
   static constexpr int kGroups = kTokens <= 4 ? 4 : 2;
   static constexpr int kMaxTokens = kLanes == 16 ? 8 : 2;
   static constexpr int64_t kBlockBytes = kSteps<kType> * kStepBytes<kType>;
-  static constexpr int64_t kInputBytes = kDots ? 64 : 128;  // of a token's block
+  static constexpr int64_t kInputBytes = 128;  // of a token's block
 
   static int64_t GroupBytes(int64_t cols) { return BlocksOf(cols) * kBlockBytes; }
 
@@ -35,40 +33,26 @@ struct FloatingKernel {
   template <int kGroupCount, int kTokens>
   TESSERA_INLINE static void AddStep(const uint8_t* const* w, int64_t offset, const uint8_t* x,
                                      Vec (*sums)[kTokens]) {
-    if constexpr (kType == DType::kBF16 && kDots) {
-#if defined(TESSERA_SIMD_BF16)
-      Pairs weights[kGroupCount];
+    constexpr int kColumns = kType == DType::kBF16 ? 2 : 1;
+    Vec weights[kGroupCount][kColumns];
 #pragma GCC unroll 4
-      for (int g = 0; g < kGroupCount; ++g) weights[g] = LoadPairs(w[g] + offset);
-#pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        const Pairs input = BroadcastPair(x + t * kInputBytes);
-#pragma GCC unroll 4
-        for (int g = 0; g < kGroupCount; ++g) sums[g][t] = DotPairs(sums[g][t], weights[g], input);
+    for (int g = 0; g < kGroupCount; ++g) {
+      const uint8_t* p = w[g] + offset;
+      if constexpr (kType == DType::kF32) {
+        weights[g][0] = Load(reinterpret_cast<const float*>(p));
+      } else if constexpr (kType == DType::kF16) {
+        weights[g][0] = LoadHalf(reinterpret_cast<const uint16_t*>(p));
+      } else {
+        LoadBFloat16Pairs(p, &weights[g][0], &weights[g][1]);
       }
-#endif
-    } else {
-      constexpr int kColumns = kType == DType::kBF16 ? 2 : 1;
-      Vec weights[kGroupCount][kColumns];
-#pragma GCC unroll 4
-      for (int g = 0; g < kGroupCount; ++g) {
-        const uint8_t* p = w[g] + offset;
-        if constexpr (kType == DType::kF32) {
-          weights[g][0] = Load(reinterpret_cast<const float*>(p));
-        } else if constexpr (kType == DType::kF16) {
-          weights[g][0] = LoadHalf(reinterpret_cast<const uint16_t*>(p));
-        } else {
-          LoadBFloat16Pairs(p, &weights[g][0], &weights[g][1]);
-        }
-      }
+    }
 #pragma GCC unroll 16
-      for (int t = 0; t < kTokens; ++t) {
-        for (int c = 0; c < kColumns; ++c) {
-          const Vec input = Set(reinterpret_cast<const float*>(x + t * kInputBytes)[c]);
+    for (int t = 0; t < kTokens; ++t) {
+      for (int c = 0; c < kColumns; ++c) {
+        const Vec input = Set(reinterpret_cast<const float*>(x + t * kInputBytes)[c]);
 #pragma GCC unroll 4
-          for (int g = 0; g < kGroupCount; ++g) {
-            sums[g][t] = MulAdd(weights[g][c], input, sums[g][t]);
-          }
+        for (int g = 0; g < kGroupCount; ++g) {
+          sums[g][t] = MulAdd(weights[g][c], input, sums[g][t]);
         }
       }
     }
@@ -136,17 +120,12 @@ struct FloatingKernel {
 
 void MultiplyFloating(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
   if (args.dtype == DType::kF32) {
-    return WalkProduct<FloatingKernel<DType::kF32, false>>(args, group_begin, group_end);
+    return WalkProduct<FloatingKernel<DType::kF32>>(args, group_begin, group_end);
   }
   if (args.dtype == DType::kF16) {
-    return WalkProduct<FloatingKernel<DType::kF16, false>>(args, group_begin, group_end);
+    return WalkProduct<FloatingKernel<DType::kF16>>(args, group_begin, group_end);
   }
-#if defined(TESSERA_SIMD_BF16)
-  if (args.form == InputForm::kBFloat16) {
-    return WalkProduct<FloatingKernel<DType::kBF16, true>>(args, group_begin, group_end);
-  }
-#endif
-  WalkProduct<FloatingKernel<DType::kBF16, false>>(args, group_begin, group_end);
+  WalkProduct<FloatingKernel<DType::kBF16>>(args, group_begin, group_end);
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

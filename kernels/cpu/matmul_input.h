@@ -4,15 +4,21 @@
 // Tokens stand in tiles of kTokenTile; the last tile has fewer. Within a tile of c tokens, by blocks
 // of 32 columns (the last is filled up with zeros):
 //
-//   kFloat32   (blocks, c, 32) float32
-//   kBFloat16  (blocks, c, 32) bfloat16, rounded to nearest even
-//   kInt8      (blocks, c, 32) int8 q, then (blocks, c) BlockScales          x = scale * q
-//   kInt15     (blocks, c, 2, 32) int8 high, low, then (blocks, c) BlockScales
-//                                                                  x = scale * (128 * high + low)
+//   kFloat32      (blocks, c, 32) float32
+//   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
+//   kInt8         (blocks, c, 32) int8 q, then (blocks, c) BlockScales               x = scale * q
+//   kInt19        (3, blocks, c, 32) int8 planes, then (blocks, c) BlockScales       x = scale * q,
+//                 q = 2048 * plane 0 + 16 * plane 1 + plane 2
 //
-// scale = max |x| of the block / kInt8Limit or kInt15Limit, so q is what rounding to nearest leaves.
+// scale = max |x| of the block / kInt8Limit or kInt19Limit, so q is what rounding to nearest leaves.
 // A block with something that is not finite has a scale that is not a number, and so have all
 // products that it takes part in.
+//
+// Why as many as 19 bits: ranks that share a layer sum in another order than one rank, so their
+// inputs differ in the last float32 bit, and where rounding is coarse such a bit turns a step of a
+// whole quantum. With 8 bits those steps grow through the layers until layouts disagree in the
+// second digit of a logit, with 15 in the fourth. 19 leave no more than float32 sums do, and the sum
+// of a block still fits 32 bits.
 #ifndef TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
 #define TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
 
@@ -21,12 +27,12 @@
 
 namespace tessera::kernels::cpu {
 
-enum class InputForm : uint8_t { kFloat32, kBFloat16, kInt8, kInt15 };
+enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt8, kInt19 };
 inline constexpr int kNumInputForms = 4;
 
 inline constexpr int64_t kTokenTile = 16;
 inline constexpr int kInt8Limit = 127;
-inline constexpr int kInt15Limit = 127 * 128;
+inline constexpr int kInt19Limit = 127 * 2048;
 
 // Of one token's block. The integers are what the sum of unsigned codes times q must be corrected
 // by where the codes stand `offset` too high: -offset * sum of q.
@@ -46,9 +52,12 @@ struct BlockScales {
 
 TESSERA_STATIC_INLINE int64_t BlocksOf(int64_t cols) { return (cols + 31) / 32; }
 
-// Bytes of one token's block without its scales, and of its scales.
-TESSERA_STATIC_INLINE int64_t ValueBytes(InputForm form) {
-  return form == InputForm::kFloat32 ? 128 : form == InputForm::kInt8 ? 32 : 64;
+// Bytes of one token's block in one plane, planes, and bytes of its scales.
+TESSERA_STATIC_INLINE int64_t PlaneBytes(InputForm form) {
+  return form == InputForm::kFloat32 ? 128 : form == InputForm::kBFloat16Pair ? 64 : 32;
+}
+TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
+  return form == InputForm::kBFloat16Pair ? 2 : form == InputForm::kInt19 ? 3 : 1;
 }
 TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
   return form >= InputForm::kInt8 ? int64_t{sizeof(BlockScales)} : 0;
@@ -56,7 +65,7 @@ TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
 
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).
 TESSERA_STATIC_INLINE int64_t InputBytes(InputForm form, int64_t cols, int64_t n) {
-  return n * BlocksOf(cols) * (ValueBytes(form) + ScaleBytes(form));
+  return n * BlocksOf(cols) * (PlanesOf(form) * PlaneBytes(form) + ScaleBytes(form));
 }
 
 }  // namespace tessera::kernels::cpu

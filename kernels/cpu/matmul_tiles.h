@@ -19,6 +19,7 @@ constexpr int kParts = 16 / kLanes;  // vectors per group of rows
 // Some of a tile's tokens: `stride` tokens stand in the tile, these begin at `values` and `scales`.
 struct TileTokens {
   const uint8_t* values;
+  int64_t plane;  // bytes from one plane to the next
   const BlockScales* scales;
   int64_t stride;
   int64_t first;  // in the input
@@ -26,10 +27,11 @@ struct TileTokens {
 
 TESSERA_INLINE TileTokens TokensOf(const ProductArgs& args, int64_t tile_begin, int64_t tile_tokens,
                                    int64_t token) {
-  const int64_t value_bytes = ValueBytes(args.form);
+  const int64_t bytes = PlaneBytes(args.form);
+  const int64_t plane = BlocksOf(args.cols) * tile_tokens * bytes;
   const uint8_t* tile = args.input + InputBytes(args.form, args.cols, tile_begin);
-  const uint8_t* scales = tile + BlocksOf(args.cols) * tile_tokens * value_bytes;
-  return {tile + token * value_bytes, reinterpret_cast<const BlockScales*>(scales) + token,
+  const uint8_t* scales = tile + PlanesOf(args.form) * plane;
+  return {tile + token * bytes, plane, reinterpret_cast<const BlockScales*>(scales) + token,
           tile_tokens, tile_begin + token};
 }
 

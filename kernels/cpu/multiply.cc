@@ -10,7 +10,7 @@ InputForm InputFormOf(DType dtype) {
     case DType::kBF16:
       return InputForm::kFloat32;
     default:
-      return InputForm::kInt15;
+      return InputForm::kInt19;
   }
 }
 

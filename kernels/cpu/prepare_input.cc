@@ -2,15 +2,16 @@
 #include "kernels/cpu/codes.h"
 #include "kernels/cpu/isa_ops.h"
 #include "kernels/cpu/matmul_input.h"
+#include "kernels/half.h"
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 namespace {
 
 constexpr int kVecs = 32 / kLanes;
 
-// One block of 32 to int8 (kLimit 127) or to two planes of 7 bits and sign (kLimit 127 * 128).
+// One block of 32 to int8 (kLimit 127), or to three planes that stand `plane` bytes apart.
 template <int kLimit>
-TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, BlockScales* scales) {
+TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales) {
   Vec input[kVecs];
   Vec largest = Zero();
   Vec not_finite = Zero();  // v - v: 0, or not a number
@@ -31,9 +32,11 @@ TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, BlockScales* scales
     if constexpr (kLimit == kInt8Limit) {
       StoreInt8(q + v * kLanes, rounded);
     } else {
-      const Vec high = Round(Mul(rounded, Set(1.0f / 128)));
-      StoreInt8(q + v * kLanes, high);
-      StoreInt8(q + 32 + v * kLanes, MulAdd(high, Set(-128.0f), rounded));
+      const Vec upper = Round(Mul(rounded, Set(1.0f / 16)));  // all of it exact
+      const Vec first = Round(Mul(upper, Set(1.0f / 128)));
+      StoreInt8(q + v * kLanes, first);
+      StoreInt8(q + plane + v * kLanes, MulAdd(first, Set(-128.0f), upper));
+      StoreInt8(q + 2 * plane + v * kLanes, MulAdd(upper, Set(-16.0f), rounded));
     }
   }
   const float scale = (zero ? 0.0f : max / static_cast<float>(kLimit)) + spoiled;
@@ -60,12 +63,12 @@ TESSERA_INLINE uint16_t RoundToBFloat16(float value) {
 template <InputForm kForm>
 void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
   const int64_t blocks = BlocksOf(cols);
-  constexpr int64_t kBytes = kForm == InputForm::kFloat32 ? 128 : kForm == InputForm::kInt8 ? 32 : 64;
-  auto* scales = reinterpret_cast<BlockScales*>(tile + blocks * tokens * kBytes);
+  const int64_t plane = blocks * tokens * PlaneBytes(kForm);
+  auto* scales = reinterpret_cast<BlockScales*>(tile + PlanesOf(kForm) * plane);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t b = 0; b < blocks; ++b) {
       const float* from = x + t * cols + b * 32;
-      uint8_t* to = tile + (b * tokens + t) * kBytes;
+      uint8_t* to = tile + (b * tokens + t) * PlaneBytes(kForm);
       float last[32];
       if (cols - b * 32 < 32) {
         for (int64_t j = 0; j < 32; ++j) last[j] = b * 32 + j < cols ? from[j] : 0.0f;
@@ -75,11 +78,16 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
         for (int v = 0; v < kVecs; ++v) {
           Store(reinterpret_cast<float*>(to) + v * kLanes, Load(from + v * kLanes));
         }
-      } else if constexpr (kForm == InputForm::kBFloat16) {
-        for (int j = 0; j < 32; ++j) reinterpret_cast<uint16_t*>(to)[j] = RoundToBFloat16(from[j]);
+      } else if constexpr (kForm == InputForm::kBFloat16Pair) {
+        for (int j = 0; j < 32; ++j) {
+          const uint16_t upper = RoundToBFloat16(from[j]);
+          const float left = from[j] - BFloat16ToFloat(upper);
+          reinterpret_cast<uint16_t*>(to)[j] = upper;
+          reinterpret_cast<uint16_t*>(to + plane)[j] = RoundToBFloat16(left);
+        }
       } else {
-        QuantizeBlock<kForm == InputForm::kInt8 ? kInt8Limit : kInt15Limit>(
-            from, reinterpret_cast<int8_t*>(to), &scales[b * tokens + t]);
+        QuantizeBlock<kForm == InputForm::kInt8 ? kInt8Limit : kInt19Limit>(
+            from, reinterpret_cast<int8_t*>(to), plane, &scales[b * tokens + t]);
       }
     }
   }
@@ -97,14 +105,14 @@ void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64
       case InputForm::kFloat32:
         PrepareTile<InputForm::kFloat32>(from, cols, tokens, tile);
         break;
-      case InputForm::kBFloat16:
-        PrepareTile<InputForm::kBFloat16>(from, cols, tokens, tile);
+      case InputForm::kBFloat16Pair:
+        PrepareTile<InputForm::kBFloat16Pair>(from, cols, tokens, tile);
         break;
       case InputForm::kInt8:
         PrepareTile<InputForm::kInt8>(from, cols, tokens, tile);
         break;
-      case InputForm::kInt15:
-        PrepareTile<InputForm::kInt15>(from, cols, tokens, tile);
+      case InputForm::kInt19:
+        PrepareTile<InputForm::kInt19>(from, cols, tokens, tile);
         break;
     }
   }

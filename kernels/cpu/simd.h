@@ -13,11 +13,6 @@
 //   LoadHalf(p) LoadBFloat16(p)   kLanes 16-bit floats
 //   LoadBFloat16Pairs(p, &a, &b)  kLanes pairs of bfloat16: the first of each, and the second
 //
-// And where the set multiplies bfloat16 (TESSERA_SIMD_BF16):
-//
-//   LoadPairs(p) BroadcastPair(p) kLanes pairs of bfloat16, or one pair in every lane
-//   DotPairs(c, a, b)             c + a's pairs · b's pairs
-//
 // The summing tree is the heart of determinism: lane l meets l + kLanes/2, then l + kLanes/4, and
 // so on, whether one vector or four are summed.
 #ifndef TESSERA_KERNELS_CPU_SIMD_H_

@@ -79,19 +79,6 @@ TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second)
   *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
 }
 
-#if defined(TESSERA_SIMD_BF16)
-using Pairs = __m512i;
-TESSERA_INLINE Pairs LoadPairs(const uint8_t* p) { return _mm512_loadu_si512(p); }
-TESSERA_INLINE Pairs BroadcastPair(const uint8_t* p) {
-  int32_t pair;
-  __builtin_memcpy(&pair, p, sizeof(pair));
-  return _mm512_set1_epi32(pair);
-}
-TESSERA_INLINE Vec DotPairs(Vec c, Pairs a, Pairs b) {
-  return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-}
-#endif
-
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 
 #endif  // TESSERA_KERNELS_CPU_SIMD_AVX512_H_

@@ -68,6 +68,12 @@ std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const
   return out;
 }
 
+float RoundedToBFloat16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return FloatFromBits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+}
+
 // What a form leaves of the inputs, worked out once more: round to nearest of steps of the block's
 // largest.
 std::vector<float> AsPrepared(InputForm form, const std::vector<float>& x, int64_t cols) {
@@ -76,16 +82,14 @@ std::vector<float> AsPrepared(InputForm form, const std::vector<float>& x, int64
     for (int64_t block = 0; block < cols; block += 32) {
       float* values = &result[begin + block];
       const int64_t count = std::min<int64_t>(32, cols - block);
-      if (form == InputForm::kBFloat16) {
+      if (form == InputForm::kBFloat16Pair) {
         for (int64_t i = 0; i < count; ++i) {
-          uint32_t bits;
-          std::memcpy(&bits, &values[i], 4);
-          bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-          std::memcpy(&values[i], &bits, 4);
+          const float upper = RoundedToBFloat16(values[i]);
+          values[i] = upper + RoundedToBFloat16(values[i] - upper);
         }
       }
       if (form < InputForm::kInt8) continue;
-      const float limit = form == InputForm::kInt8 ? cpu::kInt8Limit : cpu::kInt15Limit;
+      const float limit = form == InputForm::kInt8 ? cpu::kInt8Limit : cpu::kInt19Limit;
       float largest = 0;
       for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
       for (int64_t i = 0; i < count && largest > 0; ++i) {
@@ -101,11 +105,8 @@ class ProductTest : public testing::TestWithParam<std::tuple<const OpsTable*, DT
   const OpsTable& ops() const { return *std::get<0>(GetParam()); }
   DType dtype() const { return std::get<1>(GetParam()); }
   std::vector<InputForm> Forms() const {
-    if (BlockElements(dtype()) == 32) return {InputForm::kInt8, InputForm::kInt15};
-    if (ops().input_form(dtype()) == InputForm::kBFloat16) {
-      return {InputForm::kFloat32, InputForm::kBFloat16};
-    }
-    return {InputForm::kFloat32};
+    if (BlockElements(dtype()) == 32) return {InputForm::kInt8, InputForm::kInt19};
+    return {ops().input_form(dtype())};
   }
   std::vector<int64_t> Cols() const {
     if (BlockElements(dtype()) == 1) return {1, 5, 33, 64, 100, 576};
@@ -159,7 +160,7 @@ TEST_P(ProductTest, CompanyDoesNotMatter) {
   }
 }
 
-// The error of rounding the inputs: about a step's length per block, far less with 15 bits.
+// The error of rounding the inputs: about half a step's length per block.
 TEST_P(ProductTest, InputsAreRoundedToTheirForm) {
   const int64_t rows = 64, cols = 1024, n = 8;
   Matrix w(dtype(), rows, cols, random_);
@@ -171,10 +172,10 @@ TEST_P(ProductTest, InputsAreRoundedToTheirForm) {
     const auto actual = Product(ops(), w, form, x.data(), nullptr, n);
     double error = 0;
     for (size_t i = 0; i < exact.size(); ++i) error += std::pow(actual[i] - exact[i], 2);
-    const double bound = form == InputForm::kInt8       ? 8e-3
-                         : form == InputForm::kBFloat16 ? 3e-3
-                         : form == InputForm::kInt15    ? 8e-5
-                                                        : 1e-6;
+    const double bound = form == InputForm::kInt8           ? 8e-3
+                         : form == InputForm::kBFloat16Pair ? 8e-6
+                         : form == InputForm::kInt19        ? 8e-6
+                                                            : 1e-6;
     EXPECT_LE(std::sqrt(error / power), bound) << static_cast<int>(form);
   }
 }
