@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/huge_pages.h"
 #include "kernels/cpu/instruction_sets.h"
 #include "kernels/cpu/kv_store.h"
 #include "kernels/cpu/matmul_input.h"
@@ -31,8 +32,6 @@ constexpr int kPartsPerThread = 4;
 // As many tokens as one walk over the weights serves: up to here a product waits for memory, and each
 // thread reads one piece of it.
 constexpr int64_t kFewTokens = kTokenTile;
-
-void FreeAligned(std::byte* p) { std::free(p); }
 
 // Grows, never shrinks; what it held is lost when it grows.
 class Scratch {
@@ -73,13 +72,12 @@ class CpuDevice final : public Device {
   bool KeysByDim() const override { return true; }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
-    const size_t rounded = std::max(bytes + kAlignment - 1, kAlignment) / kAlignment * kAlignment;
-    void* data = rounded < bytes ? nullptr : std::aligned_alloc(kAlignment, rounded);
+    std::byte* data = memory_.Allocate(bytes);
     if (data == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("cpu device: no memory for a buffer of ", bytes, " bytes"));
     }
-    return Buffer(static_cast<std::byte*>(data), &FreeAligned);
+    return Buffer(data, &PieceAllocator::Free);
   }
 
   absl::Status Sync() override { return absl::OkStatus(); }
@@ -292,12 +290,15 @@ class CpuDevice final : public Device {
     }
     const int parts_per_thread = n <= kFewTokens ? 1 : kPartsPerThread;
     Split(groups, 1, macs >= kMinParallelMacs, parts_per_thread,
-          [&](int64_t begin, int64_t end, int) {
+          [&](int64_t begin, int64_t end, int thread) {
             for (const ProductArgs& args : products_) {
               const int64_t own = GroupsOf(args);
               const int64_t first = std::max<int64_t>(begin, 0);
               const int64_t last = std::min(end, own);
-              if (first < last) ops_.multiply(args, first, last);
+              if (first < last) {
+                uint8_t* scratch = scratch_[thread].Get<uint8_t>(ops_.multiply_scratch(args));
+                ops_.multiply(args, first, last, scratch);
+              }
               begin -= own;
               end -= own;
             }
@@ -442,6 +443,7 @@ class CpuDevice final : public Device {
 
   const OpsTable& ops_;
   const DType kv_type_;
+  PieceAllocator memory_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
   Scratch inputs_[kNumInputForms];

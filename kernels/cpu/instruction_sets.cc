@@ -1,10 +1,35 @@
 #include "kernels/cpu/instruction_sets.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace tessera::kernels::cpu {
 namespace {
+
+#if defined(__x86_64__)
+// The CPU has tiles of bytes and bfloat16, and the kernel lets this process use them (it must be
+// asked, before the first use and before threads that will use them are started).
+bool MayUseTiles() {
+  constexpr unsigned kTiles = 1u << 22 | 1u << 24 | 1u << 25;  // bf16, tile, int8
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kTiles) != kTiles) return false;
+#if defined(__linux__)
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 struct InstructionSet {
   const char* name;
@@ -25,8 +50,9 @@ std::vector<InstructionSet> AllSets() {
   sets.push_back({"avx2", &avx2::kOps, has_avx2});
   sets.push_back({"avx512", &avx512::kOps, has_avx512});
   sets.push_back({"avx512vnni", &avx512vnni::kOps, has_vnni});
+  sets.push_back({"amx", &amx::kOps, has_vnni && __builtin_cpu_supports("avx512bf16") && MayUseTiles()});
 #else
-  for (const char* name : {"avx2", "avx512", "avx512vnni"}) sets.push_back({name, nullptr, false});
+  for (const char* name : {"avx2", "avx512", "avx512vnni", "amx"}) sets.push_back({name, nullptr, false});
 #endif
   return sets;
 }

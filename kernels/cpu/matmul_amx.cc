@@ -58,7 +58,10 @@ constexpr int kCodesOffset = kType == DType::kQ8_0     ? 128
 template <DType kType>
 void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
   for (int64_t b = 0; b < blocks; ++b) {
-    __builtin_prefetch(block + 4096);
+#pragma GCC unroll 9
+    for (int64_t line = 0; line < kBlockBytes<kType>; line += 64) {
+      __builtin_prefetch(block + 4096 + line);
+    }
     RowsBlock rows;
     LoadScales<kType>(block, 0, &rows);
     LoadBlockCodes<kType>(block, 0, rows.codes);
@@ -143,9 +146,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   for (int t = 0; t < kTokens; ++t) StoreRows(args, tokens.first + t, group * 16, sums[t]);
 }
 
-// Whole tiles of 16 tokens, or 8 or 4; how many tokens of the tile those were.
+// From `token` on, 16, 8 and 4 tokens of a tile.
 template <DType kType, int kPlanes, int kTokens>
-int64_t PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group,
+void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                     int64_t tile_begin, int64_t tile_tokens, int64_t token) {
   constexpr int kColumns = kType == DType::kQ6_K32 ? 16 : 32;
   if (token + kTokens <= tile_tokens) {
@@ -155,10 +158,8 @@ int64_t PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t gr
     token += kTokens;
   }
   if constexpr (kTokens > 4) {
-    return PanelTokens<kType, kPlanes, kTokens / 2>(args, panel, group, tile_begin, tile_tokens,
-                                                    token);
+    PanelTokens<kType, kPlanes, kTokens / 2>(args, panel, group, tile_begin, tile_tokens, token);
   }
-  return token;
 }
 
 template <DType kType, int kPlanes>
@@ -185,8 +186,11 @@ void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_en
 template <DType kType>
 void MultiplyForm(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                   PanelBlock* panel) {
-  if (args.form == InputForm::kInt8) return MultiplyType<kType, 1>(args, group_begin, group_end, panel);
-  MultiplyType<kType, 3>(args, group_begin, group_end, panel);
+  if (args.form == InputForm::kInt8) {
+    MultiplyType<kType, 1>(args, group_begin, group_end, panel);
+  } else {
+    MultiplyType<kType, 3>(args, group_begin, group_end, panel);
+  }
 }
 
 // -- bfloat16 -------------------------------------------------------------------------------------
@@ -258,7 +262,7 @@ struct BFloat16Kernel {
 
 }  // namespace
 
-int64_t PanelBytes(int64_t cols) { return cols / 32 * static_cast<int64_t>(sizeof(PanelBlock)); }
+int64_t PanelBytes(int64_t cols) { return BlocksOf(cols) * static_cast<int64_t>(sizeof(PanelBlock)); }
 
 void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                     uint8_t* scratch) {

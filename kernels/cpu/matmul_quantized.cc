@@ -93,34 +93,36 @@ struct QuantizedKernel {
 };
 
 template <DType kType>
-void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
+void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                  int64_t first_token) {
   if (args.form == InputForm::kInt8) {
-    WalkProduct<QuantizedKernel<kType, 1>>(args, group_begin, group_end);
+    WalkProduct<QuantizedKernel<kType, 1>>(args, group_begin, group_end, first_token);
   } else {
-    WalkProduct<QuantizedKernel<kType, 3>>(args, group_begin, group_end);
+    WalkProduct<QuantizedKernel<kType, 3>>(args, group_begin, group_end, first_token);
   }
 }
 
 }  // namespace
 
-void MultiplyQuantized(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
+void MultiplyQuantized(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                       int64_t first_token) {
   switch (args.dtype) {
     case DType::kQ8_0:
-      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, first_token);
     case DType::kQ4_0:
-      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, first_token);
     case DType::kQ4_1:
-      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, first_token);
     case DType::kQ5_0:
-      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, first_token);
     case DType::kQ5_1:
-      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, first_token);
     case DType::kQ4_K32:
-      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, first_token);
     case DType::kQ5_K32:
-      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, first_token);
     case DType::kQ6_K32:
-      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end);
+      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, first_token);
     default:
       return;
   }

@@ -49,11 +49,13 @@ TESSERA_INLINE void StoreRows(const ProductArgs& args, int64_t token, int64_t ro
   }
 }
 
+// Kernel::Begin<T>, if there is one, comes before any groups of T tokens.
 // Kernel::kGroups<T>: how many groups it takes side by side for T tokens; Kernel::kMaxTokens: a power
 // of two. Kernel::Run<G, T>(args, group, tokens) computes G groups of T tokens.
 template <typename Kernel, int kTokens>
 void WalkGroups(const ProductArgs& args, int64_t begin, int64_t end, const TileTokens& tokens) {
   constexpr int kGroups = Kernel::template kGroups<kTokens>;
+  if constexpr (requires { Kernel::template Begin<kTokens>(); }) Kernel::template Begin<kTokens>();
   int64_t group = begin;
   for (; group + kGroups <= end; group += kGroups) {
     Kernel::template Run<kGroups, kTokens>(args, group, tokens);
@@ -76,16 +78,20 @@ void WalkTile(const ProductArgs& args, int64_t begin, int64_t end, int64_t tile_
   }
 }
 
+// The tokens from first_token on.
 template <typename Kernel>
-void WalkProduct(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
+void WalkProduct(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                 int64_t first_token = 0) {
   constexpr int64_t kCachedBytes = 256 * 1024;
   const int64_t fit = kCachedBytes / Kernel::GroupBytes(args.cols);
   const int64_t step = fit < 4 ? 4 : fit / 4 * 4;
   for (int64_t begin = group_begin; begin < group_end; begin += step) {
     const int64_t end = begin + step < group_end ? begin + step : group_end;
-    for (int64_t tile = 0; tile < args.n; tile += kTokenTile) {
+    int64_t token = first_token % kTokenTile;
+    for (int64_t tile = first_token - token; tile < args.n; tile += kTokenTile) {
       const int64_t tokens = args.n - tile < kTokenTile ? args.n - tile : kTokenTile;
-      WalkTile<Kernel, Kernel::kMaxTokens>(args, begin, end, tile, tokens, 0);
+      WalkTile<Kernel, Kernel::kMaxTokens>(args, begin, end, tile, tokens, token);
+      token = 0;
     }
   }
 }

@@ -71,8 +71,11 @@ struct OpsTable {
   // prepared: InputBytes, aligned to 64 bytes.
   void (*prepare_input)(InputForm form, const float* x, int64_t cols, int64_t n,
                         int64_t token_begin, int64_t token_end, uint8_t* prepared);
-  // Outputs of the row groups [group_begin, group_end) for every token.
-  void (*multiply)(const ProductArgs& args, int64_t group_begin, int64_t group_end);
+  // Outputs of the row groups [group_begin, group_end) for every token. scratch: multiply_scratch
+  // bytes, aligned to 64.
+  void (*multiply)(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                   uint8_t* scratch);
+  int64_t (*multiply_scratch)(const ProductArgs& args);
 
   // Tokens [token, token + n) of the step, whose rows of the table those are; x: the first of them.
   void (*rope)(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
@@ -106,6 +109,9 @@ namespace avx512 {
 extern const OpsTable kOps;
 }
 namespace avx512vnni {
+extern const OpsTable kOps;
+}
+namespace amx {
 extern const OpsTable kOps;
 }
 

@@ -12,6 +12,7 @@ const OpsTable kOps = {
     .input_form = InputFormOf,
     .prepare_input = PrepareInput,
     .multiply = Multiply,
+    .multiply_scratch = MultiplyScratch,
     .rope = Rope,
     .attention = Attention,
     .attention_merge = AttentionMerge,

@@ -63,8 +63,9 @@ std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const
                                  .out = out.data()};
   const int64_t groups = (w.view.rows + 15) / 16;
   // In two pieces: they must not know of each other.
-  ops.multiply(args, groups / 3, groups);
-  ops.multiply(args, 0, groups / 3);
+  AlignedVector<uint8_t> scratch(ops.multiply_scratch(args));
+  ops.multiply(args, groups / 3, groups, scratch.data());
+  ops.multiply(args, 0, groups / 3, scratch.data());
   return out;
 }
 
