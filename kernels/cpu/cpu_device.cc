@@ -393,7 +393,7 @@ class CpuDevice final : public Device {
         floats += ops_.attention_state(tile.rows(), args.shape.head_dim);
       }
     }
-    float* states = states_.Get(floats);
+    float* states = states_.Get<float>(floats);
     Split(static_cast<int64_t>(parts.size()), 1, true, [&](int64_t begin, int64_t end, int thread) {
       float* scratch = scratch_[thread].Get<float>(ops_.attention_scratch());
       for (int64_t i = begin; i < end; ++i) {
