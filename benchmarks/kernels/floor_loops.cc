@@ -89,6 +89,7 @@ void ConfigureFullTiles() {
     config.row_bytes[tile] = 64;
     config.rows[tile] = 16;
   }
+  asm volatile("" : : "r"(&config) : "memory");  // GCC 12 believes that only 8 bytes are read
   _tile_loadconfig(&config);
   _tile_zero(0);
   _tile_zero(1);

@@ -35,6 +35,7 @@ TESSERA_INLINE void Configure(int tokens, int input_bytes, int weight_rows) {
     config.row_bytes[tile] = static_cast<uint16_t>(inputs ? input_bytes : 64);
     config.rows[tile] = static_cast<uint8_t>(tile < 6 ? tokens : weight_rows);
   }
+  asm volatile("" : : "r"(&config) : "memory");  // GCC 12 believes that only 8 bytes are read
   _tile_loadconfig(&config);
 }
 

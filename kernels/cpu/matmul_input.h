@@ -6,9 +6,10 @@
 //
 //   kFloat32      (blocks, c, 32) float32
 //   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
-//   kInt8         (blocks, c, 32) int8 q, then (blocks, c) BlockScales               x = scale * q
-//   kInt19        (3, blocks, c, 32) int8 planes, then (blocks, c) BlockScales       x = scale * q,
+//   kInt8         (blocks, c, 32) int8 q, then scales                                 x = scale * q
+//   kInt19        (3, blocks, c, 32) int8 planes, then scales                         x = scale * q,
 //                 q = 2048 * plane 0 + 16 * plane 1 + plane 2
+//   scales        (blocks, c) BlockScales, then (blocks, c) BlockOffsets
 //
 // scale = max |x| of the block / kInt8Limit or kInt19Limit, so q is what rounding to nearest leaves.
 // A block with something that is not finite has a scale that is not a number, and so have all
@@ -34,11 +35,15 @@ inline constexpr int64_t kTokenTile = 16;
 inline constexpr int kInt8Limit = 127;
 inline constexpr int kInt19Limit = 127 * 2048;
 
-// Of one token's block. The integers are what the sum of unsigned codes times q must be corrected
-// by where the codes stand `offset` too high: -offset * sum of q.
+// Of one token's block.
 struct BlockScales {
   float scale;
   float scaled_sum;  // scale * sum of q
+};
+
+// What the sum of unsigned codes times q must be corrected by where the codes stand an offset too
+// high: -offset * sum of q.
+struct BlockOffsets {
   int32_t minus_8;
   int32_t minus_16;
   int32_t minus_128;
@@ -60,7 +65,7 @@ TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
   return form == InputForm::kBFloat16Pair ? 2 : form == InputForm::kInt19 ? 3 : 1;
 }
 TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
-  return form >= InputForm::kInt8 ? int64_t{sizeof(BlockScales)} : 0;
+  return form >= InputForm::kInt8 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
 }
 
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).

@@ -29,18 +29,18 @@ TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, int64_t plane, const
 // sums + the block's part of one token's outputs.
 template <DType kType, int kPlanes>
 TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plane,
-                            const BlockScales& s, Vec sums) {
+                            const BlockScales& s, const BlockOffsets& offsets, Vec sums) {
   constexpr int kCodeBits = kBits<kType>;
   const Vec scale = Set(s.scale);
   if constexpr (kType == DType::kQ6_K32) {
-    sums = MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes, x, plane, &s.minus_32_low),
+    sums = MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes, x, plane, &offsets.minus_32_low),
                   Mul(rows.scale[0], scale), sums);
-    return MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes + 4, x + 16, plane, &s.minus_32_high),
+    return MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes + 4, x + 16, plane, &offsets.minus_32_high),
                   Mul(rows.scale[1], scale), sums);
   } else {
-    const int32_t* start = kType == DType::kQ4_0   ? &s.minus_8
-                           : kType == DType::kQ5_0 ? &s.minus_16
-                           : kType == DType::kQ8_0 ? &s.minus_128
+    const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
+                           : kType == DType::kQ5_0 ? &offsets.minus_16
+                           : kType == DType::kQ8_0 ? &offsets.minus_128
                                                    : nullptr;
     sums = MulAdd(Dot<kPlanes, 8, kCodeBits>(rows.codes, x, plane, start), Mul(rows.scale[0], scale), sums);
     if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
@@ -63,6 +63,7 @@ struct QuantizedKernel {
       const uint8_t* block = args.w + group * GroupBytes(args.cols);
       const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
       const BlockScales* scales = tokens.scales;
+      const BlockOffsets* offsets = tokens.offsets;
       Vec sums[kTokens];
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
@@ -78,11 +79,13 @@ struct QuantizedKernel {
         LoadBlockCodes<kType>(block, part, rows.codes);
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddBlock<kType, kPlanes>(rows, x + t * 32, tokens.plane, scales[t], sums[t]);
+          sums[t] = AddBlock<kType, kPlanes>(rows, x + t * 32, tokens.plane, scales[t],
+                                             offsets[t], sums[t]);
         }
         block += kBlockBytes<kType>;
         x += tokens.stride * 32;
         scales += tokens.stride;
+        offsets += tokens.stride;
       }
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {

@@ -16,11 +16,13 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 
 constexpr int kParts = 16 / kLanes;  // vectors per group of rows
 
-// Some of a tile's tokens: `stride` tokens stand in the tile, these begin at `values` and `scales`.
+// Some of a tile's tokens: `stride` tokens stand in the tile, these begin at the
+// pointers.
 struct TileTokens {
   const uint8_t* values;
   int64_t plane;  // bytes from one plane to the next
   const BlockScales* scales;
+  const BlockOffsets* offsets;
   int64_t stride;
   int64_t first;  // in the input
 };
@@ -30,9 +32,11 @@ TESSERA_INLINE TileTokens TokensOf(const ProductArgs& args, int64_t tile_begin, 
   const int64_t bytes = PlaneBytes(args.form);
   const int64_t plane = BlocksOf(args.cols) * tile_tokens * bytes;
   const uint8_t* tile = args.input + InputBytes(args.form, args.cols, tile_begin);
-  const uint8_t* scales = tile + PlanesOf(args.form) * plane;
-  return {tile + token * bytes, plane, reinterpret_cast<const BlockScales*>(scales) + token,
-          tile_tokens, tile_begin + token};
+  const auto* scales = reinterpret_cast<const BlockScales*>(tile + PlanesOf(args.form) * plane);
+  const auto* offsets =
+      reinterpret_cast<const BlockOffsets*>(scales + BlocksOf(args.cols) * tile_tokens);
+  return {tile + token * bytes, plane, scales + token, offsets + token, tile_tokens,
+          tile_begin + token};
 }
 
 // kLanes rows of one token, which may be fewer at the matrix's end.

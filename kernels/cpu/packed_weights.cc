@@ -49,32 +49,6 @@ int64_t ScalesBytes(const Format& format) {
 // Byte of element j (column within the block) of row r within a plane of 64-byte quads.
 int64_t InQuads(int64_t row, int64_t j) { return j / 4 * 64 + row * 4 + j % 4; }
 
-int CodeInFile(const Format& format, const uint8_t* block, int64_t j) {
-  if (format.codes >= 0) return block[format.codes + j] ^ 0x80;
-  const uint8_t byte = block[format.nibbles + j % 16];
-  int code = j < 16 ? byte & 15 : byte >> 4;
-  if (format.fifths >= 0) code |= (block[format.fifths + j / 8] >> (j % 8) & 1) << 4;
-  if (format.sixths >= 0) code |= (block[format.sixths + j / 4] >> (2 * (j % 4)) & 3) << 4;
-  return code;
-}
-
-// ORs a code into a packed block that began as zeros.
-void PutCode(const Format& format, uint8_t* block, int64_t row, int64_t j, int code) {
-  uint8_t* planes = block + ScalesBytes(format);
-  const int64_t i = InQuads(row, j);
-  if (format.codes >= 0) {
-    planes[i] = static_cast<uint8_t>(code);
-    return;
-  }
-  planes[i % 256] |= static_cast<uint8_t>((code & 15) << (i < 256 ? 0 : 4));
-  if (format.fifths >= 0) {
-    planes[256 + i % 64] |= static_cast<uint8_t>((code >> 4) << (i / 64));
-  }
-  if (format.sixths >= 0) {
-    planes[256 + i / 256 * 64 + i % 64] |= static_cast<uint8_t>((code >> 4) << (i / 64 % 4 * 2));
-  }
-}
-
 int GetCode(const Format& format, const uint8_t* block, int64_t row, int64_t j) {
   const uint8_t* planes = block + ScalesBytes(format);
   const int64_t i = InQuads(row, j);
@@ -87,6 +61,8 @@ int GetCode(const Format& format, const uint8_t* block, int64_t row, int64_t j) 
   return code;
 }
 
+// The file's halves of a byte are elements j and j + 16, which are the packed ones too, so nibbles
+// move as they are, a quad of elements (and the quad behind them by 16) at a time.
 void PackQuantizedBlock(const Format& format, const uint8_t* from, int64_t row, uint8_t* to) {
   for (int k = 0; k < format.halves; ++k) {
     std::memcpy(to + (k * kGroupRows + row) * 2, from + 2 * k, 2);
@@ -94,7 +70,30 @@ void PackQuantizedBlock(const Format& format, const uint8_t* from, int64_t row, 
   for (int k = 0; k < format.bytes; ++k) {
     to[(2 * format.halves + k) * kGroupRows + row] = from[2 * format.halves + k];
   }
-  for (int64_t j = 0; j < 32; ++j) PutCode(format, to, row, j, CodeInFile(format, from, j));
+  uint8_t* planes = to + ScalesBytes(format) + row * 4;
+  if (format.codes >= 0) {
+    for (int q = 0; q < 8; ++q) {
+      uint32_t quad;
+      std::memcpy(&quad, from + format.codes + 4 * q, 4);
+      quad ^= 0x80808080u;
+      std::memcpy(planes + 64 * q, &quad, 4);
+    }
+    return;
+  }
+  for (int k = 0; k < 4; ++k) std::memcpy(planes + 64 * k, from + format.nibbles + 4 * k, 4);
+  if (format.fifths >= 0) {
+    const uint8_t* bits = from + format.fifths;
+    for (int j = 0; j < 32; ++j) {
+      planes[256 + j % 4] |= static_cast<uint8_t>((bits[j / 8] >> (j % 8) & 1) << (j / 4));
+    }
+  }
+  if (format.sixths >= 0) {
+    const uint8_t* bits = from + format.sixths;
+    for (int j = 0; j < 32; ++j) {
+      planes[256 + j / 16 * 64 + j % 4] |=
+          static_cast<uint8_t>((bits[j / 4] >> (2 * (j % 4)) & 3) << (j / 4 % 4 * 2));
+    }
+  }
 }
 
 // Place of element j of row r in a packed block of a floating type, in elements.

@@ -11,7 +11,8 @@ constexpr int kVecs = 32 / kLanes;
 
 // One block of 32 to int8 (kLimit 127), or to three planes that stand `plane` bytes apart.
 template <int kLimit>
-TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales) {
+TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales,
+                                  BlockOffsets* offsets) {
   Vec input[kVecs];
   Vec largest = Zero();
   Vec not_finite = Zero();  // v - v: 0, or not a number
@@ -43,14 +44,13 @@ TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, Bloc
   const int32_t low = static_cast<int32_t>(half_sums[0]);
   const int32_t high = static_cast<int32_t>(half_sums[1]);
   const int32_t sum = low + high;
-  *scales = {.scale = scale,
-             .scaled_sum = scale * static_cast<float>(sum),
-             .minus_8 = -8 * sum,
-             .minus_16 = -16 * sum,
-             .minus_128 = -128 * sum,
-             .minus_32_low = -32 * low,
-             .minus_32_high = -32 * high,
-             .unused = 0};
+  *scales = {.scale = scale, .scaled_sum = scale * static_cast<float>(sum)};
+  *offsets = {.minus_8 = -8 * sum,
+              .minus_16 = -16 * sum,
+              .minus_128 = -128 * sum,
+              .minus_32_low = -32 * low,
+              .minus_32_high = -32 * high,
+              .unused = 0};
 }
 
 TESSERA_INLINE uint16_t RoundToBFloat16(float value) {
@@ -65,6 +65,7 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
   const int64_t blocks = BlocksOf(cols);
   const int64_t plane = blocks * tokens * PlaneBytes(kForm);
   auto* scales = reinterpret_cast<BlockScales*>(tile + PlanesOf(kForm) * plane);
+  auto* offsets = reinterpret_cast<BlockOffsets*>(scales + blocks * tokens);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t b = 0; b < blocks; ++b) {
       const float* from = x + t * cols + b * 32;
@@ -87,7 +88,8 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
         }
       } else {
         QuantizeBlock<kForm == InputForm::kInt8 ? kInt8Limit : kInt19Limit>(
-            from, reinterpret_cast<int8_t*>(to), plane, &scales[b * tokens + t]);
+            from, reinterpret_cast<int8_t*>(to), plane, &scales[b * tokens + t],
+            &offsets[b * tokens + t]);
       }
     }
   }

@@ -51,18 +51,6 @@ TESSERA_INLINE float ReduceSum(Vec v) {
   const Vec four = _mm512_add_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0xb1));
   return _mm512_cvtss_f32(SumWithinQuarters(four));
 }
-TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
-  // Halves of v0 | v1 meet, likewise v2 | v3; then quarters, in the order v0 v1 v2 v3.
-  const Vec a =
-      _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xee));
-  const Vec b =
-      _mm512_add_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xee));
-  const Vec four =
-      _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-  const Vec sums = SumWithinQuarters(four);
-  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, sums)));
-}
 TESSERA_INLINE float ReduceMax(Vec v) { return _mm512_reduce_max_ps(v); }
 
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {

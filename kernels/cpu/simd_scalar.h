@@ -49,9 +49,6 @@ TESSERA_INLINE Vec PowerOfTwo(Vec v) {
 }
 
 TESSERA_INLINE float ReduceSum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
-TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
-  for (int i = 0; i < 4; ++i) out[i] = ReduceSum(v[i]);
-}
 TESSERA_INLINE float ReduceMax(Vec v) {
   float highest = v[0];
   for (int i = 1; i < kLanes; ++i) highest = v[i] > highest ? v[i] : highest;
