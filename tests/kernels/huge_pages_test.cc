@@ -24,7 +24,9 @@ TEST(PieceAllocatorTest, PiecesAreAlignedAndDoNotOverlap) {
   }
   for (size_t i = 0; i < sizes.size(); ++i) {
     for (size_t at : {size_t{0}, sizes[i] / 2, sizes[i] - 1}) {
-      if (at < sizes[i]) EXPECT_EQ(pieces[i][at], static_cast<std::byte>(i));
+      if (at < sizes[i]) {
+        EXPECT_EQ(pieces[i][at], static_cast<std::byte>(i));
+      }
     }
     PieceAllocator::Free(pieces[i]);
   }
