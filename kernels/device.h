@@ -48,6 +48,12 @@ namespace tessera::kernels {
 // defined: only the device knows what it points to.
 struct Activation;
 
+// Sums of a product whose columns are cut, before the ranks add theirs up; never defined either. On
+// cpu float64: sums of float32 numbers are exact in it but for a rare last bit, so that the order in
+// which ranks and columns are added does not show, and a layout computes what every other does. On
+// cuda it is what Activation is.
+struct Partial;
+
 // One of several products that share their input.
 struct Product {
   WeightMatrix w;               // (w.rows, w.cols)
@@ -97,6 +103,11 @@ class Device {
   virtual absl::Status WriteActivations(const float* from, int64_t count, Activation* to) = 0;
   // The elements themselves where they are float32 in host memory (cpu), else null.
   virtual float* HostFloats(Activation* x) = 0;
+  // The same of partial sums where they are float64 in host memory, and copies where they are not.
+  virtual size_t PartialBytes(int64_t count) const = 0;
+  virtual double* HostPartials(Partial* x) = 0;
+  virtual absl::Status ReadPartials(const Partial* from, int64_t count, double* to) = 0;
+  virtual absl::Status WritePartials(const double* from, int64_t count, Partial* to) = 0;
   // Float32 values (logits) in host memory, valid until the next call: on cpu they are `from`
   // itself. Waits for the device.
   virtual absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) = 0;
@@ -128,14 +139,20 @@ class Device {
                        int64_t cols, Activation* out) = 0;
 
   // x += y, then as RmsNorm(x) into out. y, x, out: (rows, cols); three different places.
-  virtual void AddRmsNorm(const Activation* y, const float* weight, float eps, int64_t rows,
+  virtual void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows,
                           int64_t cols, Activation* x, Activation* out) = 0;
 
   // x += y, elementwise. Both (count).
-  virtual void Add(const Activation* y, int64_t count, Activation* x) = 0;
+  virtual void Add(const Partial* y, int64_t count, Activation* x) = 0;
 
   // out = x · wᵀ + bias for each product. x: (n, cols of every w). Sums in float32.
   virtual void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) = 0;
+
+  // out = x · wᵀ, to be added up over ranks. Columns are summed in segments, counted from the matrix's
+  // first: cuts at multiples of `segment` do not show in the sums. segment: 64 or 32, or 1 (slow, for
+  // floating types alone).
+  virtual void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int segment,
+                             Partial* out) = 0;
 
   // out = silu(gate) * up, elementwise; out may be gate. All (count).
   virtual void SiluMul(const Activation* gate, const Activation* up, int64_t count,

@@ -2,8 +2,8 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
-void Add(const float* y, int64_t count, float* x) {
-  for (int64_t i = 0; i < count; ++i) x[i] += y[i];
+void Add(const double* y, int64_t count, float* x) {
+  for (int64_t i = 0; i < count; ++i) x[i] = static_cast<float>(static_cast<double>(x[i]) + y[i]);
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

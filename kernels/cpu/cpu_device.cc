@@ -58,6 +58,9 @@ class Scratch {
 float* Floats(Activation* x) { return reinterpret_cast<float*>(x); }
 const float* Floats(const Activation* x) { return reinterpret_cast<const float*>(x); }
 
+double* Doubles(Partial* x) { return reinterpret_cast<double*>(x); }
+const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>(x); }
+
 class CpuDevice final : public Device {
  public:
   CpuDevice(const OpsTable& ops, const DeviceOptions& options)
@@ -122,6 +125,19 @@ class CpuDevice final : public Device {
 
   float* HostFloats(Activation* x) override { return Floats(x); }
 
+  size_t PartialBytes(int64_t count) const override { return count * sizeof(double); }
+  double* HostPartials(Partial* x) override { return Doubles(x); }
+
+  absl::Status ReadPartials(const Partial* from, int64_t count, double* to) override {
+    std::memcpy(to, Doubles(from), count * sizeof(double));
+    return absl::OkStatus();
+  }
+
+  absl::Status WritePartials(const double* from, int64_t count, Partial* to) override {
+    std::memcpy(Doubles(to), from, count * sizeof(double));
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t /*count*/) override {
     return from;
   }
@@ -164,19 +180,19 @@ class CpuDevice final : public Device {
     });
   }
 
-  void AddRmsNorm(const Activation* y, const float* weight, float eps, int64_t rows, int64_t cols,
+  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
                   Activation* x, Activation* out) override {
     Split(rows, 1, rows * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
       const int64_t first = begin * cols;
-      ops_.add(Floats(y) + first, (end - begin) * cols, Floats(x) + first);
+      ops_.add(Doubles(y) + first, (end - begin) * cols, Floats(x) + first);
       ops_.rms_norm(Floats(x) + first, weight, eps, end - begin, cols, Floats(out) + first);
     });
   }
 
-  void Add(const Activation* y, int64_t count, Activation* x) override {
+  void Add(const Partial* y, int64_t count, Activation* x) override {
     Split(count, kAlignment, count >= 4 * kMinParallelElements,
           [&](int64_t begin, int64_t end, int) {
-            ops_.add(Floats(y) + begin, end - begin, Floats(x) + begin);
+            ops_.add(Doubles(y) + begin, end - begin, Floats(x) + begin);
           });
   }
 
@@ -187,6 +203,18 @@ class CpuDevice final : public Device {
     for (const Product& p : products) {
       products_.push_back(Arguments(p.w, x, n, p.bias, Floats(p.out), prepared));
     }
+    Multiply(n);
+  }
+
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int segment,
+                     Partial* out) override {
+    if (n <= 0) return;
+    if (segment % 32 != 0) return MultiplyInDoubles(w, Floats(x), n, Doubles(out));
+    Prepared prepared;
+    ProductArgs args = Arguments(w, x, n, nullptr, nullptr, prepared);
+    args.partials = Doubles(out);
+    args.segment_blocks = segment / 32;
+    products_.assign(1, args);
     Multiply(n);
   }
 
@@ -301,6 +329,24 @@ class CpuDevice final : public Device {
               }
               begin -= own;
               end -= own;
+            }
+          });
+  }
+
+  // Every product added up in float64, for cuts that fall anywhere. Slow.
+  void MultiplyInDoubles(const WeightMatrix& w, const float* x, int64_t n, double* out) {
+    Split(w.rows, 1, w.rows * w.cols * n >= kMinParallelMacs,
+          [&](int64_t begin, int64_t end, int thread) {
+            float* row = scratch_[thread].Get<float>(w.cols);
+            for (int64_t r = begin; r < end; ++r) {
+              UnpackRow(w.dtype, w.data, w.cols, r, row);
+              for (int64_t t = 0; t < n; ++t) {
+                double sum = 0;
+                for (int64_t c = 0; c < w.cols; ++c) {
+                  sum += static_cast<double>(row[c]) * x[t * w.cols + c];
+                }
+                out[t * w.rows + r] = sum;
+              }
             }
           });
   }

@@ -33,7 +33,7 @@ void AttentionFinish(const AttentionArgs& args, const AttentionTile& tile, const
 int64_t AttentionState(int rows, int head_dim);
 int64_t AttentionScratch();
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
-void Add(const float* y, int64_t count, float* x);
+void Add(const double* y, int64_t count, float* x);
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 

@@ -110,7 +110,7 @@ TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
 // matmul_quantized.cc in their order.
-template <DType kType, int kPlanes, int kTokens>
+template <DType kType, int kPlanes, int kTokens, bool kPartial>
 void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                    const TileTokens& tokens) {
   alignas(64) int32_t tile_sums[2][kPlanes * 256];
@@ -120,6 +120,8 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   const BlockScales* scales = tokens.scales;
   constexpr bool kTwoScales = kType == DType::kQ6_K32;
   Vec sums[kTokens];
+  alignas(64) double totals[kPartial ? kTokens * 16 : 1] = {};
+  int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
   for (int64_t b = 0; b < blocks; ++b) {
@@ -142,9 +144,24 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
     }
     x += step;
     scales += tokens.stride;
+    if constexpr (kPartial) {
+      if (--left > 0 && b + 1 < blocks) continue;
+      left = args.segment_blocks;
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+        AddToDoubles(sums[t], totals + t * 16);
+        sums[t] = Zero();
+      }
+    }
   }
 #pragma GCC unroll 16
-  for (int t = 0; t < kTokens; ++t) StoreRows(args, tokens.first + t, group * 16, sums[t]);
+  for (int t = 0; t < kTokens; ++t) {
+    if constexpr (kPartial) {
+      StorePartials(args, tokens.first + t, group * 16, totals + t * 16);
+    } else {
+      StoreRows(args, tokens.first + t, group * 16, sums[t]);
+    }
+  }
 }
 
 // From `token` on, 16, 8 and 4 tokens of a tile.
@@ -154,8 +171,12 @@ void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group
   constexpr int kColumns = kType == DType::kQ6_K32 ? 16 : 32;
   if (token + kTokens <= tile_tokens) {
     Configure(kTokens, kColumns, kColumns / 4);
-    MultiplyPanel<kType, kPlanes, kTokens>(args, panel, group,
-                                           TokensOf(args, tile_begin, tile_tokens, token));
+    const TileTokens tokens = TokensOf(args, tile_begin, tile_tokens, token);
+    if (args.partials) {
+      MultiplyPanel<kType, kPlanes, kTokens, true>(args, panel, group, tokens);
+    } else {
+      MultiplyPanel<kType, kPlanes, kTokens, false>(args, panel, group, tokens);
+    }
     token += kTokens;
   }
   if constexpr (kTokens > 4) {
@@ -196,51 +217,66 @@ void MultiplyForm(const ProductArgs& args, int64_t group_begin, int64_t group_en
 
 // -- bfloat16 -------------------------------------------------------------------------------------
 
-// kTokens tokens of kGroups groups of rows side by side. Both planes of the inputs have sums of
-// their own.
+// kTokens tokens of kGroups groups of rows side by side, blocks of columns a segment at a time. Both
+// planes of the inputs have sums of their own.
 template <int kTokens, int kGroups>
 void MultiplyBFloat16Groups(const ProductArgs& args, int64_t group, const TileTokens& tokens) {
   const int64_t blocks = BlocksOf(args.cols);
   const uint8_t* w = args.w + group * blocks * 1024;
   const int64_t group_bytes = blocks * 1024;
   const uint8_t* x = tokens.values;
-  const int64_t step = tokens.stride * 64;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  for (int64_t b = 0; b < blocks; ++b) {
-    if constexpr (kTokens <= 2) {
+  const int64_t segment = args.partials ? args.segment_blocks : blocks;
+  alignas(64) double totals[kGroups][16 * kTokens];
+  if (args.partials) __builtin_memset(totals, 0, sizeof(totals));
+  for (int64_t begin = 0; begin < blocks; begin += segment) {
+    const int64_t end = begin + segment < blocks ? begin + segment : blocks;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t b = begin; b < end; ++b) {
+      if constexpr (kTokens <= 2) {
 #pragma GCC unroll 16
-      for (int line = 0; line < 16; ++line) {
-        __builtin_prefetch(w + 4096 + 64 * line);
-        if constexpr (kGroups == 2) __builtin_prefetch(w + group_bytes + 4096 + 64 * line);
+        for (int line = 0; line < 16; ++line) {
+          __builtin_prefetch(w + 4096 + 64 * line);
+          if constexpr (kGroups == 2) __builtin_prefetch(w + group_bytes + 4096 + 64 * line);
+        }
+      }
+      _tile_loadd(4, x, 64);
+      _tile_loadd(5, x + tokens.plane, 64);
+      _tile_loadd(6, w, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 5, 6);
+      if constexpr (kGroups == 2) {
+        _tile_loadd(7, w + group_bytes, 64);
+        _tile_dpbf16ps(2, 4, 7);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+      w += 1024;
+      x += tokens.stride * 64;
+    }
+    alignas(64) float sums[4][256];
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    if constexpr (kGroups == 2) {
+      _tile_stored(2, sums[2], 64);
+      _tile_stored(3, sums[3], 64);
+    }
+    for (int g = 0; g < kGroups; ++g) {
+      for (int t = 0; t < kTokens; ++t) {
+        const Vec sum = Add(Load(sums[2 * g] + 16 * t), Load(sums[2 * g + 1] + 16 * t));
+        if (args.partials) {
+          AddToDoubles(sum, totals[g] + 16 * t);
+        } else {
+          StoreRows(args, tokens.first + t, (group + g) * 16, sum);
+        }
       }
     }
-    _tile_loadd(4, x, 64);
-    _tile_loadd(5, x + tokens.plane, 64);
-    _tile_loadd(6, w, 64);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 5, 6);
-    if constexpr (kGroups == 2) {
-      _tile_loadd(7, w + group_bytes, 64);
-      _tile_dpbf16ps(2, 4, 7);
-      _tile_dpbf16ps(3, 5, 7);
-    }
-    w += 1024;
-    x += step;
   }
-  alignas(64) float sums[4][256];
-  _tile_stored(0, sums[0], 64);
-  _tile_stored(1, sums[1], 64);
-  if constexpr (kGroups == 2) {
-    _tile_stored(2, sums[2], 64);
-    _tile_stored(3, sums[3], 64);
-  }
+  if (!args.partials) return;
   for (int g = 0; g < kGroups; ++g) {
     for (int t = 0; t < kTokens; ++t) {
-      StoreRows(args, tokens.first + t, (group + g) * 16,
-                Add(Load(sums[2 * g] + 16 * t), Load(sums[2 * g + 1] + 16 * t)));
+      StorePartials(args, tokens.first + t, (group + g) * 16, totals[g] + 16 * t);
     }
   }
 }

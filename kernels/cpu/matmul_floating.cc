@@ -19,7 +19,8 @@ constexpr int kSteps = kType == DType::kBF16 ? 16 : 32;
 template <DType kType>
 constexpr int64_t kStepBytes = kType == DType::kF16 ? 32 : 64;
 
-template <DType kType>
+// kPartial: segments are those of the product, and added up in float64.
+template <DType kType, bool kPartial>
 struct FloatingKernel {
   template <int kTokens>
   static constexpr int kGroups = kTokens <= 4 ? 4 : 2;
@@ -71,13 +72,15 @@ struct FloatingKernel {
       }
       const uint8_t* x = tokens.values;
       Vec totals[kGroupCount][kTokens];
+      alignas(64) double partials[kPartial ? kGroupCount * kTokens * kLanes : 1] = {};
+      const int64_t segment = kPartial ? args.segment_blocks : kSegmentBlocks;
 #pragma GCC unroll 4
       for (int g = 0; g < kGroupCount; ++g) {
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) totals[g][t] = Zero();
       }
-      for (int64_t begin = 0; begin < blocks; begin += kSegmentBlocks) {
-        const int64_t end = begin + kSegmentBlocks < blocks ? begin + kSegmentBlocks : blocks;
+      for (int64_t begin = 0; begin < blocks; begin += segment) {
+        const int64_t end = begin + segment < blocks ? begin + segment : blocks;
         Vec sums[kGroupCount][kTokens];
 #pragma GCC unroll 4
         for (int g = 0; g < kGroupCount; ++g) {
@@ -102,30 +105,51 @@ struct FloatingKernel {
 #pragma GCC unroll 4
         for (int g = 0; g < kGroupCount; ++g) {
 #pragma GCC unroll 16
-          for (int t = 0; t < kTokens; ++t) totals[g][t] = Add(totals[g][t], sums[g][t]);
+          for (int t = 0; t < kTokens; ++t) {
+            if constexpr (kPartial) {
+              AddToDoubles(sums[g][t], partials + (g * kTokens + t) * kLanes);
+            } else {
+              totals[g][t] = Add(totals[g][t], sums[g][t]);
+            }
+          }
         }
       }
 #pragma GCC unroll 4
       for (int g = 0; g < kGroupCount; ++g) {
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          StoreRows(args, tokens.first + t, (group + g) * 16 + part * kLanes, totals[g][t]);
+          const int64_t row = (group + g) * 16 + part * kLanes;
+          if constexpr (kPartial) {
+            StorePartials(args, tokens.first + t, row, partials + (g * kTokens + t) * kLanes);
+          } else {
+            StoreRows(args, tokens.first + t, row, totals[g][t]);
+          }
         }
       }
     }
   }
 };
 
+template <DType kType>
+void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
+  if (args.partials) {
+    WalkProduct<FloatingKernel<kType, true>>(args, group_begin, group_end);
+  } else {
+    WalkProduct<FloatingKernel<kType, false>>(args, group_begin, group_end);
+  }
+}
+
 }  // namespace
 
 void MultiplyFloating(const ProductArgs& args, int64_t group_begin, int64_t group_end) {
-  if (args.dtype == DType::kF32) {
-    return WalkProduct<FloatingKernel<DType::kF32>>(args, group_begin, group_end);
+  switch (args.dtype) {
+    case DType::kF32:
+      return MultiplyType<DType::kF32>(args, group_begin, group_end);
+    case DType::kF16:
+      return MultiplyType<DType::kF16>(args, group_begin, group_end);
+    default:
+      return MultiplyType<DType::kBF16>(args, group_begin, group_end);
   }
-  if (args.dtype == DType::kF16) {
-    return WalkProduct<FloatingKernel<DType::kF16>>(args, group_begin, group_end);
-  }
-  WalkProduct<FloatingKernel<DType::kBF16>>(args, group_begin, group_end);
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

@@ -48,7 +48,8 @@ TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plan
   }
 }
 
-template <DType kType, int kPlanes>
+// kPartial: into float64 (ProductArgs::partials).
+template <DType kType, int kPlanes, bool kPartial>
 struct QuantizedKernel {
   template <int kTokens>
   static constexpr int kGroups = 1;
@@ -65,6 +66,8 @@ struct QuantizedKernel {
       const BlockScales* scales = tokens.scales;
       const BlockOffsets* offsets = tokens.offsets;
       Vec sums[kTokens];
+      alignas(64) double totals[kPartial ? kTokens * kLanes : 1] = {};
+      int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
       for (int64_t b = 0; b < blocks; ++b) {
@@ -86,22 +89,46 @@ struct QuantizedKernel {
         x += tokens.stride * 32;
         scales += tokens.stride;
         offsets += tokens.stride;
+        if constexpr (kPartial) {
+          if (--left > 0 && b + 1 < blocks) continue;
+          left = args.segment_blocks;
+#pragma GCC unroll 16
+          for (int t = 0; t < kTokens; ++t) {
+            AddToDoubles(sums[t], totals + t * kLanes);
+            sums[t] = Zero();
+          }
+        }
       }
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
-        StoreRows(args, tokens.first + t, group * 16 + part * kLanes, sums[t]);
+        const int64_t row = group * 16 + part * kLanes;
+        if constexpr (kPartial) {
+          StorePartials(args, tokens.first + t, row, totals + t * kLanes);
+        } else {
+          StoreRows(args, tokens.first + t, row, sums[t]);
+        }
       }
     }
   }
 };
 
+template <DType kType, int kPlanes>
+void MultiplyForm(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                  int64_t first_token) {
+  if (args.partials) {
+    WalkProduct<QuantizedKernel<kType, kPlanes, true>>(args, group_begin, group_end, first_token);
+  } else {
+    WalkProduct<QuantizedKernel<kType, kPlanes, false>>(args, group_begin, group_end, first_token);
+  }
+}
+
 template <DType kType>
 void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                   int64_t first_token) {
   if (args.form == InputForm::kInt8) {
-    WalkProduct<QuantizedKernel<kType, 1>>(args, group_begin, group_end, first_token);
+    MultiplyForm<kType, 1>(args, group_begin, group_end, first_token);
   } else {
-    WalkProduct<QuantizedKernel<kType, 3>>(args, group_begin, group_end, first_token);
+    MultiplyForm<kType, 3>(args, group_begin, group_end, first_token);
   }
 }
 

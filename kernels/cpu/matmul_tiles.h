@@ -53,6 +53,13 @@ TESSERA_INLINE void StoreRows(const ProductArgs& args, int64_t token, int64_t ro
   }
 }
 
+// The same of partial sums, kLanes of them.
+TESSERA_INLINE void StorePartials(const ProductArgs& args, int64_t token, int64_t row,
+                                  const double* sums) {
+  double* out = args.partials + token * args.rows + row;
+  for (int64_t r = 0; r < kLanes && row + r < args.rows; ++r) out[r] = sums[r];
+}
+
 // Kernel::Begin<T>, if there is one, comes before any groups of T tokens.
 // Kernel::kGroups<T>: how many groups it takes side by side for T tokens; Kernel::kMaxTokens: a power
 // of two. Kernel::Run<G, T>(args, group, tokens) computes G groups of T tokens.

@@ -15,7 +15,7 @@ InputForm InputFormOf(DType dtype) {
       return InputForm::kFloat32;
 #endif
     default:
-      return InputForm::kInt19;
+      return InputForm::kInt8;
   }
 }
 

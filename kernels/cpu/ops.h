@@ -32,6 +32,9 @@ struct ProductArgs {
   const float* bias = nullptr;           // (rows) or null
   int64_t n = 0;
   float* out = nullptr;  // (n, rows)
+  // Or, instead: float32 sums of so many blocks of columns, added up in float64, without a bias.
+  double* partials = nullptr;  // (n, rows)
+  int64_t segment_blocks = 0;
 };
 
 struct AttentionArgs {
@@ -96,7 +99,8 @@ struct OpsTable {
   int64_t (*attention_scratch)();
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  void (*add)(const float* y, int64_t count, float* x);
+  // x += y, summed in double and rounded once.
+  void (*add)(const double* y, int64_t count, float* x);
 };
 
 namespace scalar {

@@ -52,6 +52,13 @@ TESSERA_INLINE float ReduceMax(Vec v) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+  const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+  _mm256_store_pd(p, _mm256_add_pd(_mm256_load_pd(p), low));
+  _mm256_store_pd(p + 4, _mm256_add_pd(_mm256_load_pd(p + 4), high));
+}
+
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }

@@ -53,6 +53,13 @@ TESSERA_INLINE float ReduceSum(Vec v) {
 }
 TESSERA_INLINE float ReduceMax(Vec v) { return _mm512_reduce_max_ps(v); }
 
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+  _mm512_store_pd(p, _mm512_add_pd(_mm512_load_pd(p), low));
+  _mm512_store_pd(p + 8, _mm512_add_pd(_mm512_load_pd(p + 8), high));
+}
+
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }

@@ -55,6 +55,10 @@ TESSERA_INLINE float ReduceMax(Vec v) {
   return highest;
 }
 
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  for (int i = 0; i < kLanes; ++i) p[i] += static_cast<double>(v[i]);
+}
+
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
   return Vec{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
 }

@@ -86,6 +86,14 @@ HostOps::On<Activation> HostOps::Upload(const std::vector<float>& x) const {
   return on;
 }
 
+HostOps::On<Partial> HostOps::UploadPartials(const std::vector<float>& x) const {
+  const std::vector<double> doubles(x.begin(), x.end());
+  const auto count = static_cast<int64_t>(x.size());
+  On<Partial> on = Reserve<Partial>(device_->PartialBytes(count));
+  Check(device_->WritePartials(doubles.data(), count, on.get()));
+  return on;
+}
+
 HostOps::On<float> HostOps::UploadFloats(const std::vector<float>& x) const {
   On<float> on = Reserve<float>(x.size() * sizeof(float));
   Check(device_->WriteBytes(x.data(), x.size() * sizeof(float), on.get()));
@@ -155,6 +163,17 @@ std::vector<std::vector<float>> HostOps::MatMuls(const std::vector<MatrixView>& 
   return results;
 }
 
+std::vector<double> HostOps::MatMulPartial(const MatrixView& w, const std::vector<float>& x,
+                                           int64_t n, int segment) {
+  const auto [memory, matrix] = UploadWeights(w);
+  const On<Activation> in = Upload(x);
+  const On<Partial> out = Reserve<Partial>(device_->PartialBytes(n * w.rows));
+  device_->MatMulPartial(matrix, in.get(), n, segment, out.get());
+  std::vector<double> sums(n * w.rows);
+  Check(device_->ReadPartials(out.get(), n * w.rows, sums.data()));
+  return sums;
+}
+
 std::vector<float> HostOps::Logits(const MatrixView& w, const std::vector<float>& x, int64_t n) {
   const auto [memory, matrix] = UploadWeights(w);
   const On<Activation> in = Upload(x);
@@ -189,7 +208,7 @@ std::vector<float> HostOps::RmsNorm(const std::vector<float>& x, const std::vect
 std::pair<std::vector<float>, std::vector<float>> HostOps::AddRmsNorm(
     const std::vector<float>& y, const std::vector<float>& weight, float eps, int64_t rows,
     int64_t cols, const std::vector<float>& x) {
-  const On<Activation> added = Upload(y);
+  const On<Partial> added = UploadPartials(y);
   const On<Activation> sum = Upload(x);
   const On<float> scale = UploadFloats(weight);
   const On<Activation> out = Space(rows * cols);
@@ -210,7 +229,7 @@ std::vector<float> HostOps::SiluMul(const std::vector<float>& gate, const std::v
 
 std::vector<float> HostOps::Add(const std::vector<float>& y, const std::vector<float>& x) {
   const auto count = static_cast<int64_t>(x.size());
-  const On<Activation> added = Upload(y);
+  const On<Partial> added = UploadPartials(y);
   const On<Activation> sum = Upload(x);
   device_->Add(added.get(), count, sum.get());
   return Download(sum.get(), count);

@@ -59,6 +59,9 @@ class HostOps {
   // All of them over one input, in one call.
   std::vector<std::vector<float>> MatMuls(const std::vector<MatrixView>& w,
                                           const std::vector<float>& x, int64_t n);
+  // Without the rounding to the activation type on cpu.
+  std::vector<double> MatMulPartial(const MatrixView& w, const std::vector<float>& x, int64_t n,
+                                    int segment);
   std::vector<float> Logits(const MatrixView& w, const std::vector<float>& x, int64_t n);
   std::vector<float> Embed(const MatrixView& table, const std::vector<int32_t>& ids,
                            int64_t first_row);
@@ -103,6 +106,7 @@ class HostOps {
   On<T> Reserve(size_t bytes) const;
   On<Activation> Upload(const std::vector<float>& x) const;
   On<Activation> Space(int64_t count) const;
+  On<Partial> UploadPartials(const std::vector<float>& x) const;
   On<float> UploadFloats(const std::vector<float>& x) const;
   On<std::byte> UploadBytes(const std::vector<std::byte>& bytes) const;
   std::pair<On<std::byte>, WeightMatrix> UploadWeights(const MatrixView& w) const;

@@ -24,10 +24,23 @@ class HostLink : public ActivationLink {
     return device_->WriteActivations(copy_.data(), count, data);
   }
 
+  absl::Status AllReduceSum(kernels::Partial* data, int64_t count) override {
+    if (tp_->size() == 1) return absl::OkStatus();
+    if (double* doubles = device_->HostPartials(data)) {
+      TESSERA_RETURN_IF_ERROR(device_->Sync());
+      return tp_->AllReduceSum(absl::MakeSpan(doubles, count));
+    }
+    partial_copy_.resize(count);
+    TESSERA_RETURN_IF_ERROR(device_->ReadPartials(data, count, partial_copy_.data()));
+    TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(absl::MakeSpan(partial_copy_)));
+    return device_->WritePartials(partial_copy_.data(), count, data);
+  }
+
  private:
   kernels::Device* const device_;
   Communicator* const tp_;
   std::vector<float> copy_;
+  std::vector<double> partial_copy_;
 };
 
 }  // namespace

@@ -28,6 +28,7 @@ class ActivationLink {
   // In place, after all that the device was told before and before all it is told after; every rank
   // of the group calls it with the same count.
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
+  virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
 };
 
 std::unique_ptr<ActivationLink> MakeHostLink(kernels::Device* device, Communicator* tp);

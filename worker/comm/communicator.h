@@ -38,6 +38,7 @@ class Communicator {
 
   // In place; every rank calls it with the same length.
   virtual absl::Status AllReduceSum(absl::Span<float> data) = 0;
+  virtual absl::Status AllReduceSum(absl::Span<double> data) = 0;
 
   // Every rank contributes `mine` (same length on all); `all` (size() × that length) receives the
   // contributions in rank order.

@@ -76,15 +76,8 @@ class MpiCommunicator : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return static_cast<int>(world_ranks_.size()); }
 
-  absl::Status AllReduceSum(absl::Span<float> data) override {
-    const Call call = MakeCall("AllReduceSum", data.size() * sizeof(float));
-    TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, call.bytes)));
-    if (size() == 1 || data.empty()) return absl::OkStatus();
-    if (window_) return window_->AllReduceSum(call, data);
-    transfers_.Begin(call);
-    if (call.bytes < kSlicedFromBytes) return ReduceWhole(data);
-    return ReduceInSlices(data);
-  }
+  absl::Status AllReduceSum(absl::Span<float> data) override { return Reduce(data); }
+  absl::Status AllReduceSum(absl::Span<double> data) override { return Reduce(data); }
 
   absl::Status AllGather(absl::Span<const std::byte> mine, absl::Span<std::byte> all) override {
     const Call call = MakeCall("AllGather", mine.size());
@@ -213,10 +206,22 @@ class MpiCommunicator : public Communicator {
     return job_->ReapSends(call);
   }
 
+  template <typename T>
+  absl::Status Reduce(absl::Span<T> data) {
+    const Call call = MakeCall("AllReduceSum", data.size() * sizeof(T));
+    TESSERA_RETURN_IF_ERROR(Enter(call, CheckBytes(call, call.bytes)));
+    if (size() == 1 || data.empty()) return absl::OkStatus();
+    if (window_) return window_->AllReduceSum(call, data);
+    transfers_.Begin(call);
+    if (call.bytes < kSlicedFromBytes) return ReduceWhole(data);
+    return ReduceInSlices(data);
+  }
+
   // Everybody sends everything to everybody and adds up for itself: one message's latency.
-  absl::Status ReduceWhole(absl::Span<float> data) {
-    const size_t bytes = data.size() * sizeof(float);
-    float* scratch = Scratch(others_.size() * data.size());
+  template <typename T>
+  absl::Status ReduceWhole(absl::Span<T> data) {
+    const size_t bytes = data.size() * sizeof(T);
+    T* scratch = Scratch<T>(others_.size() * data.size());
     for (int peer : others_) {
       TESSERA_RETURN_IF_ERROR(transfers_.Receive(peer, scratch, bytes));
       parts_[static_cast<size_t>(peer)] = scratch;
@@ -225,51 +230,55 @@ class MpiCommunicator : public Communicator {
     for (int peer : others_) TESSERA_RETURN_IF_ERROR(transfers_.Send(peer, data.data(), bytes));
     TESSERA_RETURN_IF_ERROR(transfers_.Await());
     parts_[static_cast<size_t>(rank_)] = data.data();
-    SumInRankOrder(parts_, data);
+    SumInRankOrder<T>(parts_, data);
     return absl::OkStatus();
   }
 
   // Everybody collects and adds up one slice, and sends the sum to everybody.
-  absl::Status ReduceInSlices(absl::Span<float> data) {
-    const absl::Span<float> own = Slice(data, rank_);
-    float* scratch = Scratch(others_.size() * own.size());
+  template <typename T>
+  absl::Status ReduceInSlices(absl::Span<T> data) {
+    const absl::Span<T> own = Slice(data, rank_);
+    T* scratch = Scratch<T>(others_.size() * own.size());
     for (int peer : others_) {
-      TESSERA_RETURN_IF_ERROR(transfers_.Receive(peer, scratch, own.size() * sizeof(float)));
+      TESSERA_RETURN_IF_ERROR(transfers_.Receive(peer, scratch, own.size() * sizeof(T)));
       parts_[static_cast<size_t>(peer)] = scratch;
       scratch += own.size();
     }
     for (int peer : others_) {
-      const absl::Span<float> theirs = Slice(data, peer);
+      const absl::Span<T> theirs = Slice(data, peer);
       TESSERA_RETURN_IF_ERROR(
-          transfers_.Send(peer, theirs.data(), theirs.size() * sizeof(float)));
+          transfers_.Send(peer, theirs.data(), theirs.size() * sizeof(T)));
     }
     TESSERA_RETURN_IF_ERROR(transfers_.Await());
     parts_[static_cast<size_t>(rank_)] = own.data();
-    SumInRankOrder(parts_, own);
+    SumInRankOrder<T>(parts_, own);
 
-    transfers_.Begin(MakeCall("AllReduceSum", data.size() * sizeof(float)));
+    transfers_.Begin(MakeCall("AllReduceSum", data.size() * sizeof(T)));
     for (int peer : others_) {
-      const absl::Span<float> theirs = Slice(data, peer);
+      const absl::Span<T> theirs = Slice(data, peer);
       TESSERA_RETURN_IF_ERROR(
-          transfers_.Receive(peer, theirs.data(), theirs.size() * sizeof(float)));
+          transfers_.Receive(peer, theirs.data(), theirs.size() * sizeof(T)));
     }
     for (int peer : others_) {
-      TESSERA_RETURN_IF_ERROR(transfers_.Send(peer, own.data(), own.size() * sizeof(float)));
+      TESSERA_RETURN_IF_ERROR(transfers_.Send(peer, own.data(), own.size() * sizeof(T)));
     }
     return transfers_.Await();
   }
 
-  absl::Span<float> Slice(absl::Span<float> data, int peer) const {
+  template <typename T>
+  absl::Span<T> Slice(absl::Span<T> data, int peer) const {
     const size_t parts = world_ranks_.size();
     const size_t begin = data.size() * static_cast<size_t>(peer) / parts;
     const size_t end = data.size() * static_cast<size_t>(peer + 1) / parts;
     return data.subspan(begin, end - begin);
   }
 
-  // Room for `count` floats until the next call.
-  float* Scratch(size_t count) {
-    if (scratch_.size() < count) scratch_.resize(count);
-    return scratch_.data();
+  // Room for `count` of T until the next call.
+  template <typename T>
+  T* Scratch(size_t count) {
+    const size_t doubles = (count * sizeof(T) + sizeof(double) - 1) / sizeof(double);
+    if (scratch_.size() < doubles) scratch_.resize(doubles);
+    return reinterpret_cast<T*>(scratch_.data());
   }
 
   // A length from `peer` and that many bytes, on the collectives' side.
@@ -338,8 +347,8 @@ class MpiCommunicator : public Communicator {
   MpiTransfers transfers_;
   bool window_wanted_ = false;
   std::unique_ptr<SharedWindow> window_;  // null: not all ranks on one node, or refused
-  std::vector<float> scratch_;
-  std::vector<const float*> parts_;  // by rank, of the sum in progress
+  std::vector<double> scratch_;
+  std::vector<const void*> parts_;  // by rank, of the sum in progress
   std::map<std::pair<int, int>, Incoming> incoming_;  // by (peer, tag)
 };
 

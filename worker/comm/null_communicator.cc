@@ -27,6 +27,7 @@ class NullCommunicator : public Communicator {
   int size() const override { return 1; }
 
   absl::Status AllReduceSum(absl::Span<float>) override { return *first_cause_; }
+  absl::Status AllReduceSum(absl::Span<double>) override { return *first_cause_; }
 
   absl::Status AllGather(absl::Span<const std::byte> mine, absl::Span<std::byte> all) override {
     TESSERA_RETURN_IF_ERROR(*first_cause_);

@@ -6,9 +6,10 @@
 
 namespace tessera::worker {
 
-// sum[i] = ((parts[0][i] + parts[1][i]) + parts[2][i]) + ... for every i < sum.size(). Each part
-// has sum.size() elements; `sum` may be one of the parts. At least one part.
-void SumInRankOrder(absl::Span<const float* const> parts, absl::Span<float> sum);
+// sum[i] = ((parts[0][i] + parts[1][i]) + parts[2][i]) + ... for every i < sum.size(), with T float
+// or double. Each part points to sum.size() of T; `sum` may be one of the parts. At least one part.
+template <typename T>
+void SumInRankOrder(absl::Span<const void* const> parts, absl::Span<T> sum);
 
 }  // namespace tessera::worker
 

@@ -17,18 +17,19 @@ namespace {
 constexpr size_t kWholeUpToBytes = 64 * 1024;  // that a rank reads of all others
 constexpr size_t kLine = 64;
 constexpr size_t kPage = 4096;
-constexpr size_t kLineFloats = kLine / sizeof(float);
 
 // The share of `peer` in `data`: cut at cache lines, so that no line is written by two ranks.
 struct Share {
   size_t begin;
   size_t count;
 };
+template <typename T>
 Share ShareOf(size_t count, int peer, int size) {
-  const size_t lines = (count + kLineFloats - 1) / kLineFloats;
+  constexpr size_t kLineElements = kLine / sizeof(T);
+  const size_t lines = (count + kLineElements - 1) / kLineElements;
   const auto cut = [&](int at) {
     return std::min(count, lines * static_cast<size_t>(at) / static_cast<size_t>(size) *
-                               kLineFloats);
+                               kLineElements);
   };
   return {cut(peer), cut(peer + 1) - cut(peer)};
 }
@@ -98,12 +99,8 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
   return std::unique_ptr<SharedWindow>(new SharedWindow(setup, rank, std::move(parts)));
 }
 
-float* SharedWindow::OwnSlot() const {
-  return reinterpret_cast<float*>(parts_[static_cast<size_t>(rank_)]->slots[parity()]);
-}
-
-const float* SharedWindow::Slot(int rank) const {
-  return reinterpret_cast<const float*>(parts_[static_cast<size_t>(rank)]->slots[parity()]);
+std::byte* SharedWindow::SlotOf(int rank) const {
+  return parts_[static_cast<size_t>(rank)]->slots[parity()];
 }
 
 absl::Status SharedWindow::Publish(const Call& call) {
@@ -131,49 +128,55 @@ absl::Status SharedWindow::Publish(const Call& call) {
   return absl::OkStatus();
 }
 
-absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<float> data) {
+template <typename T>
+absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<T> data) {
   if (call.bytes * static_cast<size_t>(size() - 1) <= kWholeUpToBytes) return SumWhole(call, data);
-  constexpr size_t kSlotFloats = kSlotBytes / sizeof(float);
-  for (size_t begin = 0; begin < data.size(); begin += kSlotFloats) {
-    TESSERA_RETURN_IF_ERROR(SumInShares(call, data.subspan(begin, kSlotFloats)));
+  constexpr size_t kSlotElements = kSlotBytes / sizeof(T);
+  for (size_t begin = 0; begin < data.size(); begin += kSlotElements) {
+    TESSERA_RETURN_IF_ERROR(SumInShares(call, data.subspan(begin, kSlotElements)));
   }
   return absl::OkStatus();
 }
 
-absl::Status SharedWindow::SumWhole(const Call& call, absl::Span<float> data) {
+template <typename T>
+absl::Status SharedWindow::SumWhole(const Call& call, absl::Span<T> data) {
   Begin();
-  std::copy(data.begin(), data.end(), OwnSlot());
+  std::copy(data.begin(), data.end(), reinterpret_cast<T*>(OwnSlot()));
   TESSERA_RETURN_IF_ERROR(Publish(call));
-  for (int peer = 0; peer < size(); ++peer) summands_[static_cast<size_t>(peer)] = Slot(peer);
+  for (int peer = 0; peer < size(); ++peer) summands_[static_cast<size_t>(peer)] = SlotOf(peer);
   summands_[static_cast<size_t>(rank_)] = data.data();
-  SumInRankOrder(summands_, data);
+  SumInRankOrder<T>(summands_, data);
   return absl::OkStatus();
 }
 
-absl::Status SharedWindow::SumInShares(const Call& call, absl::Span<float> data) {
-  const Share own = ShareOf(data.size(), rank_, size());
+template <typename T>
+absl::Status SharedWindow::SumInShares(const Call& call, absl::Span<T> data) {
+  const Share own = ShareOf<T>(data.size(), rank_, size());
   Begin();
   // Nobody else reads the own share.
-  std::copy_n(data.data(), own.begin, OwnSlot());
+  std::copy_n(data.data(), own.begin, reinterpret_cast<T*>(OwnSlot()));
   const size_t own_end = own.begin + own.count;
-  std::copy_n(data.data() + own_end, data.size() - own_end, OwnSlot() + own_end);
+  std::copy_n(data.data() + own_end, data.size() - own_end, reinterpret_cast<T*>(OwnSlot()) + own_end);
   TESSERA_RETURN_IF_ERROR(Publish(call));
   for (int peer = 0; peer < size(); ++peer) {
-    summands_[static_cast<size_t>(peer)] = Slot(peer) + own.begin;
+    summands_[static_cast<size_t>(peer)] = reinterpret_cast<const T*>(SlotOf(peer)) + own.begin;
   }
   summands_[static_cast<size_t>(rank_)] = data.data() + own.begin;
-  SumInRankOrder(summands_, data.subspan(own.begin, own.count));
+  SumInRankOrder<T>(summands_, data.subspan(own.begin, own.count));
 
   Begin();
-  std::copy_n(data.data() + own.begin, own.count, OwnSlot() + own.begin);
+  std::copy_n(data.data() + own.begin, own.count, reinterpret_cast<T*>(OwnSlot()) + own.begin);
   TESSERA_RETURN_IF_ERROR(Publish(call));
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank_) continue;
-    const Share theirs = ShareOf(data.size(), peer, size());
-    std::copy_n(Slot(peer) + theirs.begin, theirs.count, data.data() + theirs.begin);
+    const Share theirs = ShareOf<T>(data.size(), peer, size());
+    std::copy_n(reinterpret_cast<const T*>(SlotOf(peer)) + theirs.begin, theirs.count, data.data() + theirs.begin);
   }
   return absl::OkStatus();
 }
+
+template absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<float> data);
+template absl::Status SharedWindow::AllReduceSum(const Call& call, absl::Span<double> data);
 
 absl::Status SharedWindow::AllGather(const Call& call, absl::Span<const std::byte> mine,
                                      absl::Span<std::byte> all) {
@@ -181,7 +184,7 @@ absl::Status SharedWindow::AllGather(const Call& call, absl::Span<const std::byt
   if (!mine.empty()) std::memcpy(OwnSlot(), mine.data(), mine.size());
   TESSERA_RETURN_IF_ERROR(Publish(call));
   for (int peer = 0; peer < size() && !mine.empty(); ++peer) {
-    std::memcpy(all.data() + static_cast<size_t>(peer) * mine.size(), Slot(peer), mine.size());
+    std::memcpy(all.data() + static_cast<size_t>(peer) * mine.size(), SlotOf(peer), mine.size());
   }
   return absl::OkStatus();
 }

@@ -57,7 +57,9 @@ class SharedWindow {
   // they are not all on one node, when there is one rank only, or when MPI has no such memory.
   static absl::StatusOr<std::unique_ptr<SharedWindow>> Make(const Setup& setup);
 
-  absl::Status AllReduceSum(const Call& call, absl::Span<float> data);
+  // T: float or double.
+  template <typename T>
+  absl::Status AllReduceSum(const Call& call, absl::Span<T> data);
 
   // A longer gather is faster as messages, which copy once.
   static constexpr size_t kMaxGatherBytes = 8 * 1024;
@@ -76,21 +78,23 @@ class SharedWindow {
 
   int size() const { return static_cast<int>(parts_.size()); }
   size_t parity() const { return exchange_ % 2; }
-  float* OwnSlot() const;
-  const float* Slot(int rank) const;
+  std::byte* OwnSlot() const { return SlotOf(rank_); }
+  std::byte* SlotOf(int rank) const;
 
   // Before writing into OwnSlot / after it: waits for everybody, and that they were called alike.
   void Begin() { ++exchange_; }
   absl::Status Publish(const Call& call);
 
-  absl::Status SumWhole(const Call& call, absl::Span<float> data);
-  absl::Status SumInShares(const Call& call, absl::Span<float> data);
+  template <typename T>
+  absl::Status SumWhole(const Call& call, absl::Span<T> data);
+  template <typename T>
+  absl::Status SumInShares(const Call& call, absl::Span<T> data);
 
   MpiJob* const job_;
   const int rank_;
   const std::vector<int> world_ranks_;
   const std::vector<Part*> parts_;  // by rank
-  std::vector<const float*> summands_;
+  std::vector<const void*> summands_;
   uint64_t exchange_ = 0;
 };
 

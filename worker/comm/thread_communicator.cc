@@ -94,18 +94,8 @@ class ThreadCommunicator : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return group_->size(); }
 
-  absl::Status AllReduceSum(absl::Span<float> data) override {
-    const Call call = MakeCall("AllReduceSum", data.size() * sizeof(float));
-    const auto* bytes = reinterpret_cast<const std::byte*>(data.data());
-    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
-                             Exchange(call, {bytes, call.bytes}, /*equal_lengths=*/true));
-    std::vector<const float*> parts;
-    for (const Slot& slot : *slots) {
-      parts.push_back(reinterpret_cast<const float*>(slot.bytes.data()));
-    }
-    SumInRankOrder(parts, data);
-    return absl::OkStatus();
-  }
+  absl::Status AllReduceSum(absl::Span<float> data) override { return Reduce(data); }
+  absl::Status AllReduceSum(absl::Span<double> data) override { return Reduce(data); }
 
   absl::Status AllGather(absl::Span<const std::byte> mine, absl::Span<std::byte> all) override {
     const Call call = MakeCall("AllGather", mine.size());
@@ -180,6 +170,18 @@ class ThreadCommunicator : public Communicator {
   }
 
  private:
+  template <typename T>
+  absl::Status Reduce(absl::Span<T> data) {
+    const Call call = MakeCall("AllReduceSum", data.size() * sizeof(T));
+    const auto* bytes = reinterpret_cast<const std::byte*>(data.data());
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, {bytes, call.bytes}, /*equal_lengths=*/true));
+    std::vector<const void*> parts;
+    for (const Slot& slot : *slots) parts.push_back(slot.bytes.data());
+    SumInRankOrder<T>(parts, data);
+    return absl::OkStatus();
+  }
+
   int WorldRank(int peer) const { return group_->world_ranks[static_cast<size_t>(peer)]; }
 
   Call MakeCall(const char* operation, size_t bytes) const {

@@ -28,12 +28,8 @@ class TimedCommunicator : public Communicator {
   int rank() const override { return inner_->rank(); }
   int size() const override { return inner_->size(); }
 
-  absl::Status AllReduceSum(absl::Span<float> data) override {
-    const Clock::time_point began = Clock::now();
-    TESSERA_RETURN_IF_ERROR(inner_->AllReduceSum(data));
-    Note(Kind::kAllReduce, data.size() * sizeof(float), began);
-    return absl::OkStatus();
-  }
+  absl::Status AllReduceSum(absl::Span<float> data) override { return Reduce(data); }
+  absl::Status AllReduceSum(absl::Span<double> data) override { return Reduce(data); }
 
   absl::Status AllGather(absl::Span<const std::byte> mine, absl::Span<std::byte> all) override {
     const Clock::time_point began = Clock::now();
@@ -81,6 +77,14 @@ class TimedCommunicator : public Communicator {
   }
 
  private:
+  template <typename T>
+  absl::Status Reduce(absl::Span<T> data) {
+    const Clock::time_point began = Clock::now();
+    TESSERA_RETURN_IF_ERROR(inner_->AllReduceSum(data));
+    Note(Kind::kAllReduce, data.size() * sizeof(T), began);
+    return absl::OkStatus();
+  }
+
   static int64_t Since(Clock::time_point began) {
     return std::chrono::nanoseconds(Clock::now() - began).count();
   }

@@ -12,6 +12,9 @@ namespace {
 
 int64_t Size(const v1::Range& range) { return range.end() - range.begin(); }
 
+// The longest segment of sums that cuts at multiples of `unit` columns leave whole.
+int SegmentOf(int unit) { return unit % 64 == 0 ? 64 : unit % 32 == 0 ? 32 : 1; }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
@@ -63,7 +66,10 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
   TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateActivations(rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(normed_, AllocateActivations(head_rows * hidden_size));
-  TESSERA_ASSIGN_OR_RETURN(partial_, AllocateActivations(head_rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer partial,
+                           device_->Allocate(device_->PartialBytes(rows * hidden_size)));
+  partial_ = reinterpret_cast<kernels::Partial*>(partial.get());
+  buffers_.push_back(std::move(partial));
   TESSERA_ASSIGN_OR_RETURN(q_, AllocateActivations(rows * q_cols));
   TESSERA_ASSIGN_OR_RETURN(k_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(v_, AllocateActivations(rows * kv_cols));
@@ -71,6 +77,7 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * Size(shard_.ffn())));
   TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(shard_.ffn())));
   if (shard_.has_output_head()) {
+    TESSERA_ASSIGN_OR_RETURN(gathered_, AllocateActivations(kMaxLogitRows * hidden_size));
     TESSERA_ASSIGN_OR_RETURN(
         kernels::Device::Buffer buffer,
         device_->Allocate(kMaxLogitRows * local_vocab_size() * sizeof(float)));
@@ -158,22 +165,22 @@ absl::Status Decoder::Attend(int local_layer) {
                   normed_, rows_);
   device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
   device_->Attention(q_, shape, cache, rows_, attended_);
-  device_->MatMul({{layer.wo, nullptr, partial_}}, attended_, rows_);
+  device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(arch_.head_dim()), partial_);
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
 absl::Status Decoder::FeedForward(const LayerWeights& layer) {
   device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
   device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
-  device_->MatMul({{layer.w_down, nullptr, partial_}}, gate_, rows_);
+  device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.ffn_granularity()), partial_);
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
 absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   // Only the rows asked for go through the head; they are gathered to lie side by side.
-  device_->GatherRows(hidden_, rows, arch_.hidden_size(), partial_);
-  device_->RmsNorm(partial_, weights_.output_norm, arch_.rms_norm_eps(), count,
+  device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
+  device_->RmsNorm(gathered_, weights_.output_norm, arch_.rms_norm_eps(), count,
                    arch_.hidden_size(), normed_);
   device_->Logits(weights_.output, normed_, count, logits_);
   TESSERA_ASSIGN_OR_RETURN(const float* logits,

@@ -113,7 +113,8 @@ class Decoder {
   // (max rows, ...): what each is beside it.
   Activation* hidden_ = nullptr;    // hidden
   Activation* normed_ = nullptr;    // hidden
-  Activation* partial_ = nullptr;   // hidden; this rank's summand until the all-reduce
+  kernels::Partial* partial_ = nullptr;  // hidden; this rank's summand until the all-reduce
+  Activation* gathered_ = nullptr;  // (kMaxLogitRows, hidden)
   Activation* q_ = nullptr;         // local q heads * head_dim
   Activation* k_ = nullptr;         // local kv heads * head_dim
   Activation* v_ = nullptr;         // local kv heads * head_dim

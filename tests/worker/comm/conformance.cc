@@ -57,11 +57,12 @@ float ExactPart(int world_rank, size_t i) {
   return static_cast<float>((static_cast<size_t>(world_rank) * 7 + i) % 1021) - 510.0f;
 }
 
+template <typename T>
 void SumsExactly(Communicator& world) {
   for (size_t length : kLengths) {
     SCOPED_TRACE(absl::StrCat("length ", length));
-    std::vector<float> data(length);
-    std::vector<float> expected(length, 0.0f);
+    std::vector<T> data(length);
+    std::vector<T> expected(length, 0);
     for (size_t i = 0; i < length; ++i) {
       data[i] = ExactPart(world.rank(), i);
       for (int r = 0; r < world.size(); ++r) expected[i] += ExactPart(r, i);
@@ -77,32 +78,34 @@ float OrderedPart(int world_rank, size_t i) {
   return kValues[(static_cast<size_t>(world_rank) * 3 + i) % std::size(kValues)];
 }
 
+template <typename T>
 void SumsInRankOrderBitForBit(Communicator& world) {
   for (size_t length : kLengths) {
     SCOPED_TRACE(absl::StrCat("length ", length));
-    std::vector<float> data(length);
-    std::vector<float> expected(length);
+    std::vector<T> data(length);
+    std::vector<T> expected(length);
     for (size_t i = 0; i < length; ++i) {
       data[i] = OrderedPart(world.rank(), i);
       expected[i] = OrderedPart(0, i);
-      for (int r = 1; r < world.size(); ++r) expected[i] += OrderedPart(r, i);
+      for (int r = 1; r < world.size(); ++r) expected[i] += T{OrderedPart(r, i)};
     }
     ASSERT_STATUS_OK(world.AllReduceSum(absl::MakeSpan(data)));
-    EXPECT_EQ(length == 0 ? 0 : std::memcmp(data.data(), expected.data(), length * sizeof(float)),
+    EXPECT_EQ(length == 0 ? 0 : std::memcmp(data.data(), expected.data(), length * sizeof(T)),
               0);
   }
 }
 
 // The element must not know how long the vector is that it travels in.
+template <typename T>
 void SumDoesNotDependOnLength(Communicator& world) {
-  std::vector<float> all(100000);
+  std::vector<T> all(100000);
   for (size_t i = 0; i < all.size(); ++i) all[i] = OrderedPart(world.rank(), i);
-  std::vector<float> pieces = all;
+  std::vector<T> pieces = all;
   ASSERT_STATUS_OK(world.AllReduceSum(absl::MakeSpan(all)));
   for (size_t begin = 0; begin < pieces.size(); begin += 577) {
     ASSERT_STATUS_OK(world.AllReduceSum(absl::MakeSpan(pieces).subspan(begin, 577)));
   }
-  EXPECT_EQ(std::memcmp(all.data(), pieces.data(), all.size() * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(all.data(), pieces.data(), all.size() * sizeof(T)), 0);
 }
 
 void GathersInRankOrder(Communicator& world) {
@@ -301,9 +304,12 @@ void SplitsAgainAndAgain(Communicator& world) {
 
 const std::vector<ConformanceCase>& ConformanceCases() {
   static const std::vector<ConformanceCase> cases = {
-      {"SumsExactly", SumsExactly},
-      {"SumsInRankOrderBitForBit", SumsInRankOrderBitForBit},
-      {"SumDoesNotDependOnLength", SumDoesNotDependOnLength},
+      {"SumsExactly", SumsExactly<float>},
+      {"SumsExactlyInDouble", SumsExactly<double>},
+      {"SumsInRankOrderBitForBit", SumsInRankOrderBitForBit<float>},
+      {"SumsInRankOrderBitForBitInDouble", SumsInRankOrderBitForBit<double>},
+      {"SumDoesNotDependOnLength", SumDoesNotDependOnLength<float>},
+      {"SumDoesNotDependOnLengthInDouble", SumDoesNotDependOnLength<double>},
       {"GathersInRankOrder", GathersInRankOrder},
       {"BroadcastsFromEveryRoot", BroadcastsFromEveryRoot},
       {"MessagesOfOnePeerAndTagKeepTheirOrder", MessagesOfOnePeerAndTagKeepTheirOrder},
