@@ -48,12 +48,6 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return result;
 }
 
-TESSERA_INLINE Ints Plus(Ints a, Ints b) { return a + b; }
-template <int kBits>
-TESSERA_INLINE Ints ShiftLeft(Ints a) {
-  return a << kBits;
-}
-
 TESSERA_INLINE Vec ToFloats(Ints a) { return __builtin_convertvector(a, Vec); }
 
 TESSERA_INLINE Vec LoadBytes(const uint8_t* p) {

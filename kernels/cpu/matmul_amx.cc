@@ -78,42 +78,22 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
   }
 }
 
-// Sums of kPlanes planes of kTokens inputs times codes, as many columns as the tiles are configured
-// for. sums: (kPlanes, 16, 16).
-template <int kPlanes>
-TESSERA_INLINE void TileSums(const int8_t* x, int64_t plane, const int8_t* codes, int32_t* sums) {
+// Sums of tokens' inputs times codes, as many columns as the tiles are configured for.
+// sums: (16, 16).
+TESSERA_INLINE void TileSums(const int8_t* x, const int8_t* codes, int32_t* sums) {
   _tile_loadd(6, codes, 64);
-  _tile_zero(0);
   _tile_loadd(4, x, 32);
+  _tile_zero(0);
   _tile_dpbssd(0, 4, 6);
-  if constexpr (kPlanes == 3) {
-    _tile_zero(1);
-    _tile_loadd(5, x + plane, 32);
-    _tile_dpbssd(1, 5, 6);
-    _tile_zero(2);
-    _tile_loadd(4, x + 2 * plane, 32);
-    _tile_dpbssd(2, 4, 6);
-    _tile_stored(1, sums + 256, 64);
-    _tile_stored(2, sums + 512, 64);
-  }
   _tile_stored(0, sums, 64);
-}
-
-template <int kPlanes>
-TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
-  const Ints first = _mm512_load_si512(sums + 16 * t);
-  if constexpr (kPlanes == 1) return ToFloats(first);
-  const Ints second = _mm512_load_si512(sums + 256 + 16 * t);
-  const Ints third = _mm512_load_si512(sums + 512 + 16 * t);
-  return ToFloats(Plus(Plus(ShiftLeft<11>(first), ShiftLeft<4>(second)), third));
 }
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
 // matmul_quantized.cc in their order.
-template <DType kType, int kPlanes, int kTokens, bool kPartial>
+template <DType kType, int kTokens, bool kPartial>
 void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                    const TileTokens& tokens) {
-  alignas(64) int32_t tile_sums[2][kPlanes * 256];
+  alignas(64) int32_t tile_sums[2][256];
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
   const int64_t step = tokens.stride * 32;
@@ -126,9 +106,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
   for (int64_t b = 0; b < blocks; ++b) {
     const PanelBlock& block = panel[b];
-    TileSums<kPlanes>(x, tokens.plane, block.codes, tile_sums[0]);
+    TileSums(x, block.codes, tile_sums[0]);
     if constexpr (kTwoScales) {
-      TileSums<kPlanes>(x + 16, tokens.plane, block.codes + 256, tile_sums[1]);
+      TileSums(x + 16, block.codes + 256, tile_sums[1]);
     }
     const Vec scale = Load(block.scale[0]);
     const Vec scale_high = kTwoScales ? Load(block.scale[1]) : scale;
@@ -136,9 +116,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Vec input_scale = Set(scales[t].scale);
-      sums[t] = MulAdd(SumOf<kPlanes>(tile_sums[0], t), Mul(scale, input_scale), sums[t]);
+      sums[t] = MulAdd(ToFloats(_mm512_load_si512(tile_sums[0] + 16 * t)), Mul(scale, input_scale), sums[t]);
       if constexpr (kTwoScales) {
-        sums[t] = MulAdd(SumOf<kPlanes>(tile_sums[1], t), Mul(scale_high, input_scale), sums[t]);
+        sums[t] = MulAdd(ToFloats(_mm512_load_si512(tile_sums[1] + 16 * t)), Mul(scale_high, input_scale), sums[t]);
       }
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
     }
@@ -165,7 +145,7 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
 }
 
 // From `token` on, 16, 8 and 4 tokens of a tile.
-template <DType kType, int kPlanes, int kTokens>
+template <DType kType, int kTokens>
 void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                     int64_t tile_begin, int64_t tile_tokens, int64_t token) {
   constexpr int kColumns = kType == DType::kQ6_K32 ? 16 : 32;
@@ -173,18 +153,18 @@ void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group
     Configure(kTokens, kColumns, kColumns / 4);
     const TileTokens tokens = TokensOf(args, tile_begin, tile_tokens, token);
     if (args.partials) {
-      MultiplyPanel<kType, kPlanes, kTokens, true>(args, panel, group, tokens);
+      MultiplyPanel<kType, kTokens, true>(args, panel, group, tokens);
     } else {
-      MultiplyPanel<kType, kPlanes, kTokens, false>(args, panel, group, tokens);
+      MultiplyPanel<kType, kTokens, false>(args, panel, group, tokens);
     }
     token += kTokens;
   }
   if constexpr (kTokens > 4) {
-    PanelTokens<kType, kPlanes, kTokens / 2>(args, panel, group, tile_begin, tile_tokens, token);
+    PanelTokens<kType, kTokens / 2>(args, panel, group, tile_begin, tile_tokens, token);
   }
 }
 
-template <DType kType, int kPlanes>
+template <DType kType>
 void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                   PanelBlock* panel) {
   // So many tokens that their inputs stay in the second-level cache while all groups pass.
@@ -198,21 +178,11 @@ void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_en
       UnpackGroup<kType>(args.w + group * blocks * kBlockBytes<kType>, blocks, panel);
       for (int64_t tile = begin; tile < end; tile += kTokenTile) {
         const int64_t tokens = args.n - tile < kTokenTile ? args.n - tile : kTokenTile;
-        PanelTokens<kType, kPlanes, 16>(args, panel, group, tile, tokens, 0);
+        PanelTokens<kType, 16>(args, panel, group, tile, tokens, 0);
       }
     }
   }
   _tile_release();
-}
-
-template <DType kType>
-void MultiplyForm(const ProductArgs& args, int64_t group_begin, int64_t group_end,
-                  PanelBlock* panel) {
-  if (args.form == InputForm::kInt8) {
-    MultiplyType<kType, 1>(args, group_begin, group_end, panel);
-  } else {
-    MultiplyType<kType, 3>(args, group_begin, group_end, panel);
-  }
 }
 
 // -- bfloat16 -------------------------------------------------------------------------------------
@@ -306,21 +276,21 @@ void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_
   auto* panel = reinterpret_cast<PanelBlock*>(scratch);
   switch (args.dtype) {
     case DType::kQ8_0:
-      return MultiplyForm<DType::kQ8_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, panel);
     case DType::kQ4_0:
-      return MultiplyForm<DType::kQ4_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, panel);
     case DType::kQ4_1:
-      return MultiplyForm<DType::kQ4_1>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, panel);
     case DType::kQ5_0:
-      return MultiplyForm<DType::kQ5_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, panel);
     case DType::kQ5_1:
-      return MultiplyForm<DType::kQ5_1>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, panel);
     case DType::kQ4_K32:
-      return MultiplyForm<DType::kQ4_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, panel);
     case DType::kQ5_K32:
-      return MultiplyForm<DType::kQ5_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, panel);
     case DType::kQ6_K32:
-      return MultiplyForm<DType::kQ6_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, panel);
     default:
       return;
   }

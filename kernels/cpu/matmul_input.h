@@ -7,19 +7,15 @@
 //   kFloat32      (blocks, c, 32) float32
 //   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
 //   kInt8         (blocks, c, 32) int8 q, then scales                                 x = scale * q
-//   kInt19        (3, blocks, c, 32) int8 planes, then scales                         x = scale * q,
-//                 q = 2048 * plane 0 + 16 * plane 1 + plane 2
 //   scales        (blocks, c) BlockScales, then (blocks, c) BlockOffsets
 //
-// scale = max |x| of the block / kInt8Limit or kInt19Limit, so q is what rounding to nearest leaves.
+// scale = max |x| of the block / kInt8Limit, so q is what rounding to nearest leaves.
 // A block with something that is not finite has a scale that is not a number, and so have all
 // products that it takes part in.
 //
-// Why as many as 19 bits: ranks that share a layer sum in another order than one rank, so their
-// inputs differ in the last float32 bit, and where rounding is coarse such a bit turns a step of a
-// whole quantum. With 8 bits those steps grow through the layers until layouts disagree in the
-// second digit of a logit, with 15 in the fourth. 19 leave no more than float32 sums do, and the sum
-// of a block still fits 32 bits.
+// Rounding turns a last bit of an input into a whole step of q now and then, and such steps grow
+// through the layers of a model. Layouts agree all the same because ranks that share a layer add up
+// to the same bits as one rank does (Device::MatMulPartial).
 #ifndef TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
 #define TESSERA_KERNELS_CPU_MATMUL_INPUT_H_
 
@@ -28,12 +24,11 @@
 
 namespace tessera::kernels::cpu {
 
-enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt8, kInt19 };
-inline constexpr int kNumInputForms = 4;
+enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt8 };
+inline constexpr int kNumInputForms = 3;
 
 inline constexpr int64_t kTokenTile = 16;
 inline constexpr int kInt8Limit = 127;
-inline constexpr int kInt19Limit = 127 * 2048;
 
 // Of one token's block.
 struct BlockScales {
@@ -62,10 +57,10 @@ TESSERA_STATIC_INLINE int64_t PlaneBytes(InputForm form) {
   return form == InputForm::kFloat32 ? 128 : form == InputForm::kBFloat16Pair ? 64 : 32;
 }
 TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
-  return form == InputForm::kBFloat16Pair ? 2 : form == InputForm::kInt19 ? 3 : 1;
+  return form == InputForm::kBFloat16Pair ? 2 : 1;
 }
 TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
-  return form >= InputForm::kInt8 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
+  return form == InputForm::kInt8 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
 }
 
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).

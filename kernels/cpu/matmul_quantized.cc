@@ -13,43 +13,35 @@ namespace {
 // How far ahead of their reading weights are asked for.
 constexpr int64_t kPrefetchBytes = 4096;
 
-// x: `plane` bytes from one plane to the next.
-template <int kPlanes, int kQuads, int kCodeBits>
-TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, int64_t plane, const int32_t* start) {
-  if constexpr (kPlanes == 1) {
-    return ToFloats(DotQuads<kQuads, kCodeBits>(codes, x, start));
-  } else {
-    const Ints first = DotQuads<kQuads, kCodeBits>(codes, x, nullptr);
-    const Ints second = DotQuads<kQuads, kCodeBits>(codes, x + plane, nullptr);
-    const Ints third = DotQuads<kQuads, kCodeBits>(codes, x + 2 * plane, start);
-    return ToFloats(Plus(Plus(ShiftLeft<11>(first), ShiftLeft<4>(second)), third));
-  }
+template <int kQuads, int kCodeBits>
+TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, const int32_t* start) {
+  return ToFloats(DotQuads<kQuads, kCodeBits>(codes, x, start));
 }
 
 // sums + the block's part of one token's outputs.
-template <DType kType, int kPlanes>
-TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plane,
-                            const BlockScales& s, const BlockOffsets& offsets, Vec sums) {
+template <DType kType>
+TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, const BlockScales& s,
+                            const BlockOffsets& offsets, Vec sums) {
   constexpr int kCodeBits = kBits<kType>;
   const Vec scale = Set(s.scale);
   if constexpr (kType == DType::kQ6_K32) {
-    sums = MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes, x, plane, &offsets.minus_32_low),
+    sums = MulAdd(Dot<4, kCodeBits>(rows.codes, x, &offsets.minus_32_low),
                   Mul(rows.scale[0], scale), sums);
-    return MulAdd(Dot<kPlanes, 4, kCodeBits>(rows.codes + 4, x + 16, plane, &offsets.minus_32_high),
+    return MulAdd(Dot<4, kCodeBits>(rows.codes + 4, x + 16, &offsets.minus_32_high),
                   Mul(rows.scale[1], scale), sums);
   } else {
     const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
                            : kType == DType::kQ5_0 ? &offsets.minus_16
                            : kType == DType::kQ8_0 ? &offsets.minus_128
                                                    : nullptr;
-    sums = MulAdd(Dot<kPlanes, 8, kCodeBits>(rows.codes, x, plane, start), Mul(rows.scale[0], scale), sums);
+    sums = MulAdd(Dot<8, kCodeBits>(rows.codes, x, start), Mul(rows.scale[0], scale), sums);
     if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
     return sums;
   }
 }
 
 // kPartial: into float64 (ProductArgs::partials).
-template <DType kType, int kPlanes, bool kPartial>
+template <DType kType, bool kPartial>
 struct QuantizedKernel {
   template <int kTokens>
   static constexpr int kGroups = 1;
@@ -82,8 +74,7 @@ struct QuantizedKernel {
         LoadBlockCodes<kType>(block, part, rows.codes);
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddBlock<kType, kPlanes>(rows, x + t * 32, tokens.plane, scales[t],
-                                             offsets[t], sums[t]);
+          sums[t] = AddBlock<kType>(rows, x + t * 32, scales[t], offsets[t], sums[t]);
         }
         block += kBlockBytes<kType>;
         x += tokens.stride * 32;
@@ -112,23 +103,13 @@ struct QuantizedKernel {
   }
 };
 
-template <DType kType, int kPlanes>
-void MultiplyForm(const ProductArgs& args, int64_t group_begin, int64_t group_end,
-                  int64_t first_token) {
-  if (args.partials) {
-    WalkProduct<QuantizedKernel<kType, kPlanes, true>>(args, group_begin, group_end, first_token);
-  } else {
-    WalkProduct<QuantizedKernel<kType, kPlanes, false>>(args, group_begin, group_end, first_token);
-  }
-}
-
 template <DType kType>
 void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                   int64_t first_token) {
-  if (args.form == InputForm::kInt8) {
-    MultiplyForm<kType, 1>(args, group_begin, group_end, first_token);
+  if (args.partials) {
+    WalkProduct<QuantizedKernel<kType, true>>(args, group_begin, group_end, first_token);
   } else {
-    MultiplyForm<kType, 3>(args, group_begin, group_end, first_token);
+    WalkProduct<QuantizedKernel<kType, false>>(args, group_begin, group_end, first_token);
   }
 }
 

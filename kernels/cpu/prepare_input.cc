@@ -9,9 +9,7 @@ namespace {
 
 constexpr int kVecs = 32 / kLanes;
 
-// One block of 32 to int8 (kLimit 127), or to three planes that stand `plane` bytes apart.
-template <int kLimit>
-TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales,
+TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, BlockScales* scales,
                                   BlockOffsets* offsets) {
   Vec input[kVecs];
   Vec largest = Zero();
@@ -25,22 +23,14 @@ TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, Bloc
   const float spoiled = ReduceSum(not_finite);
   // So small that its inverse might overflow: as good as zero. Not finite: q must be something.
   const bool zero = !(max > 1e-30f) || spoiled != spoiled;
-  const Vec inverse = Set(zero ? 0.0f : static_cast<float>(kLimit) / max);
+  const Vec inverse = Set(zero ? 0.0f : static_cast<float>(kInt8Limit) / max);
   float half_sums[2] = {0, 0};
   for (int v = 0; v < kVecs; ++v) {
     const Vec rounded = zero ? Zero() : Round(Mul(input[v], inverse));
     half_sums[v / (kVecs / 2)] += ReduceSum(rounded);  // whole numbers below 2^24: exact
-    if constexpr (kLimit == kInt8Limit) {
-      StoreInt8(q + v * kLanes, rounded);
-    } else {
-      const Vec upper = Round(Mul(rounded, Set(1.0f / 16)));  // all of it exact
-      const Vec first = Round(Mul(upper, Set(1.0f / 128)));
-      StoreInt8(q + v * kLanes, first);
-      StoreInt8(q + plane + v * kLanes, MulAdd(first, Set(-128.0f), upper));
-      StoreInt8(q + 2 * plane + v * kLanes, MulAdd(upper, Set(-16.0f), rounded));
-    }
+    StoreInt8(q + v * kLanes, rounded);
   }
-  const float scale = (zero ? 0.0f : max / static_cast<float>(kLimit)) + spoiled;
+  const float scale = (zero ? 0.0f : max / static_cast<float>(kInt8Limit)) + spoiled;
   const int32_t low = static_cast<int32_t>(half_sums[0]);
   const int32_t high = static_cast<int32_t>(half_sums[1]);
   const int32_t sum = low + high;
@@ -87,9 +77,8 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
           reinterpret_cast<uint16_t*>(to + plane)[j] = RoundToBFloat16(left);
         }
       } else {
-        QuantizeBlock<kForm == InputForm::kInt8 ? kInt8Limit : kInt19Limit>(
-            from, reinterpret_cast<int8_t*>(to), plane, &scales[b * tokens + t],
-            &offsets[b * tokens + t]);
+        QuantizeBlock(from, reinterpret_cast<int8_t*>(to), &scales[b * tokens + t],
+                      &offsets[b * tokens + t]);
       }
     }
   }
@@ -112,9 +101,6 @@ void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64
         break;
       case InputForm::kInt8:
         PrepareTile<InputForm::kInt8>(from, cols, tokens, tile);
-        break;
-      case InputForm::kInt19:
-        PrepareTile<InputForm::kInt19>(from, cols, tokens, tile);
         break;
     }
   }

@@ -89,8 +89,8 @@ std::vector<float> AsPrepared(InputForm form, const std::vector<float>& x, int64
           values[i] = upper + RoundedToBFloat16(values[i] - upper);
         }
       }
-      if (form < InputForm::kInt8) continue;
-      const float limit = form == InputForm::kInt8 ? cpu::kInt8Limit : cpu::kInt19Limit;
+      if (form != InputForm::kInt8) continue;
+      const float limit = cpu::kInt8Limit;
       float largest = 0;
       for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
       for (int64_t i = 0; i < count && largest > 0; ++i) {
@@ -106,7 +106,6 @@ class ProductTest : public testing::TestWithParam<std::tuple<const OpsTable*, DT
   const OpsTable& ops() const { return *std::get<0>(GetParam()); }
   DType dtype() const { return std::get<1>(GetParam()); }
   std::vector<InputForm> Forms() const {
-    if (BlockElements(dtype()) == 32) return {InputForm::kInt8, InputForm::kInt19};
     return {ops().input_form(dtype())};
   }
   std::vector<int64_t> Cols() const {
@@ -175,7 +174,6 @@ TEST_P(ProductTest, InputsAreRoundedToTheirForm) {
     for (size_t i = 0; i < exact.size(); ++i) error += std::pow(actual[i] - exact[i], 2);
     const double bound = form == InputForm::kInt8           ? 8e-3
                          : form == InputForm::kBFloat16Pair ? 8e-6
-                         : form == InputForm::kInt19        ? 8e-6
                                                             : 1e-6;
     EXPECT_LE(std::sqrt(error / power), bound) << static_cast<int>(form);
   }
