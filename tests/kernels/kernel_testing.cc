@@ -101,6 +101,34 @@ std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const f
   return tolerance;
 }
 
+std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n) {
+  std::vector<double> error(n * w.rows);
+  if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return error;
+  std::vector<float> row(w.cols);
+  for (int64_t r = 0; r < w.rows; ++r) {
+    reference::DequantizeRow(w.dtype,
+                             static_cast<const uint8_t*>(w.data) + r * RowBytes(w.dtype, w.cols), 0,
+                             w.cols, row.data());
+    for (int64_t t = 0; t < n; ++t) {
+      if (w.dtype == DType::kBF16) {
+        for (int64_t c = 0; c < w.cols; ++c) {
+          error[t * w.rows + r] += std::fabs(row[c] * x[t * w.cols + c]) * 0x1p-17;
+        }
+        continue;
+      }
+      for (int64_t block = 0; block < w.cols; block += 32) {
+        double weights = 0, largest = 0;
+        for (int64_t c = block; c < block + 32; ++c) {
+          weights += std::fabs(row[c]);
+          largest = std::max<double>(largest, std::fabs(x[t * w.cols + c]));
+        }
+        error[t * w.rows + r] += weights * largest / (2 * 127);
+      }
+    }
+  }
+  return error;
+}
+
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
                 const std::vector<double>& tolerance, const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;

@@ -42,6 +42,11 @@ uint16_t FloatToHalf(float value);
 std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const float* bias,
                                     int64_t n);
 
+// And how far rounding the inputs may lead, where the device multiplies weights of a quantized type
+// by inputs of 8 bits (half a step of each block's largest) and bfloat16 weights by pairs of
+// bfloat16.
+std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n);
+
 // Fails naming the first element that is not within its tolerance, or not a number.
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
                 const std::vector<double>& tolerance, const std::string& what);

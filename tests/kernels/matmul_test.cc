@@ -11,6 +11,13 @@
 namespace tessera::kernels {
 namespace {
 
+std::vector<double> Tolerance(const MatrixView& w, const float* x, const float* bias, int64_t n) {
+  std::vector<double> tolerance = MatMulTolerance(w, x, bias, n);
+  const std::vector<double> rounding = InputRounding(w, x, n);
+  for (size_t i = 0; i < tolerance.size(); ++i) tolerance[i] += rounding[i];
+  return tolerance;
+}
+
 class MatMulTest : public testing::TestWithParam<std::tuple<std::string, DType>> {
  protected:
   std::string instruction_set() const { return std::get<0>(GetParam()); }
@@ -36,7 +43,7 @@ TEST_P(MatMulTest, EqualsTheReferenceWithinFloatAccumulation) {
         const float* bias_or_null = n == 2 ? nullptr : bias.data();
         ExpectNear(ops.MatMul(w, x, n == 2 ? std::vector<float>() : bias, n),
                    reference::MatMul(w, x.data(), bias_or_null, n),
-                   MatMulTolerance(w, x.data(), bias_or_null, n),
+                   Tolerance(w, x.data(), bias_or_null, n),
                    absl::StrCat("rows ", rows, ", cols ", cols, ", n ", n));
       }
     }
@@ -52,7 +59,7 @@ TEST_P(MatMulTest, LargeOddMatrixEqualsTheReference) {
   for (int64_t n : {1, 7}) {
     const auto x = RandomFloats(n * cols, random_);
     ExpectNear(ops.MatMul(w, x, {}, n),
-               reference::MatMul(w, x.data(), nullptr, n), MatMulTolerance(w, x.data(), nullptr, n),
+               reference::MatMul(w, x.data(), nullptr, n), Tolerance(w, x.data(), nullptr, n),
                absl::StrCat("n ", n));
   }
 }
@@ -161,7 +168,7 @@ TEST_P(MatMulTest, CutsBetweenSegmentsDoNotShow) {
       const MatrixView w{weights.data(), dtype(), rows, cols};
       const auto whole = ops.MatMulPartial(w, x, n, segment);
       const auto expected = reference::MatMul(w, x.data(), nullptr, n);
-      const auto tolerance = MatMulTolerance(w, x.data(), nullptr, n);
+      const auto tolerance = Tolerance(w, x.data(), nullptr, n);
       ExpectNear({whole.begin(), whole.end()}, expected, tolerance, absl::StrCat("n ", n));
       for (int64_t cut : {segment == 1 ? 160 : segment, 192, 448}) {
         // Columns [begin, end) of weights and inputs.
