@@ -25,6 +25,12 @@ class View {
  public:
   View() = default;
   __host__ __device__ explicit View(T* data) : data_(data) {}
+  // A view to write through is one to read through.
+  __host__ __device__ operator View<const T>() const
+    requires(!std::is_const_v<T>)
+  {
+    return View<const T>(data_);
+  }
 
   TESSERA_DEVICE bool IsNull() const { return data_ == nullptr; }
   TESSERA_DEVICE T Get(int64_t i) const { return data_[i]; }
