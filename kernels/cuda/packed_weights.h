@@ -10,12 +10,14 @@
 // plane of its own, tiles in row-major order, planes one after the other, each aligned to 256:
 //
 //   tile   := 16 rows × 64 columns = 2 blocks of 32 columns; lane l has rows g = l/4 and g + 8
-//   codes  := nibble types: lane × 16 bytes: word 2b+s = block b, step s: nibbles of A fragment
-//             registers (a0 low, a1 low, a2 low, a3 low, a0 high, a1 high, a2 high, a3 high)
-//             kQ8_0: (2b + s) pairs: vector b × lane × 16 bytes: word 2s = (a0 low, a0 high, a1 low,
-//             a1 high) as signed bytes, word 2s+1 = a2, a3 alike
-//   high   := kQ5_*: lane × 4 bytes: byte 2b+s: bit i = high bit of nibble i of word 2b+s
-//             kQ6_K32: lane × 8 bytes: 16 bits per 2b+s: bits 2i.. = two high bits of nibble i
+//   codes  := nibble types: lane × 16 bytes: word 2b+s = block b, step s: nibble i = low element of
+//             fragment register a_i, nibble i + 4 = its high element
+//             kQ8_0: block b × lane × 16 bytes: word 2s = bytes (a0 low, a1 low, a0 high, a1 high),
+//             word 2s+1 = a2, a3 alike; signed
+//   high   := kQ5_*: lane × 4 bytes: bit 4(2b+s) + i = high bit of a_i's low element, 16 above it
+//             that of its high element
+//             kQ6_K32: lane × 8 bytes: word b: bits 2(4s+i).. = two high bits of a_i's low element,
+//             16 above them those of its high element
 //   factor := g × {row g block 0, row g block 1, row g+8 block 0, row g+8 block 1} × entry
 //             entry: Q8_0, Q4_0, Q5_0: f16 d · Q4_1, Q5_1: f16 d, f16 m · K types: f16 d, f16 dmin ·
 //             Q6_K32: f16 d, int8 sc[2]

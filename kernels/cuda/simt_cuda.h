@@ -43,15 +43,15 @@ class View {
   TESSERA_DEVICE Bits<kWords> GetStreamed(int64_t i) const {
     Bits<kWords> bits;
     if constexpr (kWords == 4) {
-      asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+      asm("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
           : "=r"(bits.word[0]), "=r"(bits.word[1]), "=r"(bits.word[2]), "=r"(bits.word[3])
           : "l"(data_ + i));
     } else if constexpr (kWords == 2) {
-      asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
+      asm("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];"
           : "=r"(bits.word[0]), "=r"(bits.word[1])
           : "l"(data_ + i));
     } else {
-      asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(bits.word[0]) : "l"(data_ + i));
+      asm("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(bits.word[0]) : "l"(data_ + i));
     }
     return bits;
   }
