@@ -13,7 +13,7 @@
 #define TESSERA_DEVICE __device__ __forceinline__
 #define TESSERA_LAUNCH_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define TESSERA_UNROLL _Pragma("unroll")
-#define TESSERA_VIEW(pointer, extent) ::tessera::kernels::cuda::MakeView(pointer)
+#define TESSERA_VIEW(pointer, extent) ::tessera::kernels::cuda::MakeView(pointer, static_cast<int64_t>(extent))
 #define TESSERA_SHARED(T, name, count)                          \
   __shared__ alignas(16) T name##_storage[count];               \
   const ::tessera::kernels::cuda::Shared<T> name(name##_storage)
@@ -66,7 +66,7 @@ class View {
 };
 
 template <typename T>
-__host__ __device__ View<T> MakeView(T* data) {
+__host__ __device__ View<T> MakeView(T* data, int64_t) {
   return View<T>(data);
 }
 

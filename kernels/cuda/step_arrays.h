@@ -6,8 +6,8 @@
 //
 //   StepLayout layout(capacity);                        // once
 //   layout.Fill(step, n, largest_group, host);          // per step; host: layout.bytes()
-//   ... copy layout.bytes_used() ...
-//   StepArrays arrays = layout.Arrays(device_buffer);
+//   ... copy layout.bytes() to device_buffer ...
+//   StepArrays arrays = layout.Arrays(device_buffer, step.rope, step.ids != nullptr);
 #ifndef TESSERA_KERNELS_CUDA_STEP_ARRAYS_H_
 #define TESSERA_KERNELS_CUDA_STEP_ARRAYS_H_
 
@@ -50,7 +50,7 @@ class StepLayout {
   // Writes the arrays of `step`, for n >= step.n rows (those beyond have position -1), into `host`
   // (bytes()). largest_group: query heads per KV head, of all layers the largest. sliding_window: 0,
   // or when every layer has one, the largest. RESOURCE_EXHAUSTED when a capacity does not do;
-  // INVALID_ARGUMENT when a table is too short.
+  // INVALID_ARGUMENT when the sequences' tokens are not the step's, in order.
   absl::StatusOr<StepCounts> Fill(const StepView& step, int64_t n, int largest_group,
                                   int sliding_window, std::byte* host) const;
 
