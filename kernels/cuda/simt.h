@@ -37,7 +37,9 @@
 //                                   i row l%8 (8 elements, 16 bytes aligned) of matrix l/8
 //   CpAsync16(shared, i, view, j, valid)   16 bytes, or zeros where not valid; then
 //   CpAsyncCommit() CpAsyncWait<N>()       all but the last N groups have arrived for this thread
-//   Exp2 Exp Log Rsqrt              fast float32
+//   AtomicAdd(shared, i, value)     the value before; of Shared<int32_t>
+//   LeadingOnes(uint64_t)
+//   Exp2 Exp Rsqrt                  fast float32; LogDouble ExpDouble
 //   MulRn FmaRn                     rounded as written: never contracted, so bits can be relied on
 //   RoundToBf16x2(low, high) Bf16Low Bf16High FloatToBf16 Bf16ToFloat SubBf16x2 HalfBitsToFloat
 //   And0Or(x, mask, bits)           (x & mask) | bits in one instruction

@@ -85,6 +85,7 @@ class Shared {
   TESSERA_DEVICE void SetBits(int i, const Bits<kWords>& bits) const {
     *reinterpret_cast<Bits<kWords>*>(data_ + i) = bits;
   }
+  TESSERA_DEVICE T* Pointer(int i) const { return data_ + i; }
   TESSERA_DEVICE uint32_t Address(int i) const {
     return static_cast<uint32_t>(__cvta_generic_to_shared(data_ + i));
   }
@@ -149,6 +150,11 @@ template <int kGroups>
 TESSERA_DEVICE void CpAsyncWait() {
   asm volatile("cp.async.wait_group %0;" : : "n"(kGroups) : "memory");
 }
+
+TESSERA_DEVICE int32_t AtomicAdd(const Shared<int32_t>& shared, int i, int32_t value) {
+  return atomicAdd(shared.Pointer(i), value);
+}
+TESSERA_DEVICE int LeadingOnes(uint64_t bits) { return __clzll(static_cast<long long>(~bits)); }
 
 TESSERA_DEVICE float Exp2(float x) { return exp2f(x); }
 TESSERA_DEVICE float Exp(float x) { return __expf(x); }

@@ -51,7 +51,22 @@ class Granule {
       return "races with another thread's read: no barrier between";
     }
     write_ = {me.epoch, me.warp_epoch, me.thread};
+    atomic_ = false;
     pending_ = pending;
+    return nullptr;
+  }
+
+  // Of an atomic operation: two of them do not race.
+  const char* Atomic(const Moment& me) {
+    if (write_.epoch < me.first_epoch) return "reads shared memory that nobody wrote";
+    if (!Ordered(write_, me) && !atomic_) {
+      return "races with another thread's write: no barrier between";
+    }
+    if (read_.epoch != 0 && !Ordered(read_, me)) {
+      return "races with another thread's read: no barrier between";
+    }
+    write_ = {me.epoch, me.warp_epoch, me.thread};
+    atomic_ = true;
     return nullptr;
   }
 
@@ -88,6 +103,7 @@ class Granule {
   Access write_;
   Access read_;
   bool pending_ = false;
+  bool atomic_ = false;  // the last write
 };
 
 }  // namespace tessera::kernels::cuda::simt

@@ -337,7 +337,9 @@ void Executor::CheckShared(AccessKind kind, int64_t offset, int64_t bytes, const
   for (int64_t g = offset / kGranuleBytes; g <= (offset + bytes - 1) / kGranuleBytes; ++g) {
     Granule& granule = shared_log_[g];
     granule.ForgetBefore(first_epoch_);
-    const char* wrong = kind == AccessKind::kRead ? granule.Read(now, true) : granule.Write(now);
+    const char* wrong = kind == AccessKind::kRead    ? granule.Read(now, true)
+                        : kind == AccessKind::kWrite ? granule.Write(now)
+                                                     : granule.Atomic(now);
     if (wrong) {
       Fail(absl::StrCat(kind == AccessKind::kRead ? "reads " : "writes ", view, "[", index,
                         "] (shared): ", wrong));

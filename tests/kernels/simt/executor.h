@@ -91,7 +91,7 @@ struct SharedPlace {
 SharedPlace StaticSharedPlace(const void* key, int64_t bytes);
 SharedPlace DynamicSharedPlace(int64_t offset, int64_t bytes);
 
-enum class AccessKind { kRead, kWrite };
+enum class AccessKind { kRead, kWrite, kAtomic };  // kAtomic: shared memory only
 void CheckShared(AccessKind kind, int64_t offset, int64_t bytes, const char* view, int64_t index);
 // The caller has checked the bounds.
 void CheckGlobal(AccessKind kind, const void* address, int64_t bytes, const char* view,

@@ -277,6 +277,24 @@ TEST_F(SimtExecutor, CatchesWriteRacingWithWrite) {
               AllOf(HasSubstr("thread 1"), HasSubstr("races with another thread's write")));
 }
 
+TESSERA_GLOBAL void CountsAtomically(View<int32_t> out, bool reads_at_once) {
+  TESSERA_SHARED(int32_t, count, 1);
+  if (ThreadIndex() == 0) count.Set(0, 5);
+  SyncThreads();
+  AtomicAdd(count, 0, 2);
+  if (!reads_at_once) SyncThreads();
+  out.Set(ThreadIndex(), count.Get(0));
+}
+
+TEST_F(SimtExecutor, AtomicOperationsRaceOnlyWithPlainOnes) {
+  std::vector<int32_t> out(kThreads);
+  const auto view = TESSERA_VIEW(out.data(), kThreads);
+  EXPECT_THAT(Running(CountsAtomically, {.threads = kThreads}, view, false), IsEmpty());
+  EXPECT_EQ(out[7], 5 + 2 * kThreads);
+  EXPECT_THAT(Running(CountsAtomically, {.threads = kThreads}, view, true),
+              HasSubstr("races with another thread's"));
+}
+
 // A barrier of the warp orders its own lanes only.
 TESSERA_GLOBAL void WarpBarrierForTwoWarps(View<float> out, int distance) {
   TESSERA_SHARED(float, tile, kThreads);

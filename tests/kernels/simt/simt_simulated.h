@@ -2,6 +2,7 @@
 #ifndef TESSERA_TESTS_KERNELS_SIMT_SIMT_SIMULATED_H_
 #define TESSERA_TESTS_KERNELS_SIMT_SIMT_SIMULATED_H_
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <type_traits>
@@ -126,6 +127,10 @@ class Shared {
     Check(simt::AccessKind::kWrite, i, ElementsOf<kWords, T>(), 4 * kWords);
     std::memcpy(data() + i, &bits, sizeof(bits));
   }
+  T AtomicAdd(int i, T value) const {
+    Check(simt::AccessKind::kAtomic, i, 1, alignof(T));
+    return std::exchange(data()[i], data()[i] + value);
+  }
   void CopyTo(int i, const void* from) const {
     CheckAccess(data(), name_, i, ElementsOf<4, T>(), extent_, 16);
     const int64_t offset = i * static_cast<int64_t>(sizeof(T));
@@ -236,6 +241,11 @@ template <int kGroups>
 void CpAsyncWait() {
   simt::AsyncWait(kGroups);
 }
+
+inline int32_t AtomicAdd(const Shared<int32_t>& shared, int i, int32_t value) {
+  return shared.AtomicAdd(i, value);
+}
+inline int LeadingOnes(uint64_t bits) { return std::countl_one(bits); }
 
 inline float Exp2(float x) { return std::exp2(x); }
 inline float Exp(float x) { return std::exp(x); }
