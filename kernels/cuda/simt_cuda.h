@@ -26,10 +26,10 @@ class View {
   View() = default;
   __host__ __device__ explicit View(T* data) : data_(data) {}
   // A view to write through is one to read through.
-  __host__ __device__ operator View<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return View<const T>(data_);
+  template <typename U>
+    requires(std::is_same_v<U, T> && !std::is_const_v<U>)
+  __host__ __device__ operator View<const U>() const {
+    return View<const U>(data_);
   }
 
   TESSERA_DEVICE bool IsNull() const { return data_ == nullptr; }
