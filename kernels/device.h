@@ -80,6 +80,9 @@ class Device {
   virtual absl::StatusOr<Buffer> Allocate(size_t bytes) = 0;
   // Waits until all operations called before are done. An asynchronous failure shows here.
   virtual absl::Status Sync() = 0;
+  // Whether they are done now. For those who must not wait without an end; an asynchronous failure
+  // shows here too.
+  virtual absl::StatusOr<bool> Idle() { return true; }
 
   // -- weights ------------------------------------------------------------------------------------
 
@@ -87,6 +90,8 @@ class Device {
   virtual size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const = 0;
   // How many rows WriteWeights takes at once: a multiple of this, but for the last of the matrix.
   virtual int64_t WeightRowGranularity() const = 0;
+  // How many threads should read weights side by side to keep WriteWeights busy.
+  virtual int WeightReaders() const { return 1; }
   // Rows [row, row + count) of `w`, from host memory in tensor.h's row-major form. `row` is a
   // multiple of the granularity. rows_data may be reused at once.
   virtual absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
@@ -184,17 +189,32 @@ class Device {
 };
 
 struct DeviceOptions {
+  int gpu = 0;  // cuda: which of the machine's
+  // cuda: only kernels whose rows do not depend on how many there are; else large products go
+  // through cuBLASLt, whose sums may be cut differently for steps of different sizes.
+  bool deterministic = false;
   int threads = 1;  // cpu: compute threads, the caller's included
   // cpu: "auto" = the best this machine has; or "scalar", "avx2", "avx512", ... (for tests).
   std::string instruction_set = "auto";
-  // What keys and values are kept as: kF32, or kBF16 at half the bytes.
+  // What keys and values are kept as: kF32, or kBF16 at half the bytes. cuda: always kBF16.
   DType kv_type = DType::kF32;
 };
 
-// kind: "cpu". NOT_FOUND for a kind this build does not have; UNIMPLEMENTED for an instruction set
-// this machine does not have.
+// kind: "cpu", "cuda", or "auto": cuda where build and machine have it, else cpu. NOT_FOUND for a kind
+// that build or machine does not have; UNIMPLEMENTED for an instruction set this machine does not
+// have.
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(absl::string_view kind,
                                                    const DeviceOptions& options);
+
+// How many GPUs build and machine have between them; 0 is no error.
+int NumGpus();
+
+struct MemoryInfo {
+  int64_t free = 0;   // bytes that nobody has allocated
+  int64_t total = 0;
+};
+// Of one of them.
+absl::StatusOr<MemoryInfo> MemoryOf(int gpu);
 
 }  // namespace tessera::kernels
 

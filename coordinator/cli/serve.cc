@@ -84,6 +84,12 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
   AddFlag(app, "--threads-per-rank", flags.options.threads_per_rank,
           "Compute threads of a rank (default: its share of the cores)")
       ->check(CLI::Range(1, 4096));
+  AddFlag(app, "--device", flags.options.device,
+          "cpu, cuda or auto: cuda where there is one (default: the worker's)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  AddFlag(app, "--comm", flags.options.comm,
+          "How ranks exchange activations: mpi, nccl or auto (default: the worker's)")
+      ->check(CLI::IsMember({"auto", "mpi", "nccl"}));
   AddFlag(app, "--comm-timeout", flags.options.comm_timeout_seconds,
           "Seconds after which a rank that waits for another gives up (default: the worker's)")
       ->check(CLI::Range(0.1, 86400.0));

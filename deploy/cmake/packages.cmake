@@ -20,13 +20,26 @@ if(TESSERA_BUILD_BENCHMARKS)
   find_package(benchmark REQUIRED)
 endif()
 
-# GPUs are found or not, never required. Nothing is built for them yet; the factories
-# (kernels/device.h, worker/comm/communicator.h) are where they will enter.
-find_package(CUDAToolkit QUIET)
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
-if(CUDAToolkit_FOUND)
+# GPUs are found or not, never required: TESSERA_CUDA and TESSERA_NCCL say what was found, and stand
+# in CMake files only; in code they are the factories' TESSERA_HAS_... (kernels/device_factory.cc,
+# worker/comm/link_factory.cc). TESSERA_WITH_GPU=OFF does without.
+option(TESSERA_WITH_GPU "Build for GPUs where CUDA is found" ON)
+set(TESSERA_CUDA OFF)
+set(TESSERA_NCCL OFF)
+if(TESSERA_WITH_GPU)
+  find_package(CUDAToolkit 13 QUIET)
+  if(CUDAToolkit_FOUND AND CUDAToolkit_NVCC_EXECUTABLE AND TARGET CUDA::cublasLt)
+    set(TESSERA_CUDA ON)
+  endif()
+endif()
+if(TESSERA_CUDA)
   message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION} found")
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+  find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(TESSERA_NCCL ON)
+    message(STATUS "NCCL found: ${NCCL_LIBRARY}")
+  endif()
 else()
   message(STATUS "CUDA toolkit not found: CPU only")
 endif()

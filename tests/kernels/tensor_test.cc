@@ -61,7 +61,7 @@ TEST(HalfTest, EveryHalfIsTheSameOnEveryInstructionSet) {
     expected[i] = HalfToFloat(halves[i]);
   }
   const int32_t id = 0;
-  for (const std::string& set : InstructionSets()) {
+  for (const std::string& set : TestDevices()) {
     std::vector<float> out(65536);
     DeviceOf(set)->Embed({halves.data(), DType::kF16, 1, 65536}, &id, 0, 1, out.data());
     ExpectSameBits(out.data(), expected.data(), 65536, set);

@@ -112,9 +112,10 @@ class Leader {
     if (!links_.on_last_stage()) {
       handed_on_ = Clock::now();
       TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner_.Activations());
-      return options_.clock->Moving([&] {
+      TESSERA_RETURN_IF_ERROR(options_.clock->Moving([&] {
         return links_.SendToNextStage(StepMessageKind::kStep, header, activations);
-      });
+      }));
+      return runner_.HandOn();
     }
     TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step, alive));
     return Deliver(std::move(result));

@@ -3,11 +3,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "kernels/device.h"
 #include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 #include "worker/group/process.h"
@@ -76,6 +79,11 @@ absl::Status RankLife::OpenAndListen() {
 
 absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   absl::StatusOr<v1::ShardPlan> plan = v1::ShardPlan();
+  const absl::StatusOr<int64_t> mine = OwnFreeMemory();
+  TESSERA_RETURN_IF_ERROR(AllWell(mine.status(), kPrepareTimeout));
+  auto gathered = GatherFreeMemory(*mine);
+  TESSERA_RETURN_IF_ERROR(AllWell(gathered.status(), kPrepareTimeout));
+  free_memory_ = *std::move(gathered);
   if (leader()) plan = JoinAsLeader();
   const absl::Duration timeout = options_.join_timeout + kPlanTimeout + absl::Seconds(10);
   TESSERA_RETURN_IF_ERROR(AllWell(plan.status(), timeout));
@@ -92,6 +100,26 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   }
   TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));
   return plan;
+}
+
+// This rank's share of its GPU's free memory; 0 where it has none.
+absl::StatusOr<int64_t> RankLife::OwnFreeMemory() const {
+  const int gpus = options_.device == "cpu" ? 0 : kernels::NumGpus();
+  if (gpus == 0) return 0;
+  const Placement& placement = options_.placement;
+  TESSERA_ASSIGN_OR_RETURN(const kernels::MemoryInfo memory,
+                           kernels::MemoryOf(placement.local_rank % gpus));
+  return memory.free / ((placement.local_size + gpus - 1) / gpus);
+}
+
+// Every rank's, on all of them; empty where one has none.
+absl::StatusOr<std::vector<int64_t>> RankLife::GatherFreeMemory(int64_t mine) {
+  std::vector<int64_t> all(world_->size());
+  TESSERA_RETURN_IF_ERROR(world_->AllGather(
+      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(&mine), sizeof(mine)),
+      absl::MakeSpan(reinterpret_cast<std::byte*>(all.data()), all.size() * sizeof(mine))));
+  if (std::find(all.begin(), all.end(), 0) != all.end()) all.clear();
+  return all;
 }
 
 absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
@@ -111,6 +139,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   hello.set_world_size(world_->size());
   hello.set_protocol_version(kProtocolVersion);
   *hello.mutable_model() = file_->description();
+  hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
   return link->Join(hello);
 }
 
@@ -131,7 +160,14 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   ResetPeakMemory();
   news->BeforeLoad(ReadMemoryUse().resident_bytes);
   RankEngineOptions options;
+  options.device = options_.device;
+  options.comm = options_.comm;
   options.device_options.threads = options_.threads;
+  options.device_options.deterministic = options_.deterministic;
+  // Ranks beyond the GPUs share them.
+  if (const int gpus = kernels::NumGpus(); gpus > 0) {
+    options.device_options.gpu = options_.placement.local_rank % gpus;
+  }
   options.SetPatience(options_.comm_timeout);
   options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };
