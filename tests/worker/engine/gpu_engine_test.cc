@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -12,8 +14,27 @@
 namespace tessera::worker {
 namespace {
 
-// Sums of bfloat16 numbers, through two layers.
-constexpr double kTolerance = 0.03;
+// What the rounding of activations to bfloat16 leads to in these models, which are small and random:
+// one bit more or less in a product moves single logits by 3% of the largest. On the whole they are
+// much nearer.
+constexpr double kLargestDifference = 0.08;
+constexpr double kRootMeanSquare = 0.02;
+
+// The root of the mean of (a - b)^2, over that of b^2.
+double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    size += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+void ExpectNear(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
+  EXPECT_LE(RelativeDifference(a, b), kLargestDifference) << what;
+  EXPECT_LE(RootMeanSquare(a, b), kRootMeanSquare) << what;
+}
 
 std::vector<GenerationResult> GenerateOnGpu(const ModelFile& file,
                                             const std::vector<GenerationRequest>& requests,
@@ -41,8 +62,7 @@ TEST_P(GpuGoldenLogitsTest, AreThoseOfTransformersWithinBFloat16) {
   const auto results = GenerateOnGpu(*file, requests);
   ASSERT_EQ(results.size(), golden.logits.size());
   for (size_t i = 0; i < results.size(); ++i) {
-    EXPECT_LE(RelativeDifference(results[i].logits, golden.logits[i]), kTolerance)
-        << "prompt " << i;
+    ExpectNear(results[i].logits, golden.logits[i], "prompt " + std::to_string(i));
   }
 }
 
@@ -79,7 +99,7 @@ TEST(GpuEngineTest, LargeProductsThroughTheLibraryAreNear) {
   const auto library = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
   ASSERT_EQ(ours.size(), library.size());
   for (size_t i = 0; i < ours.size(); ++i) {
-    EXPECT_LE(RelativeDifference(library[i].logits, ours[i].logits), kTolerance);
+    ExpectNear(library[i].logits, ours[i].logits, "prompt " + std::to_string(i));
   }
 }
 
