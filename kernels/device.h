@@ -61,6 +61,29 @@ struct Product {
   Activation* out = nullptr;    // (n, w.rows)
 };
 
+// What shall be said of one row of logits, and what is. The draw is that of the largest
+// logit / temperature + Gumbel noise, keyed by seed, position and token (worker/engine/gumbel.h).
+struct RowQuestion {
+  uint64_t seed = 0;
+  int64_t position = 0;    // of the token to be drawn
+  float temperature = 0;   // 0: no draw but the greedy one, no scaled mass
+  int num_candidates = 0;  // of the best, at most MaxRowCandidates()
+};
+struct RowCandidate {
+  float logit = 0;
+  int32_t id = -1;  // -1: there are no more
+};
+struct RowAnswer {
+  bool finite = false;  // without it nothing else has a meaning
+  double score = 0;     // of the draw
+  int32_t id = 0;       // of the draw
+  float logit = 0;      // of the draw
+  int32_t greedy_id = 0;  // the largest logit, ties by lowest id
+  float greedy_logit = 0;
+  double raw_mass = 0;     // ln sum exp(logit)
+  double scaled_mass = 0;  // ln sum exp(logit / temperature)
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -186,6 +209,19 @@ class Device {
 
   // out = x · wᵀ as float32 in device memory. x: (n, w.cols); out: (n, w.rows).
   virtual void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) = 0;
+
+  // The most candidates that it lists of a row; 0: it does not look at logits, read them.
+  virtual int MaxRowCandidates() const { return 0; }
+  // One answer per question: about row i of logits (questions.size(), vocab), device memory, those
+  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many of
+  // a row as were asked for. Waits for the device.
+  virtual absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
+                                  absl::Span<const RowQuestion> questions, RowAnswer* answers,
+                                  RowCandidate* candidates) {
+    static_cast<void>(logits), static_cast<void>(vocab), static_cast<void>(first_id);
+    static_cast<void>(questions), static_cast<void>(answers), static_cast<void>(candidates);
+    return absl::UnimplementedError("this device does not look at logits");
+  }
 };
 
 struct DeviceOptions {

@@ -329,6 +329,63 @@ class CudaDevice final : public Device {
     errors_.CheckLaunch("Logits", LaunchLogits(w, Bf16(x), n, out, stream_));
   }
 
+  int MaxRowCandidates() const override { return kMaxCandidates; }
+
+  // Questions, answers and candidates lie one after the other, on the host as on the device.
+  absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
+                          absl::Span<const RowQuestion> questions, RowAnswer* answers,
+                          kernels::RowCandidate* candidates) override {
+    constexpr char kOperation[] = "LookAtRows";
+    const size_t n = questions.size();
+    if (!errors_.ok() || n == 0) return errors_.first();
+    int most = 0;
+    for (const RowQuestion& question : questions) most = std::max(most, question.num_candidates);
+    const size_t asked = n * sizeof(RowRequest);
+    const size_t answered = asked + n * sizeof(RowResult);
+    const size_t bytes = answered + (most > 0 ? n * kMaxCandidates * sizeof(RowCandidate) : 0);
+    if (!host_looks_.Reserve(errors_, kOperation, bytes) ||
+        !looks_.Reserve(errors_, kOperation, bytes)) {
+      return errors_.first();
+    }
+    auto* const requests = host_looks_.as<RowRequest>();
+    for (size_t i = 0; i < n; ++i) {
+      const RowQuestion& q = questions[i];
+      requests[i] = {q.seed, q.position, q.temperature, q.num_candidates};
+    }
+    Copy(kOperation, looks_.data(), requests, asked, cudaMemcpyHostToDevice);
+    if (errors_.ok()) {
+      errors_.CheckLaunch(
+          kOperation,
+          LaunchSampleRows(logits, static_cast<int64_t>(n), vocab, first_id,
+                           looks_.as<RowRequest>(),
+                           reinterpret_cast<RowResult*>(looks_.data() + asked),
+                           most > 0 ? reinterpret_cast<RowCandidate*>(looks_.data() + answered)
+                                    : nullptr,
+                           stream_));
+    }
+    Copy(kOperation, host_looks_.data() + asked, looks_.data() + asked, bytes - asked,
+         cudaMemcpyDeviceToHost);
+    if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
+    const auto* results = reinterpret_cast<const RowResult*>(host_looks_.data() + asked);
+    const auto* listed = reinterpret_cast<const RowCandidate*>(host_looks_.data() + answered);
+    for (size_t i = 0; i < n; ++i) {
+      const RowResult& r = results[i];
+      answers[i] = {.finite = r.id >= 0,
+                    .score = r.score,
+                    .id = r.id,
+                    .logit = r.logit,
+                    .greedy_id = r.greedy_id,
+                    .greedy_logit = r.greedy_logit,
+                    .raw_mass = r.raw_mass,
+                    .scaled_mass = r.scaled_mass};
+      for (int c = 0; c < questions[i].num_candidates; ++c) {
+        const RowCandidate& candidate = listed[i * kMaxCandidates + c];
+        candidates[i * kMaxCandidates + c] = {candidate.logit, candidate.id};
+      }
+    }
+    return absl::OkStatus();
+  }
+
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
                Activation* out) override {
     if (!errors_.ok() || count == 0) return;
@@ -478,6 +535,8 @@ class CudaDevice final : public Device {
   DeviceMemory floats_;       // activations as float32, on their way
   PinnedMemory host_floats_;  // the same, or logits
   std::vector<float> host_partials_;
+  DeviceMemory looks_;  // LookAtRows
+  PinnedMemory host_looks_;
   DeviceMemory rows_;
   PinnedMemory host_rows_;
   Event rows_copied_;

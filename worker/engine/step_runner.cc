@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
+#include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
 namespace {
@@ -124,8 +125,11 @@ absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
   }
   for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
     const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
-    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits,
-                             decoder_->Logits(absl::MakeConstSpan(rows).subspan(begin, count)));
+    decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
+    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+                                        .rows = static_cast<int64_t>(count),
+                                        .vocab = decoder_->local_vocab_size(),
+                                        .first_id = vocab_[tp_->rank()].begin()});
     TESSERA_ASSIGN_OR_RETURN(
         std::vector<v1::SampledToken> tokens,
         sampler_.Sample(absl::MakeConstSpan(requests).subspan(begin, count), logits));

@@ -195,13 +195,18 @@ absl::Status Decoder::FeedForward(const LayerWeights& layer) {
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
-absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
+void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   // Only the rows asked for go through the head; they are gathered to lie side by side.
   device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
   device_->RmsNorm(gathered_, weights_.output_norm, arch_.rms_norm_eps(), count,
                    arch_.hidden_size(), normed_);
   device_->Logits(weights_.output, normed_, count, logits_);
+}
+
+absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  ComputeLogits(rows);
   TESSERA_ASSIGN_OR_RETURN(const float* logits,
                            device_->ReadFloats(logits_, count * local_vocab_size()));
   return absl::MakeConstSpan(logits, count * local_vocab_size());

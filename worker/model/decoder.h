@@ -85,6 +85,9 @@ class Decoder {
   // Returns (rows.size(), local_vocab_size()), valid until the next call.
   static constexpr int64_t kMaxLogitRows = 64;
   absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const int64_t> rows);
+  // The same, left in the device's memory.
+  void ComputeLogits(absl::Span<const int64_t> rows);
+  const float* device_logits() const { return logits_; }
   int64_t local_vocab_size() const { return shard_.vocab().end() - shard_.vocab().begin(); }
 
  private:
