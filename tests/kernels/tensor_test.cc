@@ -8,6 +8,7 @@
 
 #include "kernels/half.h"
 #include "kernels/reference.h"
+#include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace tessera::kernels {
@@ -60,10 +61,9 @@ TEST(HalfTest, EveryHalfIsTheSameOnEveryInstructionSet) {
     halves[i] = static_cast<uint16_t>(i);
     expected[i] = HalfToFloat(halves[i]);
   }
-  const int32_t id = 0;
   for (const std::string& set : TestDevices()) {
-    std::vector<float> out(65536);
-    DeviceOf(set)->Embed({halves.data(), DType::kF16, 1, 65536}, &id, 0, 1, out.data());
+    HostOps ops(DeviceOf(set));
+    const std::vector<float> out = ops.Embed({halves.data(), DType::kF16, 1, 65536}, {0}, 0);
     ExpectSameBits(out.data(), expected.data(), 65536, set);
   }
 }
