@@ -157,6 +157,9 @@ class Device {
     return work();
   }
 
+  // Drops all recordings: something that they use besides the device is about to go.
+  virtual void ForgetRecordings() {}
+
   // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that row
   // is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
   virtual void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) = 0;

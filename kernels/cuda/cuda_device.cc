@@ -279,6 +279,8 @@ class CudaDevice final : public Device {
     return graphs_->Run(key, n, work);
   }
 
+  void ForgetRecordings() override { graphs_->Clear(); }
+
   void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
     if (!errors_.ok() || n == 0) return;
     errors_.CheckLaunch("Embed", LaunchEmbed(table, first_row, arrays_, n, Bf16(out), stream_));

@@ -70,6 +70,9 @@ class NcclLink : public ActivationLink {
         tp_(std::move(tp)),
         stages_(std::move(stages)) {}
 
+  // NCCL does not let go of a communicator that a recording still uses.
+  ~NcclLink() override { device_->ForgetRecordings(); }
+
   absl::Status AllReduceSum(kernels::Activation* data, int64_t count) override {
     if (tp_ == nullptr) return absl::OkStatus();
     return tp_->Check({"AllReduceSum", Bytes16(count), world_rank_}, "ncclAllReduce",
