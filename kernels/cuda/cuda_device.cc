@@ -503,8 +503,8 @@ class CudaDevice final : public Device {
     const size_t bytes = begins_.size() * sizeof(int32_t);
     if (is_new) {
       if (!place->second.Reserve(errors_, operation, bytes)) return false;
+      // From the key, which stays where it is.
       Copy(operation, place->second.data(), place->first.data(), bytes, cudaMemcpyHostToDevice);
-      if (!Wait(operation).ok()) return false;
     }
     heads = {.num_q_heads = shape.num_q_heads,
              .num_kv_heads = shape.num_kv_heads,

@@ -150,7 +150,10 @@ ncclResult_t Put(ncclComm* comm, cudaStream_t stream, const char* name,
         *exchange = Exchange();
         return cudaSuccess;
       });
-  return put == cudaSuccess ? ncclSuccess : ncclUnhandledCudaError;
+  if (put != cudaSuccess) return ncclUnhandledCudaError;
+  // Whoever sends may not look at its stream for long.
+  if (!IsCapturing(stream)) RunAhead(stream);
+  return ncclSuccess;
 }
 
 }  // namespace

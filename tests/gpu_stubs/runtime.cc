@@ -185,6 +185,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  RunAllStreamsAhead();  // freeing waits for the GPU
   return OnGpu().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -199,6 +200,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned int) {
 cudaError_t cudaFreeHost(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  RunAllStreamsAhead();
   return Pinned().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 

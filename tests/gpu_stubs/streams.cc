@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,9 @@ struct StreamState {
   std::vector<Work> recorded;
 };
 thread_local StreamState* captured_here = nullptr;
+
+std::mutex streams_mu;
+std::set<cudaStream_t> all_streams;
 
 StreamState* State(cudaStream_t stream) { return reinterpret_cast<StreamState*>(stream); }
 
@@ -108,6 +112,23 @@ cudaError_t Enqueue(cudaStream_t stream, Work work) {
   return cudaSuccess;
 }
 
+void RunAhead(cudaStream_t stream) {
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  while (!state.line.empty() && DeviceError() == cudaSuccess) {
+    if (RunOne(state) == cudaErrorNotReady) return;
+  }
+}
+
+void RunAllStreamsAhead() {
+  std::vector<cudaStream_t> streams;
+  {
+    const std::lock_guard<std::mutex> lock(streams_mu);
+    streams.assign(all_streams.begin(), all_streams.end());
+  }
+  for (cudaStream_t stream : streams) RunAhead(stream);
+}
+
 cudaError_t RunAll(cudaStream_t stream) {
   return RunUntil(*State(stream), [] { return false; });
 }
@@ -122,12 +143,18 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
   *stream = reinterpret_cast<cudaStream_t>(new StreamState);
+  const std::lock_guard<std::mutex> lock(streams_mu);
+  all_streams.insert(*stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
-  if (DeviceError() == cudaSuccess) RunAll(stream);
+  RunAhead(stream);  // what is blocked then never runs
+  {
+    const std::lock_guard<std::mutex> lock(streams_mu);
+    all_streams.erase(stream);
+  }
   delete State(stream);
   return DeviceError();
 }

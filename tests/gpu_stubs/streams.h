@@ -42,6 +42,9 @@ bool FreeOnGpu(void* data);
 
 // Runs all of the stream's work.
 cudaError_t RunAll(cudaStream_t stream);
+// The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.
+void RunAhead(cudaStream_t stream);
+void RunAllStreamsAhead();
 
 }  // namespace tessera::gpu_stubs
 

@@ -15,10 +15,10 @@ namespace tessera::worker {
 namespace {
 
 // What the rounding of activations to bfloat16 leads to in these models, which are small and random:
-// one bit more or less in a product moves single logits by 3% of the largest. On the whole they are
-// much nearer.
-constexpr double kLargestDifference = 0.08;
-constexpr double kRootMeanSquare = 0.02;
+// one bit more or less in a product moves single logits by 3% of the largest, and all of them by 2%
+// on average. Any mistake moves them by as much as they are large.
+constexpr double kLargestDifference = 0.1;
+constexpr double kRootMeanSquare = 0.04;
 
 // The root of the mean of (a - b)^2, over that of b^2.
 double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
