@@ -49,6 +49,8 @@ class HostLink : public ActivationLink {
     return device_->Sync();
   }
 
+  absl::Status Check() override { return device_->Idle().status(); }
+
  private:
   kernels::Device* const device_;
   Communicator* const tp_;

@@ -94,18 +94,12 @@ class NcclLink : public ActivationLink {
   }
 
   absl::Status Wait(absl::FunctionRef<absl::Status()> between) override {
-    const Call call{"Wait", 0, world_rank_};
     for (Patience patience;; patience.Wait()) {
-      absl::StatusOr<bool> idle = device_->Idle();
-      if (!idle.ok()) return FailAll(idle.status());
-      if (*idle) return absl::OkStatus();
-      for (NcclGroup* group : {tp_.get(), stages_.get()}) {
-        if (group == nullptr) continue;
-        if (absl::Status status = group->CheckAsync(call); !status.ok()) return FailAll(status);
-      }
+      TESSERA_ASSIGN_OR_RETURN(const bool idle, Look());
+      if (idle) return absl::OkStatus();
       if (absl::Status status = between(); !status.ok()) return FailAll(status);
       if (patience.waited() >= deadline_) {
-        return FailAll(CallError(call, absl::StatusCode::kDeadlineExceeded,
+        return FailAll(CallError({"Wait", 0, world_rank_}, absl::StatusCode::kDeadlineExceeded,
                                  absl::StrCat("the device and its exchange with other ranks are "
                                               "not done within ",
                                               absl::FormatDuration(deadline_))));
@@ -113,7 +107,22 @@ class NcclLink : public ActivationLink {
     }
   }
 
+  absl::Status Check() override { return Look().status(); }
+
  private:
+  // Whether the device has nothing to do; an error when it or a group has failed.
+  absl::StatusOr<bool> Look() {
+    absl::StatusOr<bool> idle = device_->Idle();
+    if (!idle.ok()) return FailAll(idle.status());
+    if (*idle) return true;
+    for (NcclGroup* group : {tp_.get(), stages_.get()}) {
+      if (group == nullptr) continue;
+      const absl::Status status = group->CheckAsync({"exchange with other ranks", 0, world_rank_});
+      if (!status.ok()) return FailAll(status);
+    }
+    return false;
+  }
+
   // A device stuck in a collective goes on only when its communicator is aborted.
   absl::Status FailAll(const absl::Status& why) {
     for (NcclGroup* group : {tp_.get(), stages_.get()}) {

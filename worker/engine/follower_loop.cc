@@ -40,6 +40,7 @@ absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links, StepClock
         clock.EndStep();
         break;
       case StepMessageKind::kHeartbeat:
+        TESSERA_RETURN_IF_ERROR(runner.CheckDevice());
         TESSERA_RETURN_IF_ERROR(links.SendHeartbeat());
         break;
       case StepMessageKind::kEnd:

@@ -56,6 +56,7 @@ class Leader {
       TESSERA_ASSIGN_OR_RETURN(const bool accepted, AcceptPlan());
       TESSERA_ASSIGN_OR_RETURN(const bool delivered, DeliverResult());
       TESSERA_RETURN_IF_ERROR(links_.KeepAlive());
+      TESSERA_RETURN_IF_ERROR(runner_.CheckDevice());
       TESSERA_RETURN_IF_ERROR(CheckPatience());
       if (accepted || delivered || in_flight_.empty()) {
         backoff.Reset();  // an idle leader waits in AcceptPlan instead

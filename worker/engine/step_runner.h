@@ -68,6 +68,10 @@ class StepRunner {
   absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
                                         absl::FunctionRef<absl::Status()> between);
 
+  // What went wrong with the device or its exchange with others, without waiting: for those who wait
+  // for a message meanwhile.
+  absl::Status CheckDevice() { return links_.tp->Check(); }
+
   std::string DeviceName() const { return device_->Name(); }
 
  private:
