@@ -222,11 +222,11 @@ void DummyLlama::RunLayers(int64_t rows) {
                     normed_, rows);
     device_->RotateAndStore(Heads(), Cache(i), rows, q_, k_, v_);
     device_->Attention(q_, Heads(), Cache(i), rows, attended_);
-    device_->MatMulPartial(layer.wo, attended_, rows, partial_);
+    device_->MatMulPartial(layer.wo, attended_, rows, 64, partial_);
     device_->AddRmsNorm(partial_, layer.ffn_norm, kEps, rows, shape_.hidden, hidden_, normed_);
     device_->MatMul({{layer.gate, nullptr, gate_}, {layer.up, nullptr, up_}}, normed_, rows);
     device_->SiluMul(gate_, up_, rows * shape_.ffn, gate_);
-    device_->MatMulPartial(layer.down, gate_, rows, partial_);
+    device_->MatMulPartial(layer.down, gate_, rows, 64, partial_);
     device_->AddRmsNorm(partial_, layer.attn_norm, kEps, rows, shape_.hidden, hidden_, normed_);
   }
 }

@@ -321,7 +321,7 @@ class CudaDevice final : public Device {
     if (count > 0) MultiplyTogether(together, count, x, n);
   }
 
-  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n,
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int /*segment*/,
                      Partial* out) override {
     MatMul({{w, nullptr, AsActivation(out)}}, x, n);
   }
