@@ -233,7 +233,8 @@ void Executor::ThreadMain(Thread* thread) {
   std::abort();  // nobody wakes an ended thread
 }
 
-// Does not return, so whatever its callers' frames own is lost: it empties `what` itself.
+// Does not return, so whatever its callers' frames own is lost: it empties `what` itself, and callers
+// keep no other strings.
 void Executor::Fail(std::string what) {
   {
     const std::string taken = std::move(what);
@@ -279,8 +280,9 @@ void Executor::Barrier(const Place& place) {
   if (barrier_arrived_ == 0) {
     barrier_place_ = place;
   } else if (!(barrier_place_ == place)) {
-    Fail(absl::StrCat("is at ", place.Text(), " while others of the block are at ",
-                      barrier_place_.Text()));
+    std::string wrong = absl::StrCat("is at ", place.Text(), " while others of the block are at ",
+                                     barrier_place_.Text());
+    Fail(std::move(wrong));
   }
   if (++barrier_arrived_ < launched_->threads) return Wait(place);
   barrier_arrived_ = 0;
@@ -296,8 +298,9 @@ void Executor::WarpCollective(const Place& place, void* slot,
   if (warp.arrived == 0) {
     warp.place = place;
   } else if (!(warp.place == place)) {
-    Fail(absl::StrCat("is at ", place.Text(), " while others of the warp are at ",
-                      warp.place.Text()));
+    std::string wrong = absl::StrCat("is at ", place.Text(), " while others of the warp are at ",
+                                     warp.place.Text());
+    Fail(std::move(wrong));
   }
   warp.slots[here_.thread % kWarp] = slot;
   if (++warp.arrived < kWarp) return Wait(place);
