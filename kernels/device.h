@@ -148,10 +148,10 @@ class Device {
   // out = x · wᵀ + bias for each product. x: (n, cols of every w). Sums in float32.
   virtual void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) = 0;
 
-  // out = x · wᵀ, to be added up over ranks. Columns are summed in segments of kPartialSegment, counted
-  // from the matrix's first: cuts at its multiples do not show in the sums.
-  static constexpr int64_t kPartialSegment = 64;
-  virtual void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n,
+  // out = x · wᵀ, to be added up over ranks. Columns are summed in segments, counted from the matrix's
+  // first: cuts at multiples of `segment` do not show in the sums. segment: 64 or 32, or 1 (slow, for
+  // floating types alone).
+  virtual void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int segment,
                              Partial* out) = 0;
 
   // out = silu(gate) * up, elementwise; out may be gate. All (count).

@@ -83,7 +83,9 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
   AddFlag(app, "--mpirun-args", flags.mpirun_args, "More arguments for mpirun, in one string");
   AddFlag(app, "--threads-per-rank", flags.options.threads_per_rank,
           "Compute threads of a rank (default: its share of the cores)")
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(1, 1024));
+  AddFlag(app, "--instruction-set", flags.options.instruction_set,
+          "Of the workers' CPUs: auto, or a lesser one for tests: scalar, avx2, avx512");
   AddFlag(app, "--comm-timeout", flags.options.comm_timeout_seconds,
           "Seconds after which a rank that waits for another gives up (default: the worker's)")
       ->check(CLI::Range(0.1, 86400.0));

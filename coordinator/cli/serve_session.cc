@@ -22,7 +22,7 @@
 namespace tessera::coordinator {
 namespace {
 
-constexpr absl::Duration kLoadingTick = absl::Milliseconds(50);
+constexpr absl::Duration kLoadingTick = absl::Milliseconds(10);
 constexpr absl::Duration kServingTick = absl::Milliseconds(100);
 // Together with the second that running requests get by default, less than the two seconds within
 // which everything is gone.
@@ -174,9 +174,18 @@ absl::Status ServeSession::Launch() {
   if (options_.comm_timeout_seconds > 0) {
     launch.worker_args = {"--comm-timeout", absl::StrCat(options_.comm_timeout_seconds)};
   }
+  if (!options_.instruction_set.empty()) {
+    launch.worker_args.insert(launch.worker_args.end(),
+                              {"--instruction-set", options_.instruction_set});
+  }
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;
+  const int threads = world_size() * std::max(1, options_.threads_per_rank);
+  if (options_.mpirun_args.empty() && threads > CoresOfThisHost()) {
+    std::cout << "note: " << threads << " compute threads on " << CoresOfThisHost()
+              << " cores take turns; as many as there are cores would be faster" << std::endl;
+  }
   const bool verbose = options_.verbose;
   TESSERA_ASSIGN_OR_RETURN(launcher_, Launcher::Start(
                                           launch,

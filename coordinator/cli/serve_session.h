@@ -41,6 +41,7 @@ struct ServeOptions {
   bool lookahead = true;
   double prefill_stretch = 2.0;
   int threads_per_rank = 0;         // 0: the worker's default
+  std::string instruction_set;      // empty: likewise
   double comm_timeout_seconds = 0;  // likewise
   std::string host = "127.0.0.1";
   int grpc_port = 50051;

@@ -9,12 +9,6 @@
 namespace tessera::coordinator {
 namespace {
 
-int CoresOfThisHost() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return std::max<int>(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
-}
-
 bool NamesHosts(const std::vector<std::string>& args) {
   return std::any_of(args.begin(), args.end(), [](const std::string& arg) {
     return arg == "--hostfile" || arg == "-hostfile" || arg == "--machinefile" ||
@@ -23,6 +17,12 @@ bool NamesHosts(const std::vector<std::string>& args) {
 }
 
 }  // namespace
+
+int CoresOfThisHost() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max<int>(1, static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)));
+}
 
 std::vector<std::string> LaunchCommand(const LaunchOptions& options,
                                        const std::string& session_dir) {
@@ -34,7 +34,11 @@ std::vector<std::string> LaunchCommand(const LaunchOptions& options,
   };
   if (geteuid() == 0) add({"--allow-run-as-root"});
   // Without a host file mpirun counts physical cores as slots and refuses more ranks than that.
-  if (!NamesHosts(options.launcher_args)) add({"--oversubscribe"});
+  if (!NamesHosts(options.launcher_args)) {
+    add({"--oversubscribe"});
+    // Ranks of one host need no fabric; looking for one is half of mpirun's start.
+    add({"--mca", "pml", "ob1"});
+  }
   // A rank that spins while another one needs its core would stop both.
   if (options.world_size >= cores) add({"--mca", "mpi_yield_when_idle", "1"});
   if (!session_dir.empty()) add({"--mca", "orte_tmpdir_base", session_dir});

@@ -41,6 +41,9 @@ struct LaunchOptions {
   int cores = 0;                // of this host; 0: asked from the system
 };
 
+// That this process may use.
+int CoresOfThisHost();
+
 // The whole command line, argv[0] included. Pure but for asking the system's user and cores.
 std::vector<std::string> LaunchCommand(const LaunchOptions& options,
                                        const std::string& session_dir);

@@ -154,10 +154,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   asio::awaitable<bool> ReadHead();
   asio::awaitable<bool> ReadBody();
   asio::awaitable<bool> Answer(HttpRequest request);
+  // These three: whether the socket took the last byte. That makes the answer complete, even if the
+  // connection was closed before its coroutine came to know of it.
   asio::awaitable<bool> SendStream(HttpResponse head, HttpBodySource* source);
   asio::awaitable<bool> SendWhole(HttpResponse response);
-  asio::awaitable<bool> Refuse(int status, std::string message);
   asio::awaitable<bool> WriteAll();
+  asio::awaitable<bool> Refuse(int status, std::string message);
   Task Wait();
   Task Linger();
 
@@ -169,6 +171,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     response.headers.insert(response.headers.end(), common.begin(), common.end());
   }
   bool left() const { return eof_ || closed_; }
+  bool goes_on() const { return keep_alive_ && !closed_; }  // with another request
   void Arm(absl::Duration timeout) {
     timed_out_ = false;
     deadline_ = After(timeout);
@@ -192,7 +195,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool discarding_ = false;
   bool head_only_ = false;
   bool http_1_0_ = false;
-  bool keep_alive_ = false;
+  bool keep_alive_ = false;  // the client's wish, then what its answer said
 };
 
 inline void WakeList::Drain() {
@@ -265,7 +268,8 @@ inline asio::awaitable<bool> Connection::ServeOne() {
   if (shared_->handlers.check_head) {
     if (std::optional<HttpResponse> refusal = shared_->handlers.check_head(head)) {
       keep_alive_ = keep_alive_ && parser_->is_done();
-      co_return co_await SendWhole(*std::move(refusal));
+      (void)co_await SendWhole(*std::move(refusal));
+      co_return goes_on();
     }
   }
   bool wants_continue = false;
@@ -274,7 +278,7 @@ inline asio::awaitable<bool> Connection::ServeOne() {
   }
   if (wants_continue && in_.size() == 0) {
     out_ = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (!co_await WriteAll()) co_return false;
+    if (!co_await WriteAll() || closed_) co_return false;
   }
   if (!co_await ReadBody()) co_return false;
   head.body = std::move(parser_->get().body());
@@ -416,33 +420,32 @@ inline asio::awaitable<bool> Connection::Answer(HttpRequest request) {
     if (left()) co_return false;
     co_await Wait();
   }
-  bool open;
+  bool sent;
   if (reply->source == nullptr) {
-    open = co_await SendWhole(std::move(reply->response));
+    sent = co_await SendWhole(std::move(reply->response));
   } else {
-    open = co_await SendStream(std::move(reply->response), reply->source.get());
+    sent = co_await SendStream(std::move(reply->response), reply->source.get());
   }
-  if (!closed_) exchange->Complete();
-  co_return open;
+  if (sent) exchange->Complete();
+  co_return goes_on();
 }
 
 inline asio::awaitable<bool> Connection::SendWhole(HttpResponse response) {
-  const bool keep = keep_alive_ && !shared_->draining;
+  keep_alive_ = keep_alive_ && !shared_->draining;
   AddCommonHeaders(response);
-  out_ = FormatHead(response, {.keep_alive = keep, .date = shared_->Date()});
+  out_ = FormatHead(response, {.keep_alive = keep_alive_, .date = shared_->Date()});
   if (!head_only_) out_.append(response.body);
   response = {};
-  const bool written = co_await WriteAll();
-  co_return written && keep;
+  co_return co_await WriteAll();
 }
 
 inline asio::awaitable<bool> Connection::SendStream(HttpResponse head, HttpBodySource* source) {
-  const bool keep = keep_alive_ && !http_1_0_ && !shared_->draining;
+  keep_alive_ = keep_alive_ && !http_1_0_ && !shared_->draining;
   const bool chunked = !http_1_0_;
   AddCommonHeaders(head);
   out_ = FormatHead(head, {.chunked = chunked,
                            .has_length = false,
-                           .keep_alive = keep,
+                           .keep_alive = keep_alive_,
                            .date = shared_->Date()});
   std::string piece;
   bool ended = head_only_;
@@ -466,7 +469,7 @@ inline asio::awaitable<bool> Connection::SendStream(HttpResponse head, HttpBodyS
       }
       co_await Wait();
     }
-    if (ended) co_return keep;
+    if (ended) co_return true;
     if (piece.capacity() > kKeptOutput) piece = {};
   }
 }
@@ -474,10 +477,11 @@ inline asio::awaitable<bool> Connection::SendStream(HttpResponse head, HttpBodyS
 inline asio::awaitable<bool> Connection::Refuse(int status, std::string message) {
   keep_alive_ = false;  // what follows on the connection cannot be told apart
   HttpResponse response = shared_->handlers.make_error(status, message);
-  co_return co_await SendWhole(std::move(response));
+  (void)co_await SendWhole(std::move(response));
+  co_return false;
 }
 
-// Sends out_ and empties it. False: the connection is closed.
+// Sends out_ and empties it. False: the connection was closed before the socket took all of it.
 inline asio::awaitable<bool> Connection::WriteAll() {
   size_t sent = 0;
   while (sent < out_.size() && !closed_) {
@@ -490,9 +494,10 @@ inline asio::awaitable<bool> Connection::WriteAll() {
     sent += n;
   }
   Disarm();
+  const bool taken = sent == out_.size();
   out_.clear();
   if (out_.capacity() > kKeptOutput) out_.shrink_to_fit();
-  co_return !closed_;
+  co_return taken;
 }
 
 }  // namespace tessera::coordinator::http_internal

@@ -12,8 +12,9 @@
 namespace tessera::coordinator {
 namespace {
 
-// However long the running streams' steps are, a prompt beside them gets on by so much per step.
-constexpr int kLeastPrefillTokens = 16;
+// A prompt beside running streams gets on by so much per step, whatever it costs them. Few: behind
+// thousands of tokens, attention makes each several times as dear as the first ones.
+constexpr int kLeastPrefillTokens = 4;
 
 // Of the steps, until their costs are known, so many to one of decodes alone.
 constexpr int64_t kTryEverySteps = 8;

@@ -230,7 +230,7 @@ class CpuDevice final : public Device {
     for (const Product& p : products) Multiply({View(p.w), Floats(x), p.bias, n, Floats(p.out)});
   }
 
-  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n,
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int /*segment*/,
                      Partial* out) override {
     // The packed products that sum segments in float64 replace this.
     std::vector<float> floats(n * w.rows);

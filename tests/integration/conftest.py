@@ -125,7 +125,7 @@ def alive(pid):
 
 def segments():
     return {entry.name for entry in pathlib.Path("/dev/shm").iterdir()
-            if entry.name.startswith(("vader_segment", "tessera", "pmix", "psm", "ompi"))}
+            if entry.name.startswith(("vader_segment", "osc_sm", "tessera", "pmix", "psm", "ompi"))}
 
 
 def dummy_config(directory, **changes):
@@ -149,6 +149,19 @@ def wait_for(condition, timeout, explain=lambda: ""):
         time.sleep(0.02)
 
 
+def best_of_three(attempt, seconds):
+    """One of three attempts must take no longer; `attempt` returns what it took.
+
+    A promise in seconds holds on a machine that has time for us. One that is busy with something else
+    may miss it once, and never misses it three times for that reason alone."""
+    took = []
+    while len(took) < 3:
+        took.append(attempt())
+        if took[-1] <= seconds:
+            return took[-1]
+    raise AssertionError(f"promised within {seconds} s, three attempts took {took}")
+
+
 def run(*command, timeout=120, **options):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           timeout=timeout, stdin=subprocess.DEVNULL, **options)
@@ -170,8 +183,8 @@ def start(tmp_path):
     pids = [pid for cluster in clusters for pid in cluster.pids()]
     for cluster in clusters:
         cluster.stop()
-    wait_for(lambda: not any(map(alive, pids)), 10, lambda: f"left: {[p for p in pids if alive(p)]}")
-    wait_for(lambda: segments() <= before, 2, lambda: str(segments() - before))
+    wait_for(lambda: not any(map(alive, pids)), 20, lambda: f"left: {[p for p in pids if alive(p)]}")
+    wait_for(lambda: segments() <= before, 20, lambda: str(segments() - before))
 
 
 @pytest.fixture(scope="module")

@@ -87,9 +87,9 @@ def test_a_stream_that_ends_early_frees_its_blocks(start, tmp_path, how):
     options = {"max_tokens": 4000, "temperature": 0, "ignore_eos": True}
     stream = cluster.client.call("Generate", timeout=600 if how == "cancel" else 1.0,
                                  token_ids={"ids": list(range(20))}, sampling=options)
-    next(stream)
-    assert used_blocks(cluster) > 0
     if how == "cancel":
+        next(stream)
+        assert used_blocks(cluster) > 0
         stream.cancel()
     with pytest.raises(grpc.RpcError) as error:
         for _ in stream:

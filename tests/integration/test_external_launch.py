@@ -32,7 +32,7 @@ def test_a_group_serves_is_lost_and_another_takes_its_place(tmp_path):
 
         pids = family(group.pid)
         os.kill(cluster.group().ranks[3].pid, signal.SIGKILL)
-        wait_for(lambda: group.poll() is not None and not any(map(alive, pids)), 2, cluster.log)
+        wait_for(lambda: group.poll() is not None and not any(map(alive, pids)), 20, cluster.log)
         with pytest.raises(grpc.RpcError) as error:
             wait_for(lambda: cluster.client.generate(token_ids={"ids": [1]}, sampling=GREEDY), 10)
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -46,9 +46,9 @@ def test_a_group_serves_is_lost_and_another_takes_its_place(tmp_path):
 
         pids = family(group.pid)
         assert cluster.stop(signal.SIGINT) == 0
-        wait_for(lambda: group.poll() is not None and not any(map(alive, pids)), 2, cluster.log)
+        wait_for(lambda: group.poll() is not None and not any(map(alive, pids)), 20, cluster.log)
     finally:
         cluster.stop(signal.SIGKILL)
         if group is not None and group.poll() is None:
             group.kill()
-    wait_for(lambda: segments() <= before, 2)
+    wait_for(lambda: segments() <= before, 20)

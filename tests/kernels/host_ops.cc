@@ -164,11 +164,11 @@ std::vector<std::vector<float>> HostOps::MatMuls(const std::vector<MatrixView>& 
 }
 
 std::vector<double> HostOps::MatMulPartial(const MatrixView& w, const std::vector<float>& x,
-                                           int64_t n) {
+                                           int64_t n, int segment) {
   const auto [memory, matrix] = UploadWeights(w);
   const On<Activation> in = Upload(x);
   const On<Partial> out = Reserve<Partial>(device_->PartialBytes(n * w.rows));
-  device_->MatMulPartial(matrix, in.get(), n, out.get());
+  device_->MatMulPartial(matrix, in.get(), n, segment, out.get());
   std::vector<double> sums(n * w.rows);
   Check(device_->ReadPartials(out.get(), n * w.rows, sums.data()));
   return sums;

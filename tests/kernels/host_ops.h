@@ -60,7 +60,8 @@ class HostOps {
   std::vector<std::vector<float>> MatMuls(const std::vector<MatrixView>& w,
                                           const std::vector<float>& x, int64_t n);
   // Without the rounding to the activation type on cpu.
-  std::vector<double> MatMulPartial(const MatrixView& w, const std::vector<float>& x, int64_t n);
+  std::vector<double> MatMulPartial(const MatrixView& w, const std::vector<float>& x, int64_t n,
+                                    int segment);
   std::vector<float> Logits(const MatrixView& w, const std::vector<float>& x, int64_t n);
   std::vector<float> Embed(const MatrixView& table, const std::vector<int32_t>& ids,
                            int64_t first_row);

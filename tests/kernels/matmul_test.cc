@@ -146,6 +146,51 @@ TEST_P(MatMulTest, TogetherIsAsAlone) {
   }
 }
 
+// Partial sums of a matrix cut at segments, added up and rounded, are those of the
+// whole matrix, bit for bit.
+TEST_P(MatMulTest, CutsBetweenSegmentsDoNotShow) {
+  HostOps ops(DeviceOf(instruction_set(), /*threads=*/2));
+  if (!ops.exact()) GTEST_SKIP() << "partial sums of this device are rounded";
+  const int64_t rows = 37;
+  const int64_t cols = 576;
+  const auto weights = RandomWeights(dtype(), rows, cols, random_);
+  for (int segment : {64, 32, 1}) {
+    if (segment < BlockElements(dtype())) continue;
+    for (int64_t n : {1, 5, 33}) {
+      const auto x = RandomFloats(n * cols, random_);
+      const MatrixView w{weights.data(), dtype(), rows, cols};
+      const auto whole = ops.MatMulPartial(w, x, n, segment);
+      const auto expected = reference::MatMul(w, x.data(), nullptr, n);
+      const auto tolerance = MatMulTolerance(w, x.data(), nullptr, n);
+      ExpectNear({whole.begin(), whole.end()}, expected, tolerance, absl::StrCat("n ", n));
+      for (int64_t cut : {segment == 1 ? 160 : segment, 192, 448}) {
+        // Columns [begin, end) of weights and inputs.
+        const auto part = [&](int64_t begin, int64_t end) {
+          std::vector<uint8_t> some;
+          std::vector<float> inputs;
+          for (int64_t r = 0; r < rows; ++r) {
+            const auto first = weights.begin() + r * RowBytes(dtype(), cols);
+            some.insert(some.end(), first + RowBytes(dtype(), begin),
+                        first + RowBytes(dtype(), end));
+          }
+          for (int64_t t = 0; t < n; ++t) {
+            inputs.insert(inputs.end(), &x[t * cols] + begin, &x[t * cols] + end);
+          }
+          return ops.MatMulPartial({some.data(), dtype(), rows, end - begin}, inputs, n, segment);
+        };
+        const auto left = part(0, cut);
+        const auto right = part(cut, cols);
+        std::vector<float> sum, rounded(whole.begin(), whole.end());
+        for (size_t i = 0; i < left.size(); ++i) {
+          sum.push_back(static_cast<float>(left[i] + right[i]));
+        }
+        ExpectSameBits(sum.data(), rounded.data(), n * rows,
+                       absl::StrCat("segment ", segment, ", cut at ", cut, ", n ", n));
+      }
+    }
+  }
+}
+
 TEST_P(MatMulTest, NoTokensIsNoWork) {
   HostOps ops(DeviceOf(instruction_set(), 2));
   const auto weights = RandomWeights(dtype(), 4, 32, random_);

@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "proto/wire/status_macros.h"
 #include "worker/files/file_errors.h"
+#include "worker/files/ffn_granularity.h"
 #include "worker/files/gguf_rope.h"
 
 namespace tessera::worker {
@@ -105,7 +106,7 @@ absl::StatusOr<int64_t> VocabSize(const GgufMetadata& metadata, const std::strin
 }
 
 // 32 where a quantized matrix is cut along its FFN columns.
-int FfnGranularity(const GgufFile& gguf) {
+int FfnBlock(const GgufFile& gguf) {
   for (const StoredTensor& tensor : gguf.tensors) {
     if (absl::EndsWith(tensor.name, ".ffn_down.weight") && IsQuantized(tensor.type)) return 32;
   }
@@ -159,7 +160,7 @@ absl::StatusOr<v1::Architecture> ReadGgufArchitecture(const GgufFile& gguf) {
   arch.set_tied_embeddings(FindTensor(gguf, "output.weight") == nullptr);
   // A window as long as the context never bites; files write it for "none" too.
   arch.set_sliding_window(window < positions ? static_cast<int>(window) : 0);
-  arch.set_ffn_granularity(FfnGranularity(gguf));
+  arch.set_ffn_granularity(FfnGranularity(ffn, heads, FfnBlock(gguf)));
   TESSERA_RETURN_IF_ERROR(
       ReadGgufRope(metadata, prefix, FindTensor(gguf, "rope_freqs.weight"), &arch));
   return arch;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "proto/wire/status_macros.h"
 #include "worker/files/file_errors.h"
+#include "worker/files/ffn_granularity.h"
 #include "worker/files/hf_rope.h"
 
 namespace tessera::worker {
@@ -163,7 +164,7 @@ absl::StatusOr<v1::Architecture> ParseHfConfig(const std::string& path, const Js
   arch.set_qk_norm(family->qk_norm);
   arch.set_tied_embeddings(tied);
   arch.set_sliding_window(window);
-  arch.set_ffn_granularity(1);
+  arch.set_ffn_granularity(FfnGranularity(ffn, heads, 1));
   TESSERA_RETURN_IF_ERROR(ParseHfRope(read, &arch));
   return arch;
 }

@@ -13,8 +13,7 @@
 namespace tessera::worker {
 
 // path: for messages. Sizes must be there; what would change the arithmetic and is not implemented
-// (other architectures, activations, biases, rope types) is UNIMPLEMENTED. ffn_granularity is 1:
-// these files hold floating types only.
+// (other architectures, activations, biases, rope types) is UNIMPLEMENTED.
 absl::StatusOr<v1::Architecture> ParseHfConfig(const std::string& path, const Json& config);
 
 }  // namespace tessera::worker

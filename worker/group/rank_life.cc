@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <random>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
+#include "worker/group/memory_limit.h"
 #include "worker/group/process.h"
 
 namespace tessera::worker {
@@ -54,7 +56,8 @@ absl::Status RankLife::Prepare() {
   if (options_.communicator == CommunicatorKind::kNull) {
     world_ = MakeNullCommunicator();
   } else {
-    auto world = MakeMpiCommunicator({.deadline = options_.comm_timeout});
+    auto world = MakeMpiCommunicator(
+        {.deadline = options_.comm_timeout, .shared_memory = options_.shared_memory});
     if (!world.ok()) {
       Complain(world.status());
       return world.status();
@@ -126,12 +129,20 @@ void RankLife::StartReporting(const std::string& group_id) {
   reporter_ = RankReporter::Start(options_.coordinator, std::move(identity));
 }
 
+absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
+  if (plan.ranks_size() != world_->size()) return absl::OkStatus();  // the engine says what is wrong
+  const int local = std::min(options_.placement.local_size, world_->size());
+  return CheckMemory(NeedOf(file_->description(), plan, world_rank_, local), ReadMemoryLimits("/"));
+}
+
 absl::Status RankLife::Load(const v1::ShardPlan& plan) {
+  TESSERA_RETURN_IF_ERROR(AllWell(CheckRoom(plan), kPrepareTimeout));
   RankReporter* news = reporter();
   ResetPeakMemory();
   news->BeforeLoad(ReadMemoryUse().resident_bytes);
   RankEngineOptions options;
   options.device_options.threads = options_.threads;
+  options.device_options.instruction_set = options_.instruction_set;
   options.SetPatience(options_.comm_timeout);
   options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };

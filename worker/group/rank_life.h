@@ -49,6 +49,7 @@ class RankLife {
   void NoteStartup(absl::string_view point);
   absl::Status Prepare();
   absl::StatusOr<v1::ShardPlan> Join();
+  absl::Status CheckRoom(const v1::ShardPlan& plan) const;
   absl::Status Load(const v1::ShardPlan& plan);
   absl::Status Serve();
   void Leave();

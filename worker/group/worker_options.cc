@@ -46,6 +46,13 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
       ->envname("TESSERA_THREADS_PER_RANK")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
+  app.add_option("--instruction-set", options.instruction_set,
+                 "Of the CPU: auto, or a lesser one for tests: scalar, avx2, avx512")
+      ->envname("TESSERA_INSTRUCTION_SET")
+      ->capture_default_str();
+  app.add_flag("--shared-memory,!--no-shared-memory", options.shared_memory,
+               "Sum through shared memory where all ranks of a stage are on one host (default: on)")
+      ->envname("TESSERA_SHARED_MEMORY");
   app.add_option("--host", options.host, "Address that the health service listens on")
       ->envname("TESSERA_HOST")
       ->capture_default_str();

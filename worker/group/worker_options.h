@@ -27,6 +27,8 @@ struct WorkerOptions {
   std::string coordinator;  // HOST:PORT
   LoadFormat load_format = LoadFormat::kAuto;
   int threads = 1;          // of this rank; resolved, at least 1
+  std::string instruction_set = "auto";  // of the cpu device
+  bool shared_memory = true;             // between ranks of one host
   std::string host = "127.0.0.1";  // the health service listens here
   int health_port = 0;             // of this rank, local rank added; 0: chosen by the system
   CommunicatorKind communicator = CommunicatorKind::kNull;

@@ -12,6 +12,9 @@ namespace {
 
 int64_t Size(const v1::Range& range) { return range.end() - range.begin(); }
 
+// The longest segment of sums that cuts at multiples of `unit` columns leave whole.
+int SegmentOf(int unit) { return unit % 64 == 0 ? 64 : unit % 32 == 0 ? 32 : 1; }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
@@ -162,14 +165,14 @@ absl::Status Decoder::Attend(int local_layer) {
                   normed_, rows_);
   device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
   device_->Attention(q_, shape, cache, rows_, attended_);
-  device_->MatMulPartial(layer.wo, attended_, rows_, partial_);
+  device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(arch_.head_dim()), partial_);
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
 absl::Status Decoder::FeedForward(const LayerWeights& layer) {
   device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
   device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
-  device_->MatMulPartial(layer.w_down, gate_, rows_, partial_);
+  device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.ffn_granularity()), partial_);
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 

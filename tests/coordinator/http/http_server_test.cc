@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -162,7 +163,9 @@ struct Refused {
 };
 
 TEST(HttpServerTest, RefusesWhatPassesABoundAndTheClientCanReadTheAnswer) {
-  auto server = StartOrDie(SmallOptions(), {.handle = Echo});
+  HttpServerOptions options = SmallOptions();
+  options.linger_timeout = absl::Minutes(5);  // the 50 MB below may take a slow machine a while
+  auto server = StartOrDie(options, {.handle = Echo});
   std::string chunks = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (int i = 0; i < 5000; ++i) absl::StrAppend(&chunks, "400\r\n", std::string(1024, 'a'), "\r\n");
   const Refused table[] = {
@@ -206,23 +209,31 @@ TEST(HttpServerTest, RefusesWhatPassesABoundAndTheClientCanReadTheAnswer) {
   EXPECT_EQ(after.Get("/fine").status, 200);
 }
 
-TEST(HttpServerTest, SlowClientsAreCutAndIdleOnesClosed) {
+TEST(HttpServerTest, SlowClientsAreCut) {
   HttpServerOptions options = SmallOptions();
   options.header_timeout = absl::Milliseconds(100);
   options.body_timeout = absl::Milliseconds(100);
-  options.idle_timeout = absl::Milliseconds(300);
   auto server = StartOrDie(options, {.handle = Echo});
   LoopbackClient half_head(server->port());
   LoopbackClient half_body(server->port());
-  LoopbackClient silent(server->port());
-  LoopbackClient idle(server->port());
   half_head.Send("GET / HTTP/1.1\r\nX-");
   half_body.Send("POST / HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
-  EXPECT_EQ(idle.Get("/").status, 200);
   EXPECT_EQ(half_head.Read().status, 408);
   EXPECT_EQ(half_body.Read().status, 408);
+}
+
+TEST(HttpServerTest, IdleClientsAreClosed) {
+  HttpServerOptions options = SmallOptions();
+  options.idle_timeout = absl::Milliseconds(100);
+  auto server = StartOrDie(options, {.handle = Echo});
+  LoopbackClient silent(server->port());
   EXPECT_TRUE(silent.ReadEnd());
-  EXPECT_TRUE(idle.ReadEnd());
+  // On a machine that stops this thread for long, the server may find it idle before it asked.
+  std::optional<LoopbackClient> idle;
+  do {
+    idle.emplace(server->port());
+  } while (idle->Get("/").status != 200);
+  EXPECT_TRUE(idle->ReadEnd());
 }
 
 TEST(HttpServerTest, ADripFedBodyEndsAfterTenTimeouts) {
@@ -332,17 +343,20 @@ TEST(HttpServerTest, AnAnswerAfterTheClientLeftGoesNowhereAndGoneComesOnce) {
 }
 
 TEST(HttpServerTest, GoneIsForgottenWhenTheAnswerIsComplete) {
-  std::atomic<int> calls = 0;
-  {
-    auto server = StartOrDie(SmallOptions(), {.handle = [&](const HttpRequest& /*request*/, const std::shared_ptr<HttpResponder>& r) {
-      r->OnGone([&] { ++calls; });
-      r->Send(HttpResponse::Json(200, "x"));
-    }});
-    LoopbackClient client(server->port());
-    EXPECT_EQ(client.Get("/").status, 200);
-    EXPECT_EQ(client.Get("/").status, 200);
+  // Often: the server ends between the answer's last byte and what the server does after it.
+  for (int i = 0; i < 100; ++i) {
+    std::atomic<int> calls = 0;
+    {
+      auto server = StartOrDie(SmallOptions(), {.handle = [&](const HttpRequest& /*request*/, const std::shared_ptr<HttpResponder>& r) {
+        r->OnGone([&] { ++calls; });
+        r->Send(HttpResponse::Json(200, "x"));
+      }});
+      LoopbackClient client(server->port());
+      EXPECT_EQ(client.Get("/").status, 200);
+      EXPECT_EQ(client.Get("/").status, 200);
+    }
+    ASSERT_EQ(calls, 0) << "round " << i;
   }
-  EXPECT_EQ(calls, 0);
 }
 
 TEST(HttpServerTest, AClientThatReadsNothingLosesItsStreamAndDisturbsNobody) {
@@ -415,28 +429,40 @@ TEST(HttpServerTest, TheHeadAloneMayBeRefused) {
   EXPECT_EQ(client.Post("/", std::string(90'000, 'a')).status, 401);
 }
 
-TEST(HttpServerTest, ShutdownWaitsForAnswersUnderWayAndThenCutsThem) {
+TEST(HttpServerTest, ShutdownWaitsForAnswersUnderWay) {
   Signal started;
-  Signal gone;
   std::shared_ptr<HttpResponder> finishing;
-  auto server = StartOrDie(SmallOptions(), {.handle = [&](const HttpRequest& request, std::shared_ptr<HttpResponder> r) {
-    if (request.target == "/never") return r->OnGone([&] { gone.Set(); });
+  auto server = StartOrDie(SmallOptions(), {.handle = [&](const HttpRequest& /*request*/, std::shared_ptr<HttpResponder> r) {
     finishing = std::move(r);
     started.Set();
   }});
-  LoopbackClient never(server->port());
   LoopbackClient soon(server->port());
   LoopbackClient idle(server->port());
-  never.Send("GET /never HTTP/1.1\r\n\r\n");
   soon.Send("GET /soon HTTP/1.1\r\n\r\n");
   started.Wait();
-  std::thread stopping([&] { server->Shutdown(absl::Milliseconds(500)); });
+  std::thread stopping([&] { server->Shutdown(absl::InfiniteDuration()); });
   EXPECT_TRUE(idle.ReadEnd());
   finishing->Send(HttpResponse::Json(200, "done"));
-  EXPECT_EQ(soon.Read().body, "done");
+  const LoopbackResponse response = soon.Read();
+  EXPECT_EQ(response.body, "done");
+  EXPECT_EQ(response.headers.at("connection"), "close");
+  soon.Close();
+  stopping.join();
+}
+
+TEST(HttpServerTest, ShutdownCutsAnswersThatTakeLonger) {
+  Signal started;
+  Signal gone;
+  auto server = StartOrDie(SmallOptions(), {.handle = [&](const HttpRequest& /*request*/, const std::shared_ptr<HttpResponder>& r) {
+    r->OnGone([&] { gone.Set(); });
+    started.Set();
+  }});
+  LoopbackClient never(server->port());
+  never.Send("GET /never HTTP/1.1\r\n\r\n");
+  started.Wait();
+  server->Shutdown(absl::Milliseconds(10));
   gone.Wait();
   EXPECT_TRUE(never.ReadEnd());
-  stopping.join();
 }
 
 TEST(HttpServerTest, AnAddressThatIsTakenIsNamed) {

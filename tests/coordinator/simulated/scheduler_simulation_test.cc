@@ -91,31 +91,46 @@ TEST(SchedulerSimulationTest, AFloodOfOneTenantBarelyDelaysAnother) {
 
 // ---- long prompts -------------------------------------------------------------------------------
 
-TEST(SchedulerSimulationTest, ALongPromptDoesNotStallRunningStreams) {
-  Simulation simulation(Limits(), kCost);
+// Of running streams, with a prompt of 4,000 tokens arriving.
+void ExpectSmallGapsBesideALongPrompt(const SimulatedCost& cost) {
+  Simulation simulation(Limits(), cost);
   constexpr int kStreams = 8;
   for (int i = 0; i < kStreams; ++i) {
-    simulation.Submit(absl::Milliseconds(50) * i, Request(i, 32, 500));
+    simulation.Submit(absl::Milliseconds(50) * i, Request(i, 32, 2000));
   }
   const absl::Duration arrival = absl::Seconds(3);
   simulation.Submit(arrival, Request(100, 4000, 16));
-  ASSERT_EQ(simulation.Run(), absl::OkStatus());
+  EXPECT_EQ(simulation.Run(), absl::OkStatus());
 
   std::vector<absl::Duration> gaps;
   for (int i = 0; i < kStreams; ++i) {
     const SimulatedAnswer& answer = simulation.answer(i);
-    ASSERT_EQ(answer.tokens.size(), 500u);
-    // From when all run.
+    EXPECT_EQ(answer.tokens.size(), 2000u);
+    // From when all run until the long one is read.
     for (size_t token = 20; token < answer.token_times.size(); ++token) {
+      if (answer.token_times[token] > simulation.answer(100).token_times.front()) break;
       gaps.push_back(answer.token_times[token] - answer.token_times[token - 1]);
     }
     EXPECT_GT(answer.ended, simulation.answer(100).token_times.front());
   }
   const absl::Duration worst = *std::max_element(gaps.begin(), gaps.end());
-  EXPECT_LE(absl::FDivDuration(worst, Median(gaps)), 2.5)
-      << "worst " << worst << ", median " << Median(gaps);
-  // And the long prompt pays no more than its share of it: alone it would take 4 seconds.
-  EXPECT_LE(simulation.answer(100).TimeToFirstToken(), absl::Seconds(12));
+  const absl::Duration undisturbed = cost.base + kStreams * cost.per_decode;
+  EXPECT_LE(absl::FDivDuration(worst, Median(gaps)), 2.5) << worst << ", " << Median(gaps);
+  EXPECT_LE(absl::FDivDuration(worst, undisturbed), 2.5) << worst;
+  // And the long prompt pays no more than its share of it.
+  const absl::Duration alone = 4000 * cost.per_prefill + 4000 * 4001 / 2 * cost.per_attended;
+  EXPECT_LE(simulation.answer(100).TimeToFirstToken(), 3 * alone);
+}
+
+TEST(SchedulerSimulationTest, ALongPromptDoesNotStallRunningStreams) {
+  ExpectSmallGapsBesideALongPrompt(kCost);
+}
+
+// At the end of the prompt a token costs nine times what it costs at the beginning.
+TEST(SchedulerSimulationTest, NorDoesTheAttentionAtTheEndOfIt) {
+  SimulatedCost cost = kCost;
+  cost.per_attended = absl::Microseconds(2);
+  ExpectSmallGapsBesideALongPrompt(cost);
 }
 
 // ---- overload -----------------------------------------------------------------------------------

@@ -15,7 +15,13 @@ absl::Duration StepDuration(const SimulatedCost& cost, const v1::StepPlan& plan)
   absl::Duration duration = cost.base;
   for (const v1::SequenceChunk& chunk : plan.chunks()) {
     const bool decode = chunk.token_ids_size() == 1 && chunk.has_sampling();
-    duration += decode ? cost.per_decode : chunk.token_ids_size() * cost.per_prefill;
+    if (decode) {
+      duration += cost.per_decode;
+      continue;
+    }
+    const int64_t tokens = chunk.token_ids_size();
+    const int64_t attended = tokens * chunk.start_position() + tokens * (tokens + 1) / 2;
+    duration += tokens * cost.per_prefill + attended * cost.per_attended;
   }
   return duration;
 }

@@ -1,7 +1,7 @@
 // When a group's steps begin and end: a cost model over pipeline stages. Pure; knows no clock.
 //
-// A step takes base + decodes × per_decode + prompt tokens × per_prefill, split evenly over the
-// stages. Steps begin in the order sent, at most one per stage under way, and one that continues
+// A step takes base + decodes × per_decode + prompt tokens × per_prefill + what those attend to ×
+// per_attended, split evenly over the stages. Steps begin in the order sent, at most one per stage under way, and one that continues
 // from a token still being drawn (SequenceChunk.last_token_from_step) begins once that step has
 // ended, as worker/engine/serve_loops.h promises.
 //
@@ -25,10 +25,11 @@ struct SimulatedCost {
   absl::Duration base = absl::ZeroDuration();
   absl::Duration per_decode = absl::ZeroDuration();   // chunks of one token that draw
   absl::Duration per_prefill = absl::ZeroDuration();  // tokens of all other chunks
+  absl::Duration per_attended = absl::ZeroDuration();  // each token before each of those, and itself
   absl::Duration one_way = absl::ZeroDuration();      // coordinator to leader, and back
   int stages = 1;
 
-  bool free() const { return base + per_decode + per_prefill + one_way == absl::ZeroDuration(); }
+  bool free() const { return base + per_decode + per_prefill + per_attended + one_way == absl::ZeroDuration(); }
 };
 
 absl::Duration StepDuration(const SimulatedCost& cost, const v1::StepPlan& plan);
