@@ -205,7 +205,6 @@ struct RowResult {
   float greedy_logit = 0;
 };
 
-// Same layout as Candidate of worker/engine/token_cuts.h is not promised.
 struct RowCandidate {
   float logit;
   int32_t id;  // -1 pads
