@@ -55,7 +55,7 @@ TEST_P(SimtMatMul, EqualsTheReference) {
   for (int64_t cols : {1, 5, 32, 64, 96, 100, 576, 1056}) {
     if (cols % BlockElements(dtype) != 0) continue;
     for (int64_t rows : {1, 16, 50}) {
-      for (int64_t n : {1, 3, 16, 17}) {
+      for (int64_t n : {1, 9, 17, 33, 65}) {
         const std::string what =
             absl::StrCat(std::string(DTypeName(dtype)), " ", rows, "x", cols, ", n ", n);
         const auto bytes = RandomWeights(dtype, rows, cols, random_);
@@ -94,8 +94,10 @@ TEST_P(SimtMatMul, BitsDoNotDependOnTheBatch) {
     const auto one = Logits(packed.w, x.data() + t * cols, 1);
     ExpectSameBits(one.data(), &all[t * rows], rows, absl::StrCat("token ", t));
   }
-  const auto some = Logits(packed.w, x.data() + 20 * cols, 13);
-  ExpectSameBits(some.data(), &all[20 * rows], 13 * rows, "thirteen");
+  for (int64_t count : {13, 31, 50}) {
+    const auto some = Logits(packed.w, x.data() + 20 * cols, count);
+    ExpectSameBits(some.data(), &all[20 * rows], count * rows, absl::StrCat(count, " tokens"));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(AllTypes, SimtMatMul, ::testing::ValuesIn(AllDTypes()),
