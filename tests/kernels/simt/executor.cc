@@ -25,9 +25,10 @@ struct Place {
   int line = 0;
 
   bool operator==(const Place& other) const {
-    return std::strcmp(what, other.what) == 0 && std::strcmp(file, other.file) == 0 &&
-           line == other.line;
+    return line == other.line && Same(what, other.what) && Same(file, other.file);
   }
+  // Literals: mostly the very same, but one of several files need not be.
+  static bool Same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
   std::string Text() const {
     const char* slash = std::strrchr(file, '/');
     return absl::StrCat(what, " (", slash ? slash + 1 : file, ":", line, ")");
