@@ -166,10 +166,10 @@ struct MatMulProduct {
   BFloat16* out = nullptr;      // (n, w.rows)
 };
 inline constexpr int kMaxProducts = 4;
-inline constexpr int64_t kSmallMatMulRows = 16;
+inline constexpr int64_t kSmallMatMulRows = 64;
 
 // out = x · wᵀ + bias for each product. x: (n, cols of every w), n <= kSmallMatMulRows, at most
-// kMaxProducts products. Bound by reading the weights once.
+// kMaxProducts products. Bound by reading the weights once (up to about 16 rows).
 [[nodiscard]] int LaunchSmallMatMul(const MatMulProduct* products, int num_products,
                                     const BFloat16* x, int64_t n, Stream stream);
 // The same for any n, on the tensor cores, without cuBLASLt: same bits.
@@ -205,7 +205,6 @@ struct RowResult {
   float greedy_logit = 0;
 };
 
-// Same layout as Candidate of worker/engine/token_cuts.h is not promised.
 struct RowCandidate {
   float logit;
   int32_t id;  // -1 pads

@@ -94,7 +94,7 @@ class Shared {
   T* data_;
 };
 
-extern __shared__ unsigned char tessera_dynamic_shared[];
+extern __shared__ __align__(16) unsigned char tessera_dynamic_shared[];
 
 template <typename T>
 TESSERA_DEVICE Shared<T> DynamicShared(int offset, int count) {

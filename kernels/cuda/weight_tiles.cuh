@@ -36,6 +36,11 @@ constexpr uint32_t kCodeOffset = kType == DType::kQ4_0     ? 0x43084308u
                                  : kType == DType::kQ5_0   ? 0x43104310u
                                  : kType == DType::kQ6_K32 ? 0x43204320u
                                                            : 0x43004300u;
+// Bytes of a tile's planes.
+template <DType kType>
+constexpr int kHighBytes = TileBytesOf(kType).high;
+template <DType kType>
+constexpr int kFactorBytes = TileBytesOf(kType).factor;
 inline constexpr uint32_t kOnes = 0x3f803f80u;  // two bfloat16 ones
 
 // A packed matrix as the kernels read it: 32-bit words.
@@ -174,7 +179,7 @@ class Tile {
     }
   }
 
-  // Weight `column` (of the lane's 8, in the order of the fragments) as a float; see Dequantize.
+  // Float types but bfloat16: weight `column` of the lane's 8.
   TESSERA_DEVICE float FloatAt(int half, int b, int column) const {
     if constexpr (kType == DType::kF32) {
       return FloatOfBits(codes_[(half * 2 + b) * 2 + column / 4].word[column % 4]);
@@ -189,8 +194,8 @@ class Tile {
                                   : kIsFloat<kType>        ? 4
                                   : kType == DType::kQ8_0 ? 2
                                                            : 1;
-  static constexpr int kHighWords = TileBytesOf(kType).high / 128;
-  static constexpr int kFactorWords = TileBytesOf(kType).factor == 64 ? 2 : 4;
+  static constexpr int kHighWords = kHighBytes<kType> / 128;
+  static constexpr int kFactorWords = kFactorBytes<kType> == 64 ? 2 : 4;
 
   template <int kWords>
   static TESSERA_DEVICE Bits<kWords> Read(const View<const uint32_t>& plane, int64_t i) {
@@ -290,17 +295,17 @@ TESSERA_DEVICE float WeightAt(const WeightPlanes& w, int64_t row, int64_t col) {
     } else {
       uint32_t code =
           w.codes.Get((tile * 32 + lane) * 4 + 2 * b + step) >> (4 * reg + above) & 15;
-      if constexpr (TileBytesOf(kType).high == 128) {
+      if constexpr (kHighBytes<kType> == 128) {
         const int shift = 4 * (2 * b + step) + reg + above;
         code |= (w.high.Get(tile * 32 + lane) >> shift & 1) << 4;
-      } else if constexpr (TileBytesOf(kType).high == 256) {
+      } else if constexpr (kHighBytes<kType> == 256) {
         const int shift = 2 * (4 * step + reg) + above;
         code |= (w.high.Get((tile * 32 + lane) * 2 + b) >> shift & 3) << 4;
       }
       q = static_cast<float>(static_cast<int>(code) -
                              static_cast<int>((kCodeOffset<kType> & 0xff)));
     }
-    if constexpr (TileBytesOf(kType).factor == 64) {
+    if constexpr (kFactorBytes<kType> == 64) {
       const uint32_t pair = w.factor.Get((tile * 32 + entry) / 2);
       return HalfBitsToFloat(static_cast<uint16_t>(pair >> (entry % 2 * 16))) * q;
     } else {

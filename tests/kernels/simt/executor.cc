@@ -25,9 +25,10 @@ struct Place {
   int line = 0;
 
   bool operator==(const Place& other) const {
-    return std::strcmp(what, other.what) == 0 && std::strcmp(file, other.file) == 0 &&
-           line == other.line;
+    return line == other.line && Same(what, other.what) && Same(file, other.file);
   }
+  // Literals: mostly the very same, but one of several files need not be.
+  static bool Same(const char* a, const char* b) { return a == b || std::strcmp(a, b) == 0; }
   std::string Text() const {
     const char* slash = std::strrchr(file, '/');
     return absl::StrCat(what, " (", slash ? slash + 1 : file, ":", line, ")");
@@ -233,7 +234,8 @@ void Executor::ThreadMain(Thread* thread) {
   std::abort();  // nobody wakes an ended thread
 }
 
-// Does not return, so whatever its callers' frames own is lost: it empties `what` itself.
+// Does not return, so whatever its callers' frames own is lost: it empties `what` itself, and callers
+// keep no other strings.
 void Executor::Fail(std::string what) {
   {
     const std::string taken = std::move(what);
@@ -279,8 +281,9 @@ void Executor::Barrier(const Place& place) {
   if (barrier_arrived_ == 0) {
     barrier_place_ = place;
   } else if (!(barrier_place_ == place)) {
-    Fail(absl::StrCat("is at ", place.Text(), " while others of the block are at ",
-                      barrier_place_.Text()));
+    std::string wrong = absl::StrCat("is at ", place.Text(), " while others of the block are at ",
+                                     barrier_place_.Text());
+    Fail(std::move(wrong));
   }
   if (++barrier_arrived_ < launched_->threads) return Wait(place);
   barrier_arrived_ = 0;
@@ -296,8 +299,9 @@ void Executor::WarpCollective(const Place& place, void* slot,
   if (warp.arrived == 0) {
     warp.place = place;
   } else if (!(warp.place == place)) {
-    Fail(absl::StrCat("is at ", place.Text(), " while others of the warp are at ",
-                      warp.place.Text()));
+    std::string wrong = absl::StrCat("is at ", place.Text(), " while others of the warp are at ",
+                                     warp.place.Text());
+    Fail(std::move(wrong));
   }
   warp.slots[here_.thread % kWarp] = slot;
   if (++warp.arrived < kWarp) return Wait(place);

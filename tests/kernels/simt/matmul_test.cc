@@ -29,9 +29,9 @@ class SimtMatMul : public ::testing::TestWithParam<DType> {
   std::mt19937 random_{99};
 };
 
-std::vector<float> Logits(const WeightMatrix& w, const DeviceArray<BFloat16>& x, int64_t n) {
+std::vector<float> Logits(const WeightMatrix& w, const BFloat16* x, int64_t n) {
   DeviceArray<float> out(n * w.rows);
-  RunLaunch(LaunchLogits(w, x.data(), n, out.data(), nullptr));
+  RunLaunch(LaunchLogits(w, x, n, out.data(), nullptr));
   return {out.data(), out.data() + out.size()};
 }
 
@@ -55,7 +55,7 @@ TEST_P(SimtMatMul, EqualsTheReference) {
   for (int64_t cols : {1, 5, 32, 64, 96, 100, 576, 1056}) {
     if (cols % BlockElements(dtype) != 0) continue;
     for (int64_t rows : {1, 16, 50}) {
-      for (int64_t n : {1, 3, 16, 17}) {
+      for (int64_t n : {1, 9, 17, 33, 65}) {
         const std::string what =
             absl::StrCat(std::string(DTypeName(dtype)), " ", rows, "x", cols, ", n ", n);
         const auto bytes = RandomWeights(dtype, rows, cols, random_);
@@ -64,7 +64,7 @@ TEST_P(SimtMatMul, EqualsTheReference) {
         const auto x = RoundedToBf16(RandomFloats(n * cols, random_));
         const auto device_x = ToBf16(x);
         const auto expected = reference::MatMul(view, x.data(), nullptr, n);
-        ExpectNear(Logits(packed.w, device_x, n), expected,
+        ExpectNear(Logits(packed.w, device_x.data(), n), expected,
                    Tolerance(view, x, n, expected, false), what + " logits");
 
         const auto bias = RandomFloats(rows, random_);
@@ -88,13 +88,16 @@ TEST_P(SimtMatMul, BitsDoNotDependOnTheBatch) {
   const auto bytes = RandomWeights(dtype, rows, cols, random_);
   const PackedMatrix packed = Pack({bytes.data(), dtype, rows, cols});
   const auto x = ToBf16(RandomFloats(n * cols, random_));
-  const auto all = Tiled(packed.w, nullptr, x.data(), n);
+  // In float32, where every bit of the sums shows: more than kSmallMatMulRows are tiled.
+  const auto all = Logits(packed.w, x.data(), n);
   for (int64_t t : {0, 9, 63, 64, 69}) {
-    const auto one = Small(packed.w, nullptr, x.data() + t * cols, 1);
+    const auto one = Logits(packed.w, x.data() + t * cols, 1);
     ExpectSameBits(one.data(), &all[t * rows], rows, absl::StrCat("token ", t));
   }
-  const auto some = Small(packed.w, nullptr, x.data() + 20 * cols, 13);
-  ExpectSameBits(some.data(), &all[20 * rows], 13 * rows, "thirteen");
+  for (int64_t count : {13, 31, 50}) {
+    const auto some = Logits(packed.w, x.data() + 20 * cols, count);
+    ExpectSameBits(some.data(), &all[20 * rows], count * rows, absl::StrCat(count, " tokens"));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(AllTypes, SimtMatMul, ::testing::ValuesIn(AllDTypes()),
