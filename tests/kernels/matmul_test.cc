@@ -167,7 +167,7 @@ TEST_P(MatMulTest, TogetherIsAsAlone) {
 // Partial sums of a matrix cut at segments, added up and rounded, are those of the
 // whole matrix, bit for bit.
 TEST_P(MatMulTest, CutsBetweenSegmentsDoNotShow) {
-  HostOps ops(DeviceOf(instruction_set(), /*threads=*/2));
+  HostOps ops(DeviceOf(device(), /*threads=*/2));
   if (!ops.exact()) GTEST_SKIP() << "partial sums of this device are rounded";
   const int64_t rows = 37;
   const int64_t cols = 576;
