@@ -245,8 +245,8 @@ struct DeviceOptions {
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(absl::string_view kind,
                                                    const DeviceOptions& options);
 
-// How many GPUs build and machine have between them; 0 is no error.
-int NumGpus();
+// How many GPUs build and machine have between them, at least 1. NOT_FOUND saying why there is none.
+absl::StatusOr<int> NumGpus();
 
 struct MemoryInfo {
   int64_t free = 0;   // bytes that nobody has allocated

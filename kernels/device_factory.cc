@@ -25,11 +25,11 @@ absl::StatusOr<std::unique_ptr<Device>> MakeGpu(const DeviceOptions& /*options*/
 
 }  // namespace
 
-int NumGpus() {
+absl::StatusOr<int> NumGpus() {
 #if TESSERA_HAS_CUDA
-  return cuda::CountGpus().value_or(0);
+  return cuda::CountGpus();
 #else
-  return 0;
+  return absl::NotFoundError("this build has no GPUs");
 #endif
 }
 
@@ -45,7 +45,7 @@ absl::StatusOr<std::unique_ptr<Device>> MakeDevice(absl::string_view kind,
                                                    const DeviceOptions& options) {
   if (kind == "cpu") return cpu::MakeCpuDevice(options);
   if (kind == "cuda") return MakeGpu(options);
-  if (kind == "auto") return NumGpus() > 0 ? MakeGpu(options) : cpu::MakeCpuDevice(options);
+  if (kind == "auto") return NumGpus().ok() ? MakeGpu(options) : cpu::MakeCpuDevice(options);
   return absl::NotFoundError(
       absl::StrCat("device '", kind, "': this build has the kinds ", kKinds));
 }

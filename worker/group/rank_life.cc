@@ -71,7 +71,18 @@ absl::Status RankLife::Prepare() {
   return AllWell(OpenAndListen(), kPrepareTimeout);
 }
 
+// Ranks beyond the host's GPUs share them.
+absl::Status RankLife::ChooseGpu() {
+  if (options_.device == "cpu") return absl::OkStatus();
+  const absl::StatusOr<int> gpus = kernels::NumGpus();
+  if (!gpus.ok()) return options_.device == "cuda" ? gpus.status() : absl::OkStatus();
+  gpu_ = options_.placement.local_rank % *gpus;
+  ranks_on_gpu_ = (options_.placement.local_size + *gpus - 1) / *gpus;
+  return absl::OkStatus();
+}
+
 absl::Status RankLife::OpenAndListen() {
+  TESSERA_RETURN_IF_ERROR(ChooseGpu());
   TESSERA_ASSIGN_OR_RETURN(file_, OpenModel(options_.model, options_.load_format));
   TESSERA_ASSIGN_OR_RETURN(auto health, HealthServer::Start(options_.host, options_.health_port));
   absl::MutexLock lock(&mu_);
@@ -106,12 +117,9 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
 
 // This rank's share of its GPU's free memory; 0 where it has none.
 absl::StatusOr<int64_t> RankLife::OwnFreeMemory() const {
-  const int gpus = options_.device == "cpu" ? 0 : kernels::NumGpus();
-  if (gpus == 0) return 0;
-  const Placement& placement = options_.placement;
-  TESSERA_ASSIGN_OR_RETURN(const kernels::MemoryInfo memory,
-                           kernels::MemoryOf(placement.local_rank % gpus));
-  return memory.free / ((placement.local_size + gpus - 1) / gpus);
+  if (!gpu_) return 0;
+  TESSERA_ASSIGN_OR_RETURN(const kernels::MemoryInfo memory, kernels::MemoryOf(*gpu_));
+  return memory.free / ranks_on_gpu_;
 }
 
 // Every rank's, on all of them; empty where one has none.
@@ -158,6 +166,7 @@ void RankLife::StartReporting(const std::string& group_id) {
 }
 
 absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
+  if (gpu_) return absl::OkStatus();  // weights and KV cache are there
   if (plan.ranks_size() != world_->size()) return absl::OkStatus();  // the engine says what is wrong
   const int local = std::min(options_.placement.local_size, world_->size());
   return CheckMemory(NeedOf(file_->description(), plan, world_rank_, local), ReadMemoryLimits("/"));
@@ -169,15 +178,12 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   ResetPeakMemory();
   news->BeforeLoad(ReadMemoryUse().resident_bytes);
   RankEngineOptions options;
-  options.device = options_.device;
+  options.device = gpu_ ? "cuda" : "cpu";
   options.comm = options_.comm;
   options.device_options.threads = options_.threads;
   options.device_options.instruction_set = options_.instruction_set;
   options.device_options.deterministic = options_.deterministic;
-  // Ranks beyond the GPUs share them.
-  if (const int gpus = kernels::NumGpus(); gpus > 0) {
-    options.device_options.gpu = options_.placement.local_rank % gpus;
-  }
+  if (gpu_) options.device_options.gpu = *gpu_;
   options.SetPatience(options_.comm_timeout);
   options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };

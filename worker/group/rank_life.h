@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,7 @@ class RankLife {
   void Leave();
 
   absl::Status OpenAndListen();
+  absl::Status ChooseGpu();
   absl::StatusOr<int64_t> OwnFreeMemory() const;
   absl::StatusOr<std::vector<int64_t>> GatherFreeMemory(int64_t mine);
   absl::StatusOr<v1::ShardPlan> JoinAsLeader();
@@ -76,6 +78,8 @@ class RankLife {
   StepClock clock_;
   std::unique_ptr<RankEngine> engine_;
   std::string group_id_;  // the leader's choice
+  std::optional<int> gpu_;  // that this rank computes on, if it does
+  int ranks_on_gpu_ = 1;
   std::vector<int64_t> free_memory_;  // of the GPUs, by world rank; empty on CPUs
 
   std::atomic<int> world_rank_{-1};   // -1 until MPI is up

@@ -147,7 +147,7 @@ absl::StatusOr<RankEngineOptions> OptionsOf(const ProbeFlags& flags) {
   options.device_options.deterministic = true;
   TESSERA_ASSIGN_OR_RETURN(options.comm, ParseLinkPreference(flags.comm));
   const char* local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
-  if (const int gpus = kernels::NumGpus(); gpus > 0 && local_rank != nullptr) {
+  if (const int gpus = kernels::NumGpus().value_or(0); gpus > 0 && local_rank != nullptr) {
     options.device_options.gpu = std::atoi(local_rank) % gpus;
   }
   return options;
