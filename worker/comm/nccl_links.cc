@@ -43,12 +43,14 @@ class NcclStageLink : public StageLink {
       : stages_(std::move(stages)), stage_(stage) {}
 
   absl::Status SendToNext(const kernels::Activation* data, int64_t count) override {
+    TESSERA_RETURN_IF_ERROR(stages_->first_cause());
     return stages_->Check({"SendToNext", Bytes16(count), stages_->world_rank()}, "ncclSend",
                           ncclSend(data, static_cast<size_t>(count), ncclBfloat16, stage_ + 1,
                                    stages_->comm(), stages_->stream()));
   }
 
   absl::Status ReceiveFromPrevious(kernels::Activation* data, int64_t count) override {
+    TESSERA_RETURN_IF_ERROR(stages_->first_cause());
     return stages_->Check({"ReceiveFromPrevious", Bytes16(count), stages_->world_rank()},
                           "ncclRecv",
                           ncclRecv(data, static_cast<size_t>(count), ncclBfloat16, stage_ - 1,
@@ -75,6 +77,7 @@ class NcclLink : public ActivationLink {
 
   absl::Status AllReduceSum(kernels::Activation* data, int64_t count) override {
     if (tp_ == nullptr) return absl::OkStatus();
+    TESSERA_RETURN_IF_ERROR(tp_->first_cause());
     return tp_->Check({"AllReduceSum", Bytes16(count), world_rank_}, "ncclAllReduce",
                       ncclAllReduce(data, data, static_cast<size_t>(count), ncclBfloat16, ncclSum,
                                     tp_->comm(), tp_->stream()));
