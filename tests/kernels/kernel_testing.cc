@@ -32,13 +32,32 @@ std::vector<int> HalfOffsets(DType dtype) {
 
 }  // namespace
 
-std::unique_ptr<Device> DeviceOf(const std::string& instruction_set, int threads) {
-  auto device = MakeDevice("cpu", {.threads = threads, .instruction_set = instruction_set});
+std::vector<std::string> TestDevices() {
+#if TESSERA_TEST_GPU
+  if (!NumGpus().ok()) return {};
+  return {"cuda"};
+#else
+  return cpu::AvailableInstructionSets();
+#endif
+}
+
+std::unique_ptr<Device> DeviceOf(const std::string& name, int threads, DType kv_type) {
+  auto device = IsGpu(name) ? MakeDevice("cuda", {.deterministic = true, .kv_type = kv_type})
+                            : MakeDevice("cpu", {.threads = threads,
+                                                 .instruction_set = name,
+                                                 .kv_type = kv_type});
   EXPECT_TRUE(device.ok()) << device.status();
   return device.ok() ? *std::move(device) : nullptr;
 }
 
-std::vector<std::string> InstructionSets() { return cpu::AvailableInstructionSets(); }
+std::vector<DType> KvTypesOf(const std::string& device) {
+  if (IsGpu(device)) return {DType::kBF16};
+  return {DType::kF32, DType::kBF16};
+}
+
+double Rounding(const Device& device) {
+  return device.ActivationType() == DType::kF32 ? 0 : 0x1p-8;
+}
 
 std::vector<float> RandomFloats(int64_t count, std::mt19937& random) {
   std::normal_distribution<float> normal;
@@ -144,6 +163,12 @@ void ExpectNear(const std::vector<float>& actual, const std::vector<double>& exp
   double largest = 0;
   for (double value : expected) largest = std::max(largest, std::fabs(value));
   ExpectNear(actual, expected, std::vector<double>(expected.size(), relative * largest), what);
+}
+
+std::vector<double> Widened(std::vector<double> tolerance, const std::vector<double>& expected,
+                            double relative) {
+  for (size_t i = 0; i < tolerance.size(); ++i) tolerance[i] += relative * std::fabs(expected[i]);
+  return tolerance;
 }
 
 void ExpectSameBits(const float* actual, const float* expected, int64_t count,
