@@ -61,6 +61,29 @@ struct Product {
   Activation* out = nullptr;    // (n, w.rows)
 };
 
+// What shall be said of one row of logits, and what is. The draw is that of the largest
+// logit / temperature + Gumbel noise, keyed by seed, position and token (worker/engine/gumbel.h).
+struct RowQuestion {
+  uint64_t seed = 0;
+  int64_t position = 0;    // of the token to be drawn
+  float temperature = 0;   // 0: no draw but the greedy one, no scaled mass
+  int num_candidates = 0;  // of the best, at most MaxRowCandidates()
+};
+struct RowCandidate {
+  float logit = 0;
+  int32_t id = -1;  // -1: there are no more
+};
+struct RowAnswer {
+  bool finite = false;  // without it nothing else has a meaning
+  double score = 0;     // of the draw
+  int32_t id = 0;       // of the draw
+  float logit = 0;      // of the draw
+  int32_t greedy_id = 0;  // the largest logit, ties by lowest id
+  float greedy_logit = 0;
+  double raw_mass = 0;     // ln sum exp(logit)
+  double scaled_mass = 0;  // ln sum exp(logit / temperature)
+};
+
 class Device {
  public:
   virtual ~Device() = default;
@@ -80,6 +103,9 @@ class Device {
   virtual absl::StatusOr<Buffer> Allocate(size_t bytes) = 0;
   // Waits until all operations called before are done. An asynchronous failure shows here.
   virtual absl::Status Sync() = 0;
+  // Whether they are done now. For those who must not wait without an end; an asynchronous failure
+  // shows here too.
+  virtual absl::StatusOr<bool> Idle() { return true; }
 
   // -- weights ------------------------------------------------------------------------------------
 
@@ -87,6 +113,8 @@ class Device {
   virtual size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const = 0;
   // How many rows WriteWeights takes at once: a multiple of this, but for the last of the matrix.
   virtual int64_t WeightRowGranularity() const = 0;
+  // How many threads should read weights side by side to keep WriteWeights busy.
+  virtual int WeightReaders() const { return 1; }
   // Rows [row, row + count) of `w`, from host memory in tensor.h's row-major form. `row` is a
   // multiple of the granularity. rows_data may be reused at once.
   virtual absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
@@ -128,6 +156,9 @@ class Device {
     static_cast<void>(key), static_cast<void>(n);
     return work();
   }
+
+  // Drops all recordings: something that they use besides the device is about to go.
+  virtual void ForgetRecordings() {}
 
   // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that row
   // is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
@@ -181,20 +212,48 @@ class Device {
 
   // out = x · wᵀ as float32 in device memory. x: (n, w.cols); out: (n, w.rows).
   virtual void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) = 0;
+
+  // The most candidates that it lists of a row; 0: it does not look at logits, read them.
+  virtual int MaxRowCandidates() const { return 0; }
+  // One answer per question: about row i of logits (questions.size(), vocab), device memory, those
+  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many of
+  // a row as were asked for. Waits for the device.
+  virtual absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
+                                  absl::Span<const RowQuestion> questions, RowAnswer* answers,
+                                  RowCandidate* candidates) {
+    static_cast<void>(logits), static_cast<void>(vocab), static_cast<void>(first_id);
+    static_cast<void>(questions), static_cast<void>(answers), static_cast<void>(candidates);
+    return absl::UnimplementedError("this device does not look at logits");
+  }
 };
 
 struct DeviceOptions {
+  int gpu = 0;  // cuda: which of the machine's
+  // cuda: only kernels whose rows do not depend on how many there are; else large products go
+  // through cuBLASLt, whose sums may be cut differently for steps of different sizes.
+  bool deterministic = false;
   int threads = 1;  // cpu: compute threads, the caller's included
   // cpu: "auto" = the best this machine has; or "scalar", "avx2", "avx512", ... (for tests).
   std::string instruction_set = "auto";
-  // What keys and values are kept as: kF32, or kBF16 at half the bytes.
+  // What keys and values are kept as: kF32, or kBF16 at half the bytes. cuda: always kBF16.
   DType kv_type = DType::kF32;
 };
 
-// kind: "cpu". NOT_FOUND for a kind this build does not have; UNIMPLEMENTED for an instruction set
-// this machine does not have.
+// kind: "cpu", "cuda", or "auto": cuda where build and machine have it, else cpu. NOT_FOUND for a kind
+// that build or machine does not have; UNIMPLEMENTED for an instruction set this machine does not
+// have.
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(absl::string_view kind,
                                                    const DeviceOptions& options);
+
+// How many GPUs build and machine have between them, at least 1. NOT_FOUND saying why there is none.
+absl::StatusOr<int> NumGpus();
+
+struct MemoryInfo {
+  int64_t free = 0;   // bytes that nobody has allocated
+  int64_t total = 0;
+};
+// Of one of them.
+absl::StatusOr<MemoryInfo> MemoryOf(int gpu);
 
 }  // namespace tessera::kernels
 

@@ -49,6 +49,10 @@ struct StepView {
   const SequenceSpan* sequences = nullptr;   // (num_sequences); their tokens are 0 .. n - 1, in order
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t
+  // What holds for the attention of all layers: at most this many query heads read one KV head, and
+  // no token attends to more than its last sliding_window positions (0: to all).
+  int largest_group = 1;
+  int sliding_window = 0;
 };
 
 // What of a layer's attention does not change from step to step.

@@ -11,7 +11,7 @@ namespace {
 constexpr int kChains = 12;
 constexpr int kRounds = 4096;
 
-float MultiplyAdds() {
+void MultiplyAdds() {
   Vec sums[kChains];
   for (Vec& sum : sums) sum = Zero();
   float one = 0.999f;
@@ -26,8 +26,103 @@ float MultiplyAdds() {
   }
   Vec total = Zero();
   for (const Vec& sum : sums) total = Add(total, sum);
-  return ReduceSum(total);
+  volatile float kept = ReduceSum(total);
+  static_cast<void>(kept);
 }
+constexpr int64_t kMultiplyAddOperations = int64_t{2} * kLanes * kChains * kRounds;
+
+#if defined(TESSERA_SIMD_VNNI)
+void ByteDots() {
+  __m512i sums[kChains];
+  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+  int32_t codes = 0x01020304;
+  int32_t inputs = 0x05060708;
+  asm volatile("" : "+r"(codes), "+r"(inputs));
+  const __m512i a = _mm512_set1_epi32(codes);
+  const __m512i b = _mm512_set1_epi32(inputs);
+#pragma GCC unroll 1
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) sums[c] = _mm512_dpbusd_epi32(sums[c], a, b);
+  }
+  __m512i total = _mm512_setzero_si512();
+  for (const __m512i& sum : sums) total = _mm512_add_epi32(total, sum);
+  volatile int32_t kept = _mm512_reduce_add_epi32(total);
+  static_cast<void>(kept);
+}
+#endif
+
+#if defined(TESSERA_SIMD_AMX)
+void BFloat16Dots() {
+  __m512 sums[kChains];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  int32_t weights = 0x3f003f00;
+  int32_t inputs = 0x3e803e80;
+  asm volatile("" : "+r"(weights), "+r"(inputs));
+  const __m512i a = _mm512_set1_epi32(weights);
+  const __m512i b = _mm512_set1_epi32(inputs);
+#pragma GCC unroll 1
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (int c = 0; c < kChains; ++c) {
+      sums[c] = _mm512_dpbf16_ps(sums[c], reinterpret_cast<__m512bh>(a),
+                                 reinterpret_cast<__m512bh>(b));
+    }
+  }
+  __m512 total = _mm512_setzero_ps();
+  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+  volatile float kept = _mm512_reduce_add_ps(total);
+  static_cast<void>(kept);
+}
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+void ConfigureFullTiles() {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = 64;
+    config.rows[tile] = 16;
+  }
+  asm volatile("" : : "r"(&config) : "memory");  // GCC 12 believes that only 8 bytes are read
+  _tile_loadconfig(&config);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+}
+
+void ByteTiles() {
+  ConfigureFullTiles();
+#pragma GCC unroll 1
+  for (int round = 0; round < kRounds; ++round) {
+    _tile_dpbssd(0, 4, 5);
+    _tile_dpbssd(1, 4, 5);
+    _tile_dpbssd(2, 4, 5);
+    _tile_dpbssd(3, 4, 5);
+  }
+  _tile_release();
+}
+
+void BFloat16Tiles() {
+  ConfigureFullTiles();
+#pragma GCC unroll 1
+  for (int round = 0; round < kRounds; ++round) {
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_dpbf16ps(1, 4, 5);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_dpbf16ps(3, 4, 5);
+  }
+  _tile_release();
+}
+#endif
 
 float ReadAll(const float* data, int64_t count) {
   Vec sums[8];
@@ -45,8 +140,21 @@ float ReadAll(const float* data, int64_t count) {
 
 const FloorLoops kFloorLoops = {
     .name = TESSERA_QUOTE(TESSERA_ISA),
-    .operations_per_call = int64_t{2} * kLanes * kChains * kRounds,
-    .multiply_adds = MultiplyAdds,
+    .float32 = {MultiplyAdds, kMultiplyAddOperations},
+#if defined(TESSERA_SIMD_VNNI)
+    .int8_dots = {ByteDots, int64_t{2} * 64 * kChains * kRounds},
+#else
+    .int8_dots = {},
+#endif
+#if defined(TESSERA_SIMD_AMX)
+    .bfloat16_dots = {BFloat16Dots, int64_t{2} * 32 * kChains * kRounds},
+    .int8_tiles = {ByteTiles, int64_t{4} * 2 * 16 * 16 * 64 * kRounds},
+    .bfloat16_tiles = {BFloat16Tiles, int64_t{4} * 2 * 16 * 16 * 32 * kRounds},
+#else
+    .bfloat16_dots = {},
+    .int8_tiles = {},
+    .bfloat16_tiles = {},
+#endif
     .read_all = ReadAll,
 };
 

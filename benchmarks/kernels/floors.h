@@ -1,9 +1,9 @@
-// What one core can do at best, measured in the same run as what is held against it.
+// What this machine can do at best, measured in the same run as what is held against it.
 //
-// Both floors run the instruction set of the device under test; each is the best of several tries,
-// measured when first asked for and then remembered. Threads: one caller.
+// Every floor runs on `threads` threads at once and is the best of several tries, by the clock on
+// the wall; measured when first asked for and then remembered. Threads: one caller.
 //
-//   double floor = StreamBytesPerSecond("avx512", bytes);
+//   double bandwidth = ReadBytesPerSecond("amx", /*threads=*/2, bytes);
 #ifndef TESSERA_BENCHMARKS_KERNELS_FLOORS_H_
 #define TESSERA_BENCHMARKS_KERNELS_FLOORS_H_
 
@@ -12,11 +12,14 @@
 
 namespace tessera::kernels {
 
-// Reading `bytes` again and again, from wherever the caches then keep that many.
-double StreamBytesPerSecond(const std::string& instruction_set, size_t bytes);
+// Reading `bytes` of huge pages again and again, each thread its own share of them, from wherever
+// the caches then keep that many.
+double ReadBytesPerSecond(const std::string& instruction_set, int threads, size_t bytes);
 
-// Multiply-adds on registers alone, two operations each, enough chains to fill the pipeline.
-double PeakOperationsPerSecond(const std::string& instruction_set);
+enum class Peak { kFloat32, kInt8Dots, kBFloat16Dots, kInt8Tiles, kBFloat16Tiles };
+
+// Operations on registers alone, a multiply-add counts two. 0 where the set has no such instruction.
+double PeakOperationsPerSecond(const std::string& instruction_set, Peak peak, int threads);
 
 }  // namespace tessera::kernels
 

@@ -48,7 +48,12 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hel
   auto model = std::make_shared<ServedModel>();
   model->description = hello.model();
   model->name = served_name.empty() ? hello.model().name() : served_name;
-  TESSERA_ASSIGN_OR_RETURN(model->plan, PlanShards(model->description, layout));
+  Layout with_memory = layout;
+  if (hello.free_memory_bytes_size() == layout.tensor_parallel * layout.pipeline_parallel) {
+    with_memory.free_memory_bytes.assign(hello.free_memory_bytes().begin(),
+                                         hello.free_memory_bytes().end());
+  }
+  TESSERA_ASSIGN_OR_RETURN(model->plan, PlanShards(model->description, with_memory));
   TESSERA_RETURN_IF_ERROR(CheckWorldSize(hello, layout));
   TESSERA_RETURN_IF_ERROR(AddText(*model));
   return model;

@@ -95,6 +95,11 @@ void AddLayoutFlags(CLI::App& app, Layout& layout) {
   AddFlag(app, "--kv-cache-memory", layout.kv_bytes_per_rank,
           "Bytes for the KV cache on every rank, e.g. 512MB (default: a few full contexts)")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/true));
+  AddFlag(app, "--gpu-memory-utilization", layout.gpu_memory_utilization,
+          "On GPUs, without --kv-cache-memory: which part of their free memory weights and KV cache "
+          "take")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str();
   AddFlag(app, "--kv-cache-dtype", layout.kv_type,
           "What keys and values are kept as: float32, bfloat16, or auto: float32 for a float32 "
           "model alone")

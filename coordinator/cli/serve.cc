@@ -86,6 +86,12 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
       ->check(CLI::Range(1, 1024));
   AddFlag(app, "--instruction-set", flags.options.instruction_set,
           "Of the workers' CPUs: auto, or a lesser one for tests: scalar, avx2, avx512");
+  AddFlag(app, "--device", flags.options.device,
+          "cpu, cuda or auto: cuda where there is one (default: the worker's)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  AddFlag(app, "--comm", flags.options.comm,
+          "How ranks exchange activations: mpi, nccl or auto (default: the worker's)")
+      ->check(CLI::IsMember({"auto", "mpi", "nccl"}));
   AddFlag(app, "--comm-timeout", flags.options.comm_timeout_seconds,
           "Seconds after which a rank that waits for another gives up (default: the worker's)")
       ->check(CLI::Range(0.1, 86400.0));

@@ -174,10 +174,14 @@ absl::Status ServeSession::Launch() {
   if (options_.comm_timeout_seconds > 0) {
     launch.worker_args = {"--comm-timeout", absl::StrCat(options_.comm_timeout_seconds)};
   }
-  if (!options_.instruction_set.empty()) {
-    launch.worker_args.insert(launch.worker_args.end(),
-                              {"--instruction-set", options_.instruction_set});
-  }
+  const auto pass_on = [&launch](const char* flag, const std::string& value) {
+    if (value.empty()) return;
+    launch.worker_args.push_back(flag);
+    launch.worker_args.push_back(value);
+  };
+  pass_on("--device", options_.device);
+  pass_on("--comm", options_.comm);
+  pass_on("--instruction-set", options_.instruction_set);
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;

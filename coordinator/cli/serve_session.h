@@ -42,6 +42,7 @@ struct ServeOptions {
   double prefill_stretch = 2.0;
   int threads_per_rank = 0;         // 0: the worker's default
   std::string instruction_set;      // empty: likewise
+  std::string device, comm;         // empty: the worker's defaults
   double comm_timeout_seconds = 0;  // likewise
   std::string host = "127.0.0.1";
   int grpc_port = 50051;

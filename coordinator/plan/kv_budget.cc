@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -23,6 +25,28 @@ int64_t LargestBlockBytes(const v1::ShardPlan& plan, int block_tokens) {
 // Tokens that `bytes` on each rank hold.
 int64_t TokensHeld(int64_t bytes, int64_t block_bytes, int block_tokens) {
   return std::min(bytes / block_bytes, kMaxBlocks) * block_tokens;
+}
+
+// Blocks that every rank's GPU holds beside its weights.
+absl::StatusOr<int64_t> BlocksOnGpus(const Layout& layout, const v1::ShardPlan& plan) {
+  int64_t blocks = kMaxBlocks;
+  for (const v1::RankShard& shard : plan.ranks()) {
+    const int64_t free = layout.free_memory_bytes[shard.world_rank()];
+    const auto usable =
+        static_cast<int64_t>(static_cast<double>(free) * layout.gpu_memory_utilization);
+    const int64_t block_bytes = shard.kv_bytes_per_token() * layout.kv_block_tokens;
+    const int64_t left = usable - shard.weight_bytes();
+    if (left < block_bytes) {
+      return wire::FieldError(
+          "--gpu-memory-utilization",
+          absl::StrCat("is ", layout.gpu_memory_utilization, ", of ", free / 1'000'000,
+                       " MB free on the GPU of rank ", shard.world_rank(), ", which needs ",
+                       (shard.weight_bytes() + block_bytes) / 1'000'000,
+                       " MB for its weights and one KV block; expected more of it, or more ranks"));
+    }
+    blocks = std::min(blocks, left / std::max<int64_t>(block_bytes, 1));
+  }
+  return blocks;
 }
 
 absl::Status ModelLenError(int asked, int64_t longest, const std::string& why) {
@@ -47,9 +71,14 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
   if (asked != 0 && (asked < kShortestModelLen || asked > arch.max_positions())) {
     return ModelLenError(asked, arch.max_positions(), "the positions the model was made for");
   }
+  int64_t on_gpus = 0;
+  if (budget == 0 && !layout.free_memory_bytes.empty()) {
+    TESSERA_ASSIGN_OR_RETURN(on_gpus, BlocksOnGpus(layout, *plan));
+  }
   const int64_t held =
-      TokensHeld(budget > 0 ? budget : kMaxDefaultKvBytes, block_bytes, block_tokens);
-  if (budget == 0 && std::max(asked, kShortestModelLen) > held) {
+      on_gpus > 0 ? on_gpus * block_tokens
+                  : TokensHeld(budget > 0 ? budget : kMaxDefaultKvBytes, block_bytes, block_tokens);
+  if (budget == 0 && on_gpus == 0 && std::max(asked, kShortestModelLen) > held) {
     return ModelLenError(asked, held,
                          absl::StrCat(kMaxDefaultKvBytes / 1'000'000,
                                       " MB of KV cache on a rank; "
@@ -61,7 +90,9 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
   const int64_t useful_blocks = sequence_blocks * layout.max_sequences_per_step;
   const int64_t default_blocks =
       std::max(sequence_blocks, std::min(useful_blocks, kDefaultKvBytes / block_bytes));
-  const int64_t blocks = budget > 0 ? budget / block_bytes : default_blocks;
+  const int64_t blocks = budget > 0    ? budget / block_bytes
+                         : on_gpus > 0 ? on_gpus
+                                       : default_blocks;
   plan->set_kv_block_tokens(block_tokens);
   plan->set_max_model_len(static_cast<int32_t>(model_len));
   plan->set_num_kv_blocks(static_cast<int32_t>(std::min(blocks, kMaxBlocks)));

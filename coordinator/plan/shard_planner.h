@@ -34,6 +34,11 @@ struct Layout {
   // What keys and values are kept as: F32 or BF16. Unspecified: F32 where all matrices are, so that
   // nothing is rounded that the model did not round; else BF16, at half the bytes.
   v1::DataType kv_type = v1::DATA_TYPE_UNSPECIFIED;
+  // Bytes of each rank's GPU that nobody uses yet, by world rank, and which part of them the rank may
+  // take. They decide the number of blocks where kv_bytes_per_rank does not: what the weights leave.
+  // Empty: no GPUs.
+  std::vector<int64_t> free_memory_bytes = {};
+  double gpu_memory_utilization = 0.9;
   int max_tokens_per_step = 512;
   int max_sequences_per_step = 64;
 };

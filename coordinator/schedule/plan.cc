@@ -142,9 +142,9 @@ void Scheduler::PlanPrompts(Draft* draft) {
       !cost_.known() && totals_.compute_micros > 0 && draft->step->id % kTryEverySteps == 0;
   if (tries_without && draft->step->shape.decodes > 0) return;
   if (limits_.prefill_stretch > 0) {
-    draft->allowance =
-        std::max(kLeastPrefillTokens,
-                 cost_.PrefillAllowance(draft->step->shape.decodes, limits_.prefill_stretch));
+    draft->prefill_micros =
+        cost_.PrefillMicros(draft->step->shape.decodes, limits_.prefill_stretch);
+    draft->least_prefill = kLeastPrefillTokens;
   }
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   out_of_blocks_ = false;
@@ -165,9 +165,14 @@ void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* 
   for (Sequence* sequence : ready_) {
     if (owed && !shares.owed(sequence->request->tenant)) continue;
     if (!CanPrefill(*sequence, *draft)) continue;  // gave way meanwhile
-    PlanChunk(sequence, owed ? draft->budget : draft->allowance, draft);
+    PlanChunk(sequence, owed ? draft->budget : Allowance(*draft, *sequence), draft);
     Charge(draft);
   }
+}
+
+// Of a prompt of a tenant that is not owed any.
+int Scheduler::Allowance(const Draft& draft, const Sequence& sequence) const {
+  return std::max(draft.least_prefill, cost_.PromptTokens(draft.prefill_micros, sequence.sent));
 }
 
 // The room that others made is for this one. False when it still does not fit: nobody may take the
@@ -176,13 +181,13 @@ bool Scheduler::AdmitFavoured(const SeatShares& shares, Draft* draft) {
   if (!favoured_) return true;
   Sequence* sequence = waiting_.at(*favoured_);
   const bool owed = shares.owed(sequence->request->tenant);
-  return Admit(sequence, owed ? draft->budget : draft->allowance, draft);
+  return Admit(sequence, owed, draft);
 }
 
 void Scheduler::AdmitOwed(const SeatShares& shares, Draft* draft) {
   for (const int tenant : shares.active()) {
     while (queue_.waiting(tenant) > 0 && shares.below(tenant) && shares.owed(tenant)) {
-      if (!Admit(waiting_.at(*queue_.FrontOf(tenant)), draft->budget, draft)) break;
+      if (!Admit(waiting_.at(*queue_.FrontOf(tenant)), /*owed=*/true, draft)) break;
     }
   }
 }
@@ -190,7 +195,7 @@ void Scheduler::AdmitOwed(const SeatShares& shares, Draft* draft) {
 // The first one that does not fit holds up the rest.
 void Scheduler::AdmitInTurn(const SeatShares& shares, Draft* draft) {
   while (!queue_.empty()) {
-    if (!Admit(NextInTurn(shares), draft->allowance, draft)) return;
+    if (!Admit(NextInTurn(shares), /*owed=*/false, draft)) return;
   }
 }
 
@@ -207,10 +212,11 @@ Sequence* Scheduler::NextInTurn(const SeatShares& shares) {
   return next;
 }
 
-// True when it is waiting no more: it runs, with a chunk of at most `most` tokens in the step, or
-// it was too late for its deadline.
-bool Scheduler::Admit(Sequence* sequence, int most, Draft* draft) {
-  if (draft->starved || std::min(most, draft->budget) < 1) return false;
+// True when it is waiting no more: it runs, with a chunk in the step as large as the budget (owed)
+// or the allowance lets it be, or it was too late for its deadline.
+bool Scheduler::Admit(Sequence* sequence, bool owed, Draft* draft) {
+  const auto most = [&] { return owed ? draft->budget : Allowance(*draft, *sequence); };
+  if (draft->starved || std::min(most(), draft->budget) < 1) return false;
   const size_t seats = static_cast<size_t>(limits_.max_sequences_per_step);
   if (SeatsTaken() >= limits_.max_sequences_per_step) return false;
   if (draft->step->owners.size() >= seats) return false;
@@ -227,7 +233,7 @@ bool Scheduler::Admit(Sequence* sequence, int most, Draft* draft) {
   }
   StartRunning(sequence);
   live->admitted = true;
-  PlanChunk(sequence, most, draft);
+  PlanChunk(sequence, std::max(1, most()), draft);  // behind what was found in the prefix cache
   Charge(draft);
   return true;
 }
@@ -256,8 +262,11 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
   if (decode) {
     ++draft->step->shape.decodes;
   } else {
-    draft->allowance = std::max(0, draft->allowance - count);
+    const int context = sequence->sent - count;
+    draft->prefill_micros -= cost_.PromptMicros(count, context);
+    draft->least_prefill = std::max(0, draft->least_prefill - count);
     draft->step->shape.prefill_tokens += count;
+    draft->step->shape.attended += Attended(count, context);
   }
   if (sequence->request->tenant != draft->charged_tenant) Charge(draft);
   draft->charged_tenant = sequence->request->tenant;

@@ -2,7 +2,7 @@
 #ifndef TESSERA_COORDINATOR_SCHEDULE_PLAN_DRAFT_H_
 #define TESSERA_COORDINATOR_SCHEDULE_PLAN_DRAFT_H_
 
-#include <climits>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 
@@ -16,8 +16,9 @@ struct Scheduler::Draft {
   v1::StepPlan* plan = nullptr;  // its chunks beyond the step's are of an earlier one
   std::unique_ptr<Step> step;
   absl::Time now;
-  int budget = 0;           // tokens left
-  int allowance = INT_MAX;  // of those, for prompts of tenants that are not owed any
+  int budget = 0;                     // tokens left
+  double prefill_micros = HUGE_VAL;   // left for prompts of tenants that are not owed any,
+  int least_prefill = 0;              // and the tokens of those that go whatever they take
   bool ahead = false;       // sequences may be in an earlier step that is still in flight
   int64_t oldest_step = 0;  // in flight; 0: none
   bool starved = false;     // somebody found no block: admit nobody

@@ -168,11 +168,10 @@ absl::Time Scheduler::CheckAt(const LiveRequest& live) const {
 }
 
 double Scheduler::MicrosForPrompt(const LiveRequest& live) const {
-  const int unknown = live.prompt_tokens - pool_.Match(live.salt, live.choices[0].tokens);
-  const int whole_steps = unknown / limits_.max_tokens_per_step;
-  const int rest = unknown % limits_.max_tokens_per_step;
-  const double whole = cost_.PredictMicros({.prefill_tokens = limits_.max_tokens_per_step});
-  return whole_steps * whole + (rest > 0 ? cost_.PredictMicros({.prefill_tokens = rest}) : 0);
+  const int known = pool_.Match(live.salt, live.choices[0].tokens);
+  const int unknown = live.prompt_tokens - known;
+  const int steps = (unknown + limits_.max_tokens_per_step - 1) / limits_.max_tokens_per_step;
+  return steps * cost_.PredictMicros({}) + cost_.PromptMicros(unknown, known);
 }
 
 // Of the usual length, beside those that run now, and with prompts in between while others wait.

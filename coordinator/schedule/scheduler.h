@@ -191,11 +191,12 @@ class Scheduler {
   void PlanDecodes(Draft* draft);
   void PlanPrompts(Draft* draft);
   void PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft);
+  int Allowance(const Draft& draft, const Sequence& sequence) const;
   bool AdmitFavoured(const SeatShares& shares, Draft* draft);
   void AdmitOwed(const SeatShares& shares, Draft* draft);
   void AdmitInTurn(const SeatShares& shares, Draft* draft);
   Sequence* NextInTurn(const SeatShares& shares);
-  bool Admit(Sequence* sequence, int most, Draft* draft);
+  bool Admit(Sequence* sequence, bool owed, Draft* draft);
   bool PlanChunk(Sequence* sequence, int most, Draft* draft);
   void Charge(Draft* draft);
 

@@ -7,7 +7,8 @@
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kTerms = 3;  // 1, decodes, prompt tokens
+constexpr int kTerms = 4;  // 1, decodes, prompt tokens, attended
+constexpr unsigned kWithoutAttended = 1U << 3;  // sets of terms below it, a bit each
 constexpr int kMinObserved = 8;
 constexpr double kKeep = 0.97;         // of what a kind of step says, with every step of that kind;
 constexpr double kKeepOthers = 0.998;  // with every step of another kind,
@@ -16,6 +17,9 @@ constexpr double kRidge = 1e-9;        // decides between equal fits: the smalle
 constexpr double kKeepChanged = 0.7;   // with every step that shows that the machine has changed
 constexpr double kFreeDeviations = 3;  // what lies further off counts less (Huber 1964)
 constexpr double kLeastDeviation = 0.05;
+// The attention counts when that takes the mean square of the relative errors down by so much. Of
+// chunks that are all alike it could not be told from the tokens.
+constexpr double kAttentionPays = 1e-4;
 
 using Terms = double[kTerms];
 
@@ -79,7 +83,7 @@ double Loss(const double moments[kTerms][kTerms], const double products[kTerms],
 }  // namespace
 
 void StepCost::Observe(const StepShape& shape, int64_t micros) {
-  if (micros <= 0 || shape.decodes < 0 || shape.prefill_tokens < 0) return;
+  if (micros <= 0 || shape.decodes < 0 || shape.prefill_tokens < 0 || shape.attended < 0) return;
   if (shape.decodes == 0 && shape.prefill_tokens == 0) return;
   const bool has_prefill = shape.prefill_tokens > 0;
   const double seen = static_cast<double>(micros);
@@ -124,14 +128,14 @@ void StepCost::Moments::Scale(double factor) {
 
 void StepCost::Moments::Add(const StepShape& shape, double micros, double factor) {
   const Terms x = {1, static_cast<double>(shape.decodes),
-                   static_cast<double>(shape.prefill_tokens)};
+                   static_cast<double>(shape.prefill_tokens), static_cast<double>(shape.attended)};
   for (int i = 0; i < kTerms; ++i) {
     for (int j = 0; j < kTerms; ++j) terms[i][j] += factor * x[i] * x[j];
     products[i] += factor * x[i] * micros;
   }
 }
 
-// Non-negative least squares: with three terms, the best of the seven ways to leave some out.
+// Non-negative least squares: with four terms, the best of the fifteen ways to leave some out.
 void StepCost::Fit() {
   Moments all;
   for (const auto& kinds : kinds_) {
@@ -144,6 +148,8 @@ void StepCost::Fit() {
   }
   double least = HUGE_VAL;
   for (unsigned used = 1; used < 1U << kTerms; ++used) {
+    // The loss without what is left out of it is about minus the weight of all steps.
+    if (used == kWithoutAttended) least -= kAttentionPays * std::abs(least);
     Terms solution;
     if (!Solve(all.terms, all.products, used, solution)) continue;
     const double loss = Loss(all.terms, all.products, solution);
@@ -158,16 +164,33 @@ bool StepCost::known() const { return observed_ >= kMinObserved && seen_decodes_
 double StepCost::PredictMicros(const StepShape& shape) const {
   if (!known()) return 0;
   return coefficients_[0] + coefficients_[1] * shape.decodes +
-         coefficients_[2] * shape.prefill_tokens;
+         coefficients_[2] * shape.prefill_tokens +
+         coefficients_[3] * static_cast<double>(shape.attended);
 }
 
-int StepCost::PrefillAllowance(int decodes, double stretch) const {
-  if (decodes < 1 || !known()) return INT_MAX;
-  const double alone = PredictMicros({.decodes = decodes, .prefill_tokens = 0});
-  const double allowed = (stretch - 1) * alone;
-  const double per_token = coefficients_[2];
-  if (allowed >= per_token * INT_MAX) return INT_MAX;
-  return allowed <= per_token ? 1 : static_cast<int>(allowed / per_token);
+double StepCost::PrefillMicros(int decodes, double stretch) const {
+  if (decodes < 1 || !known()) return HUGE_VAL;
+  return (stretch - 1) * PredictMicros({.decodes = decodes});
+}
+
+double StepCost::PromptMicros(int tokens, int context) const {
+  if (!known()) return 0;
+  return coefficients_[2] * tokens +
+         coefficients_[3] * static_cast<double>(Attended(tokens, context));
+}
+
+// The root of PromptMicros(n, context) = micros, in a form that needs no attention.
+int StepCost::PromptTokens(double micros, int context) const {
+  if (micros <= 0) return 0;
+  if (std::isinf(micros)) return INT_MAX;
+  const double square = coefficients_[3] / 2;
+  const double linear = coefficients_[2] + coefficients_[3] * (context + 0.5);
+  const double divisor = linear + std::sqrt(linear * linear + 4 * square * micros);
+  return 2 * micros >= divisor * INT_MAX ? INT_MAX : static_cast<int>(2 * micros / divisor);
+}
+
+int StepCost::PrefillAllowance(int decodes, double stretch, int context) const {
+  return std::max(1, PromptTokens(PrefillMicros(decodes, stretch), context));
 }
 
 }  // namespace tessera::coordinator

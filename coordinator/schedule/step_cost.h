@@ -1,12 +1,13 @@
 // How long a step takes, learned from the steps that were: base + per_decode × decodes +
-// per_prefill × prompt tokens (+ a term for the attention's context if it pays). With it the
-// scheduler cuts prompt chunks so that they stretch the running streams' steps by a bounded factor.
+// per_prefill × prompt tokens + per_attended × what those attend to, where that explains more. With
+// it the scheduler cuts prompt chunks so that they stretch the running streams' steps by a bounded
+// factor, behind thousands of tokens too.
 //
 // Exponentially forgetting least squares, non-negative; robust against single outliers (a step that
 // waited for the machine). Pure, deterministic.
 //
 //   cost.Observe({.decodes = 8, .prefill_tokens = 0}, 21'000);
-//   int most = cost.PrefillAllowance(8, 2.0);   // tokens of prompts beside 8 decodes
+//   int most = cost.PrefillAllowance(8, 2.0);   // tokens of a new prompt beside 8 decodes
 #ifndef TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
 #define TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
 
@@ -17,7 +18,13 @@ namespace tessera::coordinator {
 struct StepShape {
   int decodes = 0;
   int prefill_tokens = 0;
+  int64_t attended = 0;  // Attended, summed over the prompts' chunks
 };
+
+// By each of `tokens` behind `context` others: those before it, and itself.
+constexpr int64_t Attended(int64_t tokens, int64_t context) {
+  return tokens * context + tokens * (tokens + 1) / 2;
+}
 
 class StepCost {
  public:
@@ -26,12 +33,18 @@ class StepCost {
   bool known() const;                                  // enough has been seen to predict
   double PredictMicros(const StepShape& shape) const;  // 0 while nothing is known
 
-  // The most prompt tokens for which a step with `decodes` decodes takes at most `stretch` times as
-  // long as without them; at least 1. INT_MAX without decodes or while nothing is known.
-  int PrefillAllowance(int decodes, double stretch) const;
+  // The time that prompts may add to a step with `decodes` decodes so that it takes at most
+  // `stretch` times as long as without them. Infinite without decodes or while nothing is known.
+  double PrefillMicros(int decodes, double stretch) const;
+  // What `tokens` of a prompt behind `context` others add.
+  double PromptMicros(int tokens, int context) const;
+  // The most of them that add no more than `micros`; INT_MAX when that is infinite.
+  int PromptTokens(double micros, int context) const;
+  // The last two together, at least 1.
+  int PrefillAllowance(int decodes, double stretch, int context = 0) const;
 
  private:
-  static constexpr int kTerms = 3;  // 1, decodes, prompt tokens
+  static constexpr int kTerms = 4;  // 1, decodes, prompt tokens, attended
   static constexpr int kDecodeKinds = 5;
   static constexpr int kPrefillKinds = 4;
 

@@ -20,13 +20,24 @@ if(TESSERA_BUILD_BENCHMARKS)
   find_package(benchmark REQUIRED)
 endif()
 
-# GPUs are found or not, never required. Nothing is built for them yet; the factories
-# (kernels/device.h, worker/comm/communicator.h) are where they will enter.
-find_package(CUDAToolkit QUIET)
-find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
-find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
-if(CUDAToolkit_FOUND)
-  message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION} found")
-else()
-  message(STATUS "CUDA toolkit not found: CPU only")
+# GPUs are found or not, never required: TESSERA_CUDA (cuda.cmake) and TESSERA_NCCL say what was
+# found, and stand in CMake files only; in code they are the factories' TESSERA_HAS_...
+# (kernels/device_factory.cc, worker/comm/link_factory.cc). -DTESSERA_CUDA=OFF does without.
+set(TESSERA_NCCL OFF)
+if(TESSERA_CUDA)
+  find_package(CUDAToolkit 13 QUIET)
+  if(CUDAToolkit_FOUND AND TARGET CUDA::cublasLt)
+    message(STATUS "CUDA toolkit ${CUDAToolkit_VERSION} found")
+    find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+    find_library(NCCL_LIBRARY nccl HINTS ${CUDAToolkit_LIBRARY_DIR})
+  else()
+    set(TESSERA_CUDA OFF)
+  endif()
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    set(TESSERA_NCCL ON)
+    message(STATUS "NCCL found: ${NCCL_LIBRARY}")
+  endif()
+endif()
+if(NOT TESSERA_CUDA)
+  message(STATUS "no CUDA toolkit, or not wanted: CPU only")
 endif()

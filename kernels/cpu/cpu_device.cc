@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "kernels/cpu/huge_pages.h"
+#include "kernels/cpu/instruction_sets.h"
 #include "kernels/cpu/kv_store.h"
+#include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/packed_weights.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace tessera::kernels::cpu {
@@ -26,72 +29,30 @@ constexpr int64_t kMinParallelElements = 32 * 1024;
 
 // More parts than threads: a thread that is held up leaves its share to the others.
 constexpr int kPartsPerThread = 4;
-constexpr int64_t kRowGranularity = 8;
-
-bool HasAvx2() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
-#else
-  return false;
-#endif
-}
-
-bool HasAvx512() {
-#if defined(__x86_64__)
-  return HasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#else
-  return false;
-#endif
-}
-
-std::vector<const OpsTable*> AvailableTables() {
-  std::vector<const OpsTable*> tables = {&scalar::kOps};
-#if defined(__x86_64__)
-  if (HasAvx2()) tables.push_back(&avx2::kOps);
-  if (HasAvx512()) tables.push_back(&avx512::kOps);
-#endif
-  return tables;
-}
-
-absl::StatusOr<const OpsTable*> ChooseTable(const std::string& instruction_set) {
-  const std::vector<const OpsTable*> tables = AvailableTables();
-  if (instruction_set == "auto") return tables.back();
-  for (const OpsTable* table : tables) {
-    if (instruction_set == table->name) return table;
-  }
-  const bool known = instruction_set == "avx2" || instruction_set == "avx512";
-  const std::string message = absl::StrCat(
-      "cpu device: instruction set '", instruction_set,
-      known ? "' is not on this machine; it has: " : "' is unknown; expected one of: ",
-      known ? absl::StrJoin(AvailableInstructionSets(), ", ") : "auto, scalar, avx2, avx512");
-  if (known) return absl::UnimplementedError(message);
-  return absl::InvalidArgumentError(message);
-}
-
-void FreeAligned(std::byte* p) { std::free(p); }
+// As many tokens as one walk over the weights serves: up to here a product waits for memory, and each
+// thread reads one piece of it.
+constexpr int64_t kFewTokens = kTokenTile;
 
 // Grows, never shrinks; what it held is lost when it grows.
 class Scratch {
  public:
-  float* Get(int64_t floats) {
-    if (floats > size_) {
-      const size_t bytes = (floats * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-      data_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes)));
+  template <typename T>
+  T* Get(int64_t count) {
+    const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    if (bytes > size_) {
+      data_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, bytes)));
       if (data_ == nullptr) throw std::bad_alloc();
-      size_ = floats;
+      size_ = bytes;
     }
-    return data_.get();
+    return reinterpret_cast<T*>(data_.get());
   }
 
  private:
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(std::byte* p) const { std::free(p); }
   };
-  std::unique_ptr<float, Free> data_;
-  int64_t size_ = 0;
+  std::unique_ptr<std::byte, Free> data_;
+  size_t size_ = 0;
 };
 
 float* Floats(Activation* x) { return reinterpret_cast<float*>(x); }
@@ -99,8 +60,6 @@ const float* Floats(const Activation* x) { return reinterpret_cast<const float*>
 
 double* Doubles(Partial* x) { return reinterpret_cast<double*>(x); }
 const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>(x); }
-
-MatrixView View(const WeightMatrix& w) { return {w.data, w.dtype, w.rows, w.cols}; }
 
 class CpuDevice final : public Device {
  public:
@@ -116,27 +75,31 @@ class CpuDevice final : public Device {
   bool KeysByDim() const override { return true; }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
-    const size_t rounded = std::max(bytes + kAlignment - 1, kAlignment) / kAlignment * kAlignment;
-    void* data = rounded < bytes ? nullptr : std::aligned_alloc(kAlignment, rounded);
+    std::byte* data = memory_.Allocate(bytes);
     if (data == nullptr) {
       return absl::ResourceExhaustedError(
           absl::StrCat("cpu device: no memory for a buffer of ", bytes, " bytes"));
     }
-    return Buffer(static_cast<std::byte*>(data), &FreeAligned);
+    return Buffer(data, &PieceAllocator::Free);
   }
 
   absl::Status Sync() override { return absl::OkStatus(); }
 
   size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const override {
-    return RowBytes(dtype, cols) * static_cast<size_t>(rows);
+    return PackedBytes(dtype, rows, cols);
   }
 
-  int64_t WeightRowGranularity() const override { return 1; }
+  int64_t WeightRowGranularity() const override { return kGroupRows; }
 
   absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
                             const std::byte* rows_data) override {
+    assert(row % kGroupRows == 0);
     const size_t row_bytes = RowBytes(w.dtype, w.cols);
-    std::memcpy(w.data + row * row_bytes, rows_data, count * row_bytes);
+    Split(count, kGroupRows, count * w.cols >= kMinParallelElements,
+          [&](int64_t begin, int64_t end, int) {
+            PackRows(w.dtype, w.cols, row + begin, end - begin, rows_data + begin * row_bytes,
+                     w.data);
+          });
     return absl::OkStatus();
   }
 
@@ -197,8 +160,15 @@ class CpuDevice final : public Device {
 
   void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
     Split(n, 1, n * table.cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
-      ops_.embed(View(table), step_.ids + begin, first_row, end - begin,
-                 Floats(out) + begin * table.cols);
+      for (int64_t t = begin; t < end; ++t) {
+        float* to = Floats(out) + t * table.cols;
+        const int64_t row = step_.ids[t] - first_row;
+        if (row >= 0 && row < table.rows) {
+          UnpackRow(table.dtype, table.data, table.cols, row, to);
+        } else {
+          std::fill(to, to + table.cols, 0.0f);
+        }
+      }
     });
   }
 
@@ -227,19 +197,32 @@ class CpuDevice final : public Device {
   }
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
-    for (const Product& p : products) Multiply({View(p.w), Floats(x), p.bias, n, Floats(p.out)});
+    if (n <= 0) return;
+    Prepared prepared;
+    products_.clear();
+    for (const Product& p : products) {
+      products_.push_back(Arguments(p.w, x, n, p.bias, Floats(p.out), prepared));
+    }
+    Multiply(n);
   }
 
-  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int /*segment*/,
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int segment,
                      Partial* out) override {
-    // The packed products that sum segments in float64 replace this.
-    std::vector<float> floats(n * w.rows);
-    Multiply({View(w), Floats(x), nullptr, n, floats.data()});
-    std::copy(floats.begin(), floats.end(), Doubles(out));
+    if (n <= 0) return;
+    if (segment % 32 != 0) return MultiplyInDoubles(w, Floats(x), n, Doubles(out));
+    Prepared prepared;
+    ProductArgs args = Arguments(w, x, n, nullptr, nullptr, prepared);
+    args.partials = Doubles(out);
+    args.segment_blocks = segment / 32;
+    products_.assign(1, args);
+    Multiply(n);
   }
 
   void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) override {
-    Multiply({View(w), Floats(x), nullptr, n, out});
+    if (n <= 0) return;
+    Prepared prepared;
+    products_.assign(1, Arguments(w, x, n, nullptr, out, prepared));
+    Multiply(n);
   }
 
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
@@ -296,14 +279,80 @@ class CpuDevice final : public Device {
   }
 
  private:
-  void Multiply(const MatMulArgs& args) {
-    assert(args.w.cols % BlockElements(args.w.dtype) == 0);
-    if (args.n <= 0) return;
-    const int64_t scratch_floats = ops_.matmul_scratch(args);
-    Split(args.w.rows, kRowGranularity, args.w.rows * args.w.cols * args.n >= kMinParallelMacs,
+  // One input in the forms that its products want.
+  struct Prepared {
+    const uint8_t* forms[kNumInputForms] = {};
+  };
+
+  ProductArgs Arguments(const WeightMatrix& w, const Activation* x, int64_t n, const float* bias,
+                        float* out, Prepared& prepared) {
+    assert(w.cols % BlockElements(w.dtype) == 0);
+    const InputForm form = ops_.input_form(w.dtype);
+    const uint8_t*& input = prepared.forms[static_cast<int>(form)];
+    if (input == nullptr) input = Prepare(form, Floats(x), w.cols, n);
+    return {.w = reinterpret_cast<const uint8_t*>(w.data),
+            .dtype = w.dtype,
+            .rows = w.rows,
+            .cols = w.cols,
+            .form = form,
+            .input = input,
+            .bias = bias,
+            .n = n,
+            .out = out};
+  }
+
+  const uint8_t* Prepare(InputForm form, const float* x, int64_t cols, int64_t n) {
+    uint8_t* prepared = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n));
+    Split(n, kTokenTile, n * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
+      ops_.prepare_input(form, x, cols, n, begin, end, prepared);
+    });
+    return prepared;
+  }
+
+  // All products_, of one input of n tokens, as if they were one matrix.
+  void Multiply(int64_t n) {
+    int64_t groups = 0, macs = 0;
+    for (const ProductArgs& args : products_) {
+      groups += GroupsOf(args);
+      macs += args.rows * args.cols * n;
+    }
+    const int parts_per_thread = n <= kFewTokens ? 1 : kPartsPerThread;
+    Split(groups, 1, macs >= kMinParallelMacs, parts_per_thread,
           [&](int64_t begin, int64_t end, int thread) {
-            ops_.matmul(args, begin, end, scratch_[thread].Get(scratch_floats));
+            for (const ProductArgs& args : products_) {
+              const int64_t own = GroupsOf(args);
+              const int64_t first = std::max<int64_t>(begin, 0);
+              const int64_t last = std::min(end, own);
+              if (first < last) {
+                uint8_t* scratch = scratch_[thread].Get<uint8_t>(ops_.multiply_scratch(args));
+                ops_.multiply(args, first, last, scratch);
+              }
+              begin -= own;
+              end -= own;
+            }
           });
+  }
+
+  // Every product added up in float64, for cuts that fall anywhere. Slow.
+  void MultiplyInDoubles(const WeightMatrix& w, const float* x, int64_t n, double* out) {
+    Split(w.rows, 1, w.rows * w.cols * n >= kMinParallelMacs,
+          [&](int64_t begin, int64_t end, int thread) {
+            float* row = scratch_[thread].Get<float>(w.cols);
+            for (int64_t r = begin; r < end; ++r) {
+              UnpackRow(w.dtype, w.data, w.cols, r, row);
+              for (int64_t t = 0; t < n; ++t) {
+                double sum = 0;
+                for (int64_t c = 0; c < w.cols; ++c) {
+                  sum += static_cast<double>(row[c]) * x[t * w.cols + c];
+                }
+                out[t * w.rows + r] = sum;
+              }
+            }
+          });
+  }
+
+  static int64_t GroupsOf(const ProductArgs& args) {
+    return (args.rows + kGroupRows - 1) / kGroupRows;
   }
 
   // Heads of the step's tokens [begin, end). x: (end - begin, heads, head_dim).
@@ -367,7 +416,7 @@ class CpuDevice final : public Device {
       for (int64_t i = begin; i < end; ++i) {
         const AttentionTile& tile = tiles_[i];
         const int64_t state_floats = 2 * ops_.attention_state(tile.rows(), args.shape.head_dim);
-        float* state = scratch_[thread].Get(state_floats + ops_.attention_scratch());
+        float* state = scratch_[thread].Get<float>(state_floats + ops_.attention_scratch());
         const Chunks chunks = ChunksOf(args.shape, tile);
         ops_.attention(args, tile, chunks.begin, chunks.end, state, state + state_floats);
         ops_.attention_finish(args, tile, state);
@@ -390,9 +439,9 @@ class CpuDevice final : public Device {
         floats += ops_.attention_state(tile.rows(), args.shape.head_dim);
       }
     }
-    float* states = states_.Get(floats);
+    float* states = states_.Get<float>(floats);
     Split(static_cast<int64_t>(parts.size()), 1, true, [&](int64_t begin, int64_t end, int thread) {
-      float* scratch = scratch_[thread].Get(ops_.attention_scratch());
+      float* scratch = scratch_[thread].Get<float>(ops_.attention_scratch());
       for (int64_t i = begin; i < end; ++i) {
         ops_.attention(args, *parts[i].tile, parts[i].chunk, parts[i].chunk + 1,
                        states + parts[i].state, scratch);
@@ -421,11 +470,16 @@ class CpuDevice final : public Device {
   // work(begin, end, thread) over [0, count) in pieces of a multiple of `granularity`.
   template <typename Work>
   void Split(int64_t count, int64_t granularity, bool parallel, const Work& work) {
+    Split(count, granularity, parallel, kPartsPerThread, work);
+  }
+  template <typename Work>
+  void Split(int64_t count, int64_t granularity, bool parallel, int parts_per_thread,
+             const Work& work) {
     const int threads = pool_.threads();
     if (count <= 0) return;
     if (threads == 1 || !parallel) return work(0, count, 0);
     const int64_t units = (count + granularity - 1) / granularity;
-    const int parts = static_cast<int>(std::min<int64_t>(units, threads * kPartsPerThread));
+    const int parts = static_cast<int>(std::min<int64_t>(units, threads * parts_per_thread));
     pool_.Run(parts, [&](int part, int thread) {
       const int64_t begin = units * part / parts * granularity;
       const int64_t end = std::min(count, units * (part + 1) / parts * granularity);
@@ -435,8 +489,11 @@ class CpuDevice final : public Device {
 
   const OpsTable& ops_;
   const DType kv_type_;
+  PieceAllocator memory_;
   ThreadPool pool_;
   std::vector<Scratch> scratch_;  // one per thread
+  Scratch inputs_[kNumInputForms];
+  std::vector<ProductArgs> products_;
   StepView step_;
   std::vector<int32_t> positions_;           // of the step's tokens
   std::vector<const int32_t*> block_tables_;  // likewise

@@ -8,11 +8,22 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
-void Embed(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n, float* out);
 void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
              float* out);
-void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
-int64_t MatMulScratch(const MatMulArgs& args);
+InputForm InputFormOf(DType dtype);
+void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64_t token_begin,
+                  int64_t token_end, uint8_t* prepared);
+void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, uint8_t* scratch);
+int64_t MultiplyScratch(const ProductArgs& args);
+// Only the tokens from first_token on.
+void MultiplyQuantized(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                       int64_t first_token);
+void MultiplyFloating(const ProductArgs& args, int64_t group_begin, int64_t group_end);
+// With AMX only. The first: quantized weights and whole fours of tokens; scratch: PanelBytes.
+void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                    uint8_t* scratch);
+int64_t PanelBytes(int64_t cols);
+void MultiplyBFloat16(const ProductArgs& args, int64_t group_begin, int64_t group_end);
 void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 void Attention(const AttentionArgs& args, const AttentionTile& tile, int chunk_begin, int chunk_end,
                float* state, float* scratch);

@@ -15,17 +15,26 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/cpu/matmul_input.h"
 #include "kernels/tensor.h"
 #include "kernels/views.h"
 
 namespace tessera::kernels::cpu {
 
-struct MatMulArgs {
-  MatrixView w;                 // (rows, cols)
-  const float* x = nullptr;     // (n, cols)
-  const float* bias = nullptr;  // (rows) or null
+// A product of a packed matrix (packed_weights.h) and a prepared input (matmul_input.h).
+struct ProductArgs {
+  const uint8_t* w = nullptr;
+  DType dtype = DType::kF32;
+  int64_t rows = 0;
+  int64_t cols = 0;
+  InputForm form = InputForm::kFloat32;  // one of those that suit the type: OpsTable::input_form
+  const uint8_t* input = nullptr;        // aligned to 64 bytes
+  const float* bias = nullptr;           // (rows) or null
   int64_t n = 0;
   float* out = nullptr;  // (n, rows)
+  // Or, instead: float32 sums of so many blocks of columns, added up in float64, without a bias.
+  double* partials = nullptr;  // (n, rows)
+  int64_t segment_blocks = 0;
 };
 
 struct AttentionArgs {
@@ -56,16 +65,20 @@ inline constexpr int kAttentionChunk = 512;
 struct OpsTable {
   const char* name;
 
-  // As Device::Embed. Rows are equal to reference::DequantizeRow, bit for bit.
-  void (*embed)(const MatrixView& table, const int32_t* ids, int64_t first_row, int64_t n,
-                float* out);
-
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
                    float* out);
 
-  // Outputs [row_begin, row_end) of every token. scratch: matmul_scratch floats, 64-byte aligned.
-  void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, float* scratch);
-  int64_t (*matmul_scratch)(const MatMulArgs& args);
+  // The form that inputs of products with weights of a type take.
+  InputForm (*input_form)(DType dtype);
+  // Tokens [token_begin, token_end) of an input of n; both are whole tiles or the end. x: (n, cols);
+  // prepared: InputBytes, aligned to 64 bytes.
+  void (*prepare_input)(InputForm form, const float* x, int64_t cols, int64_t n,
+                        int64_t token_begin, int64_t token_end, uint8_t* prepared);
+  // Outputs of the row groups [group_begin, group_end) for every token. scratch: multiply_scratch
+  // bytes, aligned to 64.
+  void (*multiply)(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                   uint8_t* scratch);
+  int64_t (*multiply_scratch)(const ProductArgs& args);
 
   // Tokens [token, token + n) of the step, whose rows of the table those are; x: the first of them.
   void (*rope)(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
@@ -97,6 +110,12 @@ namespace avx2 {
 extern const OpsTable kOps;
 }
 namespace avx512 {
+extern const OpsTable kOps;
+}
+namespace avx512vnni {
+extern const OpsTable kOps;
+}
+namespace amx {
 extern const OpsTable kOps;
 }
 

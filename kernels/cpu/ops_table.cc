@@ -8,10 +8,11 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 // Constant-initialized: nothing of this instruction set runs at start-up.
 const OpsTable kOps = {
     .name = TESSERA_QUOTE(TESSERA_ISA),
-    .embed = Embed,
     .rms_norm = RmsNorm,
-    .matmul = MatMul,
-    .matmul_scratch = MatMulScratch,
+    .input_form = InputFormOf,
+    .prepare_input = PrepareInput,
+    .multiply = Multiply,
+    .multiply_scratch = MultiplyScratch,
     .rope = Rope,
     .attention = Attention,
     .attention_merge = AttentionMerge,

@@ -8,12 +8,13 @@
 //   MulAdd(a, b, c)               a * b + c: fused on avx2 and avx512, rounded twice on scalar
 //   Add Sub Mul Div Max           Max(a, b) gives b where either is not a number
 //   Round(v) PowerOfTwo(v)        nearest integer; 2^v for whole v in [-126, 127]
-//   ReduceSum4(v[4], out[4])      sums of four vectors, each summed by the same tree
-//   ReduceSum(v) ReduceMax(v)     the same tree for one
+//   ReduceSum(v) ReduceMax(v)     of all lanes, by the tree below
+//   AddToDoubles(v, p)            onto kLanes doubles, aligned to 64 bytes
 //   LoadHalf(p) LoadBFloat16(p)   kLanes 16-bit floats
+//   LoadBFloat16Pairs(p, &a, &b)  kLanes pairs of bfloat16: the first of each, and the second
 //
 // The summing tree is the heart of determinism: lane l meets l + kLanes/2, then l + kLanes/4, and
-// so on, whether one vector or four are summed.
+// so on.
 #ifndef TESSERA_KERNELS_CPU_SIMD_H_
 #define TESSERA_KERNELS_CPU_SIMD_H_
 

@@ -46,24 +46,17 @@ TESSERA_INLINE float ReduceSum(Vec v) {
   const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
-TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
-  // Halves of v0 | v1 meet, likewise v2 | v3: four sums of four lanes each remain.
-  const Vec a = _mm256_add_ps(_mm256_permute2f128_ps(v[0], v[1], 0x20),
-                              _mm256_permute2f128_ps(v[0], v[1], 0x31));
-  const Vec b = _mm256_add_ps(_mm256_permute2f128_ps(v[2], v[3], 0x20),
-                              _mm256_permute2f128_ps(v[2], v[3], 0x31));
-  // Within 128 bits: a0 a1 b0 b1, then a b a b of (0 | 1) and (2 | 3).
-  const Vec two = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
-  const Vec one =
-      _mm256_add_ps(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
-  // Low half: v0 v2 .., high half: v1 v3 ..
-  const __m128 sums = _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1));
-  _mm_storeu_ps(out, sums);
-}
 TESSERA_INLINE float ReduceMax(Vec v) {
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
+  const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));
+  _mm256_store_pd(p, _mm256_add_pd(_mm256_load_pd(p), low));
+  _mm256_store_pd(p + 4, _mm256_add_pd(_mm256_load_pd(p + 4), high));
 }
 
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
@@ -72,6 +65,11 @@ TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
 TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  *first = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+  *second = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-65536)));
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

@@ -51,19 +51,14 @@ TESSERA_INLINE float ReduceSum(Vec v) {
   const Vec four = _mm512_add_ps(eight, _mm512_shuffle_f32x4(eight, eight, 0xb1));
   return _mm512_cvtss_f32(SumWithinQuarters(four));
 }
-TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
-  // Halves of v0 | v1 meet, likewise v2 | v3; then quarters, in the order v0 v1 v2 v3.
-  const Vec a =
-      _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x44), _mm512_shuffle_f32x4(v[0], v[1], 0xee));
-  const Vec b =
-      _mm512_add_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x44), _mm512_shuffle_f32x4(v[2], v[3], 0xee));
-  const Vec four =
-      _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
-  const Vec sums = SumWithinQuarters(four);
-  const __m512i firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-  _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, sums)));
-}
 TESSERA_INLINE float ReduceMax(Vec v) { return _mm512_reduce_max_ps(v); }
+
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
+  const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));
+  _mm512_store_pd(p, _mm512_add_pd(_mm512_load_pd(p), low));
+  _mm512_store_pd(p + 8, _mm512_add_pd(_mm512_load_pd(p + 8), high));
+}
 
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -72,6 +67,11 @@ TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
   const __m512i wide =
       _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second) {
+  const __m512i pairs = _mm512_loadu_si512(p);
+  *first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+  *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

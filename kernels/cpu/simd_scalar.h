@@ -49,13 +49,14 @@ TESSERA_INLINE Vec PowerOfTwo(Vec v) {
 }
 
 TESSERA_INLINE float ReduceSum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
-TESSERA_INLINE void ReduceSum4(const Vec* v, float* out) {
-  for (int i = 0; i < 4; ++i) out[i] = ReduceSum(v[i]);
-}
 TESSERA_INLINE float ReduceMax(Vec v) {
   float highest = v[0];
   for (int i = 1; i < kLanes; ++i) highest = v[i] > highest ? v[i] : highest;
   return highest;
+}
+
+TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
+  for (int i = 0; i < kLanes; ++i) p[i] += static_cast<double>(v[i]);
 }
 
 TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
@@ -64,6 +65,12 @@ TESSERA_INLINE Vec LoadHalf(const uint16_t* p) {
 TESSERA_INLINE Vec LoadBFloat16(const uint16_t* p) {
   return Vec{BFloat16ToFloat(p[0]), BFloat16ToFloat(p[1]), BFloat16ToFloat(p[2]),
              BFloat16ToFloat(p[3])};
+}
+TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second) {
+  IntVec pairs;
+  __builtin_memcpy(&pairs, p, sizeof(pairs));
+  *first = reinterpret_cast<Vec>(pairs << 16);
+  *second = reinterpret_cast<Vec>(pairs & -65536);
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

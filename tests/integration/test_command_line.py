@@ -11,7 +11,8 @@ from conftest import BIN, ROOT, TINY, default_model, family, run, segments
 TESSERA = BIN / "tessera"
 
 
-@pytest.mark.parametrize("command", ["", "serve", "generate", "chat", "status", "plan", "tokenize"])
+@pytest.mark.parametrize("command", ["", "serve", "generate", "chat", "batch",
+                                     "perplexity", "status", "plan", "tokenize"])
 def test_help(command):
     result = run(TESSERA, *filter(None, [command]), "--help")
     assert result.returncode == 0

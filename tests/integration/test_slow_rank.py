@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 
-from conftest import BIN, TINY, wait_for
+from conftest import BIN, dummy_config, wait_for
 from served import Http
 
 
@@ -32,20 +32,22 @@ class SlowedDown:
         os.kill(self.pid, signal.SIGCONT)
 
 
-def test_the_slow_rank_is_named(start):
-    cluster = start(TINY, 3, 1, "--max-model-len", 256, "--port", 0)
+def test_the_slow_rank_is_named(start, tmp_path):
+    # A model that has something to compute: a rank that only waits is no slower for being stopped.
+    cluster = start(dummy_config(tmp_path), 2, 1, "--load-format", "dummy", "--port", 0,
+                    "--threads-per-rank", 1)
     prompt = {"token_ids": {"ids": [5, 6, 7]}}
-    sampling = {"max_tokens": 200, "temperature": 0, "ignore_eos": True}
+    sampling = {"max_tokens": 60, "temperature": 0, "ignore_eos": True}
     alone, _, _ = cluster.client.generate(sampling=sampling, **prompt)
-    slow = 2
+    slow = 1
     with SlowedDown(cluster.group().ranks[slow].pid):
         ids, _, last = cluster.client.generate(sampling=sampling, **prompt)
-    assert ids == alone and len(ids) == 200  # the group goes on, to the same end
+    assert ids == alone and len(ids) == 60  # the group goes on, to the same end
 
     def steps():
         return [rank.step_times.steps for rank in cluster.group().ranks]
 
-    wait_for(lambda: min(steps()) >= 398 and len(set(steps())) == 1, 10, lambda: str(steps()))
+    wait_for(lambda: min(steps()) >= 118 and len(set(steps())) == 1, 10, lambda: str(steps()))
     times = [rank.step_times for rank in cluster.group().ranks]
     for rank, other in enumerate(times):
         if rank == slow:
@@ -55,7 +57,7 @@ def test_the_slow_rank_is_named(start):
 
     metrics = Http(cluster).get("/metrics").body.decode()
     for phase in ("computing", "waiting", "transferring", "idle"):
-        for rank in range(3):
+        for rank in range(2):
             assert f'tessera_rank_step_seconds_total{{phase="{phase}",rank="{rank}"}}' in metrics
     status = subprocess.run([BIN / "tessera", "status", "--server", cluster.address],
                             capture_output=True, text=True, timeout=30)

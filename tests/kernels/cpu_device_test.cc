@@ -29,7 +29,7 @@ TEST(MakeDeviceTest, UnknownKindIsNotFound) {
 }
 
 TEST(MakeDeviceTest, InstructionSetsAreTheMachinesOrUnimplemented) {
-  for (const std::string name : {"scalar", "avx2", "avx512"}) {
+  for (const std::string name : {"scalar", "avx2", "avx512", "avx512vnni", "amx"}) {
     auto device = MakeDevice("cpu", {.instruction_set = name});
     const auto available = cpu::AvailableInstructionSets();
     if (std::find(available.begin(), available.end(), name) != available.end()) {

@@ -127,8 +127,15 @@ std::vector<float> HostOps::Download(const Activation* x, int64_t count) const {
   return out;
 }
 
-int64_t HostOps::Begin(const OwnedStep& step) {
-  auto rows = device_->BeginStep(step.view());
+int64_t HostOps::Begin(const OwnedStep& step, const AttentionShape& shape) {
+  StepView view = step.view();
+  for (int h = 0; h < shape.num_q_heads; ++h) {
+    const auto in_group = std::count(shape.kv_head_of, shape.kv_head_of + shape.num_q_heads,
+                                     shape.kv_head_of[h]);
+    view.largest_group = std::max(view.largest_group, static_cast<int>(in_group));
+  }
+  view.sliding_window = shape.sliding_window;
+  auto rows = device_->BeginStep(view);
   EXPECT_TRUE(rows.ok()) << rows.status();
   return rows.ok() ? *rows : 0;
 }
@@ -279,7 +286,7 @@ HostOps::Turned HostOps::RotateAndStore(const OwnedStep& step, AttentionShape sh
   KvCacheView view = cache.view;
   view.keys = kept_keys.get();
   view.values = kept_values.get();
-  Begin(step);
+  Begin(step, shape);
   device_->RotateAndStore(shape, view, step.n(), queries.get(), keys.get(), values.get());
   Turned turned{Download(queries.get(), static_cast<int64_t>(q.size())),
                 Download(keys.get(), static_cast<int64_t>(k.size())), cache};
@@ -299,7 +306,7 @@ std::vector<float> HostOps::Attention(const OwnedStep& step, const AttentionShap
   KvCacheView view = cache.view;
   view.keys = keys.get();
   view.values = values.get();
-  Begin(step);
+  Begin(step, shape);
   device_->Attention(queries.get(), shape, view, step.n(), out.get());
   return Download(out.get(), static_cast<int64_t>(q.size()));
 }

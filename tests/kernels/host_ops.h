@@ -111,7 +111,8 @@ class HostOps {
   On<std::byte> UploadBytes(const std::vector<std::byte>& bytes) const;
   std::pair<On<std::byte>, WeightMatrix> UploadWeights(const MatrixView& w) const;
   std::vector<float> Download(const Activation* x, int64_t count) const;
-  int64_t Begin(const OwnedStep& step);
+  // shape: of the attention of the step, if there is any.
+  int64_t Begin(const OwnedStep& step, const AttentionShape& shape = {});
 
   std::unique_ptr<Device> device_;
 };

@@ -32,13 +32,32 @@ std::vector<int> HalfOffsets(DType dtype) {
 
 }  // namespace
 
-std::unique_ptr<Device> DeviceOf(const std::string& instruction_set, int threads) {
-  auto device = MakeDevice("cpu", {.threads = threads, .instruction_set = instruction_set});
+std::vector<std::string> TestDevices() {
+#if TESSERA_TEST_GPU
+  if (!NumGpus().ok()) return {};
+  return {"cuda"};
+#else
+  return cpu::AvailableInstructionSets();
+#endif
+}
+
+std::unique_ptr<Device> DeviceOf(const std::string& name, int threads, DType kv_type) {
+  auto device = IsGpu(name) ? MakeDevice("cuda", {.deterministic = true, .kv_type = kv_type})
+                            : MakeDevice("cpu", {.threads = threads,
+                                                 .instruction_set = name,
+                                                 .kv_type = kv_type});
   EXPECT_TRUE(device.ok()) << device.status();
   return device.ok() ? *std::move(device) : nullptr;
 }
 
-std::vector<std::string> InstructionSets() { return cpu::AvailableInstructionSets(); }
+std::vector<DType> KvTypesOf(const std::string& device) {
+  if (IsGpu(device)) return {DType::kBF16};
+  return {DType::kF32, DType::kBF16};
+}
+
+double Rounding(const Device& device) {
+  return device.ActivationType() == DType::kF32 ? 0 : 0x1p-8;
+}
 
 std::vector<float> RandomFloats(int64_t count, std::mt19937& random) {
   std::normal_distribution<float> normal;
@@ -101,6 +120,34 @@ std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const f
   return tolerance;
 }
 
+std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n) {
+  std::vector<double> error(n * w.rows);
+  if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return error;
+  std::vector<float> row(w.cols);
+  for (int64_t r = 0; r < w.rows; ++r) {
+    reference::DequantizeRow(w.dtype,
+                             static_cast<const uint8_t*>(w.data) + r * RowBytes(w.dtype, w.cols), 0,
+                             w.cols, row.data());
+    for (int64_t t = 0; t < n; ++t) {
+      if (w.dtype == DType::kBF16) {
+        for (int64_t c = 0; c < w.cols; ++c) {
+          error[t * w.rows + r] += std::fabs(row[c] * x[t * w.cols + c]) * 0x1p-17;
+        }
+        continue;
+      }
+      for (int64_t block = 0; block < w.cols; block += 32) {
+        double weights = 0, largest = 0;
+        for (int64_t c = block; c < block + 32; ++c) {
+          weights += std::fabs(row[c]);
+          largest = std::max<double>(largest, std::fabs(x[t * w.cols + c]));
+        }
+        error[t * w.rows + r] += weights * largest / (2 * 127);
+      }
+    }
+  }
+  return error;
+}
+
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
                 const std::vector<double>& tolerance, const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
@@ -116,6 +163,12 @@ void ExpectNear(const std::vector<float>& actual, const std::vector<double>& exp
   double largest = 0;
   for (double value : expected) largest = std::max(largest, std::fabs(value));
   ExpectNear(actual, expected, std::vector<double>(expected.size(), relative * largest), what);
+}
+
+std::vector<double> Widened(std::vector<double> tolerance, const std::vector<double>& expected,
+                            double relative) {
+  for (size_t i = 0; i < tolerance.size(); ++i) tolerance[i] += relative * std::fabs(expected[i]);
+  return tolerance;
 }
 
 void ExpectSameBits(const float* actual, const float* expected, int64_t count,

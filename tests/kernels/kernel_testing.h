@@ -1,4 +1,4 @@
-// What the kernel tests share: the instruction sets of this machine, inputs that vary, and
+// What the kernel tests share: the devices that a suite runs on, inputs that vary, and
 // tolerances that follow from float32 accumulation instead of being guessed.
 #ifndef TESSERA_TESTS_KERNELS_KERNEL_TESTING_H_
 #define TESSERA_TESTS_KERNELS_KERNEL_TESTING_H_
@@ -14,11 +14,19 @@
 
 namespace tessera::kernels {
 
-// A cpu device of that instruction set; fails the test where there is none.
-std::unique_ptr<Device> DeviceOf(const std::string& instruction_set, int threads = 1);
+// Every test of a suite on this runs once per device: the instruction sets of this machine, or, in a
+// program that is linked for GPUs (TESSERA_GPU), "cuda" alone; nothing where it finds none.
+std::vector<std::string> TestDevices();
+// One of them; fails the test where there is none. Only the cpu ones have threads, and keys and
+// values of another type than bfloat16.
+std::unique_ptr<Device> DeviceOf(const std::string& name, int threads = 1,
+                                 DType kv_type = DType::kF32);
+std::vector<DType> KvTypesOf(const std::string& device);
+inline bool IsGpu(const std::string& device) { return device == "cuda"; }
 
-// Every test of a suite on this runs once per instruction set that this machine has.
-std::vector<std::string> InstructionSets();
+// How far from the exact result one rounding to the device's activations may lead, relative to it:
+// added to what float32 arithmetic explains.
+double Rounding(const Device& device);
 
 inline const std::vector<DType>& AllDTypes() {
   static const std::vector<DType> all = {
@@ -42,12 +50,21 @@ uint16_t FloatToHalf(float value);
 std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const float* bias,
                                     int64_t n);
 
+// And how far rounding the inputs may lead, where the device multiplies weights of a quantized type
+// by inputs of 8 bits (half a step of each block's largest) and bfloat16 weights by pairs of
+// bfloat16.
+std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n);
+
 // Fails naming the first element that is not within its tolerance, or not a number.
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
                 const std::vector<double>& tolerance, const std::string& what);
 // tolerance = relative * max |expected| of the whole.
 void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected,
                 double relative, const std::string& what);
+
+// tolerance = relative * |expected| more than the given one, element by element.
+std::vector<double> Widened(std::vector<double> tolerance, const std::vector<double>& expected,
+                            double relative);
 
 // Fails naming the first element whose bits differ.
 void ExpectSameBits(const float* actual, const float* expected, int64_t count,

@@ -8,6 +8,7 @@
 
 #include "kernels/half.h"
 #include "kernels/reference.h"
+#include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
 
 namespace tessera::kernels {
@@ -60,10 +61,9 @@ TEST(HalfTest, EveryHalfIsTheSameOnEveryInstructionSet) {
     halves[i] = static_cast<uint16_t>(i);
     expected[i] = HalfToFloat(halves[i]);
   }
-  const int32_t id = 0;
-  for (const std::string& set : InstructionSets()) {
-    std::vector<float> out(65536);
-    DeviceOf(set)->Embed({halves.data(), DType::kF16, 1, 65536}, &id, 0, 1, out.data());
+  for (const std::string& set : TestDevices()) {
+    HostOps ops(DeviceOf(set));
+    const std::vector<float> out = ops.Embed({halves.data(), DType::kF16, 1, 65536}, {0}, 0);
     ExpectSameBits(out.data(), expected.data(), 65536, set);
   }
 }
@@ -108,6 +108,18 @@ const std::vector<GoldenBlock>& GoldenBlocks() {
 #include "tests/kernels/dequantize_golden.inc"
   };
   return blocks;
+}
+
+TEST(HalfTest, FloatsRoundToTheNearestBFloat16TiesToEven) {
+  const auto rounded = [](float value) { return BFloat16ToFloat(FloatToBFloat16(value)); };
+  EXPECT_EQ(rounded(1.0f + 0x1p-8f), 1.0f);             // half way, to even
+  EXPECT_EQ(rounded(1.0f + 0x1.8p-7f), 1.0f + 0x1p-6f);  // half way, to even
+  EXPECT_EQ(rounded(1.0f + 0x1.01p-8f), 1.0f + 0x1p-7f);
+  EXPECT_EQ(rounded(-1.0f - 0x1.01p-8f), -1.0f - 0x1p-7f);
+  EXPECT_EQ(rounded(0x1.ffp127f), INFINITY);
+  EXPECT_EQ(rounded(-INFINITY), -INFINITY);
+  EXPECT_TRUE(std::isnan(rounded(NAN)));
+  EXPECT_TRUE(std::signbit(rounded(-0.0f)));
 }
 
 TEST(ReferenceTest, DequantizesAsGgufDoes) {

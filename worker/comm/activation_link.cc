@@ -1,5 +1,6 @@
 #include "worker/comm/activation_link.h"
 
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -36,17 +37,32 @@ class HostLink : public ActivationLink {
     return device_->WritePartials(partial_copy_.data(), count, data);
   }
 
+  bool on_device() const override { return tp_->size() == 1; }
+
+  absl::StatusOr<std::byte*> Allocate(size_t bytes) override {
+    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_->Allocate(bytes));
+    memory_.push_back(std::move(buffer));
+    return memory_.back().get();
+  }
+
+  absl::Status Wait(absl::FunctionRef<absl::Status()> /*between*/) override {
+    return device_->Sync();
+  }
+
+  absl::Status Check() override { return device_->Idle().status(); }
+
  private:
   kernels::Device* const device_;
   Communicator* const tp_;
   std::vector<float> copy_;
   std::vector<double> partial_copy_;
+  std::vector<kernels::Device::Buffer> memory_;
 };
 
 }  // namespace
 
-std::unique_ptr<ActivationLink> MakeHostLink(kernels::Device* device, Communicator* tp) {
-  return std::make_unique<HostLink>(device, tp);
+Links MakeHostLinks(const LinkSetup& setup) {
+  return {std::make_unique<HostLink>(setup.device, setup.tp), nullptr};
 }
 
 }  // namespace tessera::worker

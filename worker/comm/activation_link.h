@@ -1,21 +1,28 @@
-// How the devices of a tensor-parallel group add up their activations.
+// How the devices of a group exchange activations: sums within a tensor-parallel group, the hidden
+// state from stage to stage.
 //
-// The host link goes through host memory and any Communicator: in place where the device's
-// activations are host floats, else by way of a float32 copy (several ranks on one GPU). A link
-// whose devices talk to each other (NCCL) enters here as one more factory.
+// The host links go through host memory and any Communicator: in place where the device's
+// activations are host floats, else by way of a float32 copy (several ranks on one GPU). The NCCL
+// links put the exchange on the device's stream, where it can be recorded with everything else
+// (Device::Replayable). Which one it is is decided by MakeLinks.
 //
-// Ownership: borrows device and communicator. Threads: the engine thread. Failure and determinism:
+// Ownership: borrow device and communicators. Threads: the engine thread. Failure and determinism:
 // as Communicator; after a failure the group is dead.
 //
-//   auto link = MakeHostLink(device.get(), tp.get());
-//   TESSERA_RETURN_IF_ERROR(link->AllReduceSum(partial, n * hidden_size));
+//   TESSERA_ASSIGN_OR_RETURN(Links links, MakeLinks(setup));
+//   TESSERA_RETURN_IF_ERROR(links.tp->AllReduceSum(partial, n * hidden_size));
+//   TESSERA_RETURN_IF_ERROR(links.tp->Wait(between));
 #ifndef TESSERA_WORKER_COMM_ACTIVATION_LINK_H_
 #define TESSERA_WORKER_COMM_ACTIVATION_LINK_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "kernels/device.h"
 #include "worker/comm/communicator.h"
 
@@ -29,9 +36,53 @@ class ActivationLink {
   // of the group calls it with the same count.
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
+
+  // Whether AllReduceSum only tells the device what to do, so that it may be recorded.
+  virtual bool on_device() const = 0;
+
+  // Device memory that AllReduceSum is fast on; lives as long as the link. Every rank of the group
+  // calls it with the same bytes.
+  virtual absl::StatusOr<std::byte*> Allocate(size_t bytes) = 0;
+
+  // Until the device is done, or the group has failed, or the deadline has passed. `between` is
+  // called now and then; its failure is returned at once.
+  virtual absl::Status Wait(absl::FunctionRef<absl::Status()> between) = 0;
+
+  // One look, without waiting: what went wrong with the device or the group since, for those who wait
+  // for something else meanwhile.
+  virtual absl::Status Check() = 0;
 };
 
-std::unique_ptr<ActivationLink> MakeHostLink(kernels::Device* device, Communicator* tp);
+// The hidden state from one stage's device to the next one's. Absent where it goes by message, after
+// the step's header.
+class StageLink {
+ public:
+  virtual ~StageLink() = default;
+
+  // Both are put on the device's stream; ActivationLink::Wait waits for them too.
+  virtual absl::Status SendToNext(const kernels::Activation* data, int64_t count) = 0;
+  virtual absl::Status ReceiveFromPrevious(kernels::Activation* data, int64_t count) = 0;
+};
+
+struct Links {
+  std::unique_ptr<ActivationLink> tp;
+  std::unique_ptr<StageLink> stage;  // null: by message
+};
+
+struct LinkSetup {
+  kernels::Device* device = nullptr;
+  int world_rank = 0;          // for messages
+  Communicator* tp = nullptr;  // this stage's ranks
+  Communicator* pp = nullptr;  // this tp_rank's ranks, by stage
+  absl::Duration deadline = absl::Seconds(60);
+};
+
+// Host memory and messages.
+Links MakeHostLinks(const LinkSetup& setup);
+
+// NCCL. Every rank of both groups calls it. NOT_FOUND where this build has no NCCL.
+absl::StatusOr<Links> MakeDeviceLinks(const LinkSetup& setup);
+bool HasDeviceLinks();
 
 }  // namespace tessera::worker
 

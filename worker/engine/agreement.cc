@@ -36,6 +36,11 @@ absl::StatusOr<absl::Status> Await(Communicator& world, int peer, int tag, absl:
                                                   absl::FormatDuration(deadline)));
 }
 
+// Whether that rank failed because another one did not answer: the other one knows why.
+bool InVain(const absl::Status& status) {
+  return absl::IsDeadlineExceeded(status) || absl::IsAborted(status);
+}
+
 }  // namespace
 
 absl::Status AgreeOnStatus(Communicator& world, const absl::Status& mine, absl::Duration deadline,
@@ -51,8 +56,9 @@ absl::Status AgreeOnStatus(Communicator& world, const absl::Status& mine, absl::
   for (int peer = 1; peer < world.size(); ++peer) {
     absl::StatusOr<absl::Status> theirs = Await(world, peer, kStatusTag, deadline, doing);
     if (!theirs.ok()) return theirs.status();
-    if (verdict.ok() && !theirs->ok())
+    if (!theirs->ok() && (verdict.ok() || (InVain(verdict) && !InVain(*theirs)))) {
       verdict = wire::Annotate(*theirs, absl::StrCat("rank ", peer));
+    }
   }
   for (int peer = 1; peer < world.size(); ++peer) {
     TESSERA_RETURN_IF_ERROR(world.Send(peer, kVerdictTag, Encode(verdict)));

@@ -19,9 +19,10 @@ absl::Status RunStep(StepRunner& runner, PipelineLinks& links, StepClock& clock,
   TESSERA_RETURN_IF_ERROR(runner.Forward(step, message.activations(), alive));
   if (!links.on_last_stage()) {
     TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner.Activations());
-    return clock.Moving([&] {
+    TESSERA_RETURN_IF_ERROR(clock.Moving([&] {
       return links.SendToNextStage(StepMessageKind::kStep, header, activations);
-    });
+    }));
+    return runner.HandOn();
   }
   TESSERA_ASSIGN_OR_RETURN(const v1::StepResult result, runner.Finish(step, alive));
   return links.reports_results() ? links.SendResult(result) : absl::OkStatus();
@@ -39,6 +40,7 @@ absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links, StepClock
         clock.EndStep();
         break;
       case StepMessageKind::kHeartbeat:
+        TESSERA_RETURN_IF_ERROR(runner.CheckDevice());
         TESSERA_RETURN_IF_ERROR(links.SendHeartbeat());
         break;
       case StepMessageKind::kEnd:

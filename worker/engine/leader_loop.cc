@@ -56,6 +56,7 @@ class Leader {
       TESSERA_ASSIGN_OR_RETURN(const bool accepted, AcceptPlan());
       TESSERA_ASSIGN_OR_RETURN(const bool delivered, DeliverResult());
       TESSERA_RETURN_IF_ERROR(links_.KeepAlive());
+      TESSERA_RETURN_IF_ERROR(runner_.CheckDevice());
       TESSERA_RETURN_IF_ERROR(CheckPatience());
       if (accepted || delivered || in_flight_.empty()) {
         backoff.Reset();  // an idle leader waits in AcceptPlan instead
@@ -112,9 +113,10 @@ class Leader {
     if (!links_.on_last_stage()) {
       handed_on_ = Clock::now();
       TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> activations, runner_.Activations());
-      return options_.clock->Moving([&] {
+      TESSERA_RETURN_IF_ERROR(options_.clock->Moving([&] {
         return links_.SendToNextStage(StepMessageKind::kStep, header, activations);
-      });
+      }));
+      return runner_.HandOn();
     }
     TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner_.Finish(step, alive));
     return Deliver(std::move(result));

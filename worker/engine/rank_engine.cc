@@ -15,9 +15,11 @@ namespace {
 class RankEngineImpl : public RankEngine {
  public:
   RankEngineImpl(PipelineLinks links, std::unique_ptr<Communicator> tp,
-                 std::unique_ptr<StepRunner> runner, RankEngineOptions options)
+                 std::unique_ptr<Communicator> pp, std::unique_ptr<StepRunner> runner,
+                 RankEngineOptions options)
       : links_(std::move(links)),
         tp_(std::move(tp)),
+        pp_(std::move(pp)),
         runner_(std::move(runner)),
         options_(std::move(options)) {
     if (options_.clock == nullptr) options_.clock = &own_clock_;
@@ -33,25 +35,18 @@ class RankEngineImpl : public RankEngine {
 
  private:
   PipelineLinks links_;
-  std::unique_ptr<Communicator> tp_;  // outlives the runner, which borrows it
+  std::unique_ptr<Communicator> tp_, pp_;  // outlive the runner, which borrows them
   std::unique_ptr<StepRunner> runner_;
   RankEngineOptions options_;
   StepClock own_clock_;
 };
 
-absl::StatusOr<std::unique_ptr<StepRunner>> Load(const ModelFile& file, const v1::ShardPlan& plan,
-                                                 int world_rank, Communicator* tp,
-                                                 const RankEngineOptions& options) {
-  kernels::DeviceOptions device_options = options.device_options;
-  if (plan.kv_type() == v1::BF16) device_options.kv_type = kernels::DType::kBF16;
-  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<kernels::Device> device,
-                           kernels::MakeDevice(options.device, device_options));
-  return StepRunner::Create({.file = &file,
-                             .plan = &plan,
-                             .world_rank = world_rank,
-                             .tp = tp,
-                             .progress = options.on_progress},
-                            std::move(device));
+// Collective. The tp_rank's ranks by stage, where their devices need it.
+absl::StatusOr<std::unique_ptr<Communicator>> JoinStages(Communicator& world,
+                                                         const v1::RankShard& shard,
+                                                         bool device_links) {
+  if (!device_links) return nullptr;
+  return world.Split(shard.tp_rank(), shard.pp_stage());
 }
 
 }  // namespace
@@ -68,11 +63,32 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> tp,
                            world->Split(shard.pp_stage(), shard.tp_rank()));
   if (options.clock != nullptr) tp = MakeTimedCommunicator(std::move(tp), options.clock->comm());
-  auto runner = Load(file, plan, world->rank(), tp.get(), options);
+  kernels::DeviceOptions device_options = options.device_options;
+  if (plan.kv_type() == v1::BF16) device_options.kv_type = kernels::DType::kBF16;
+  auto device = kernels::MakeDevice(options.device, device_options);
+  TESSERA_RETURN_IF_ERROR(
+      AgreeOnStatus(*world, device.status(), options.load_deadline, "opening the device"));
+  const bool on_gpu = (*device)->ActivationType() != kernels::DType::kF32;
+  TESSERA_ASSIGN_OR_RETURN(
+      const bool device_links,
+      ChooseLinks(*world, options.comm,
+                  {.gpu = on_gpu ? options.device_options.gpu : -1, .has_nccl = HasDeviceLinks()}));
+  TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> pp,
+                           JoinStages(*world, shard, device_links));
+  auto runner = StepRunner::Create({.file = &file,
+                                    .plan = &plan,
+                                    .world_rank = world->rank(),
+                                    .tp = tp.get(),
+                                    .pp = pp.get(),
+                                    .device_links = device_links,
+                                    .deadline = options.result_deadline,
+                                    .progress = options.on_progress},
+                                   *std::move(device));
   TESSERA_RETURN_IF_ERROR(
       AgreeOnStatus(*world, runner.status(), options.load_deadline, "loading the shard"));
   return std::make_unique<RankEngineImpl>(PipelineLinks(world, plan, options.heartbeat),
-                                          std::move(tp), *std::move(runner), options);
+                                          std::move(tp), std::move(pp), *std::move(runner),
+                                          options);
 }
 
 }  // namespace tessera::worker

@@ -29,6 +29,7 @@
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/engine/link_choice.h"
 #include "worker/engine/step_clock.h"
 #include "worker/files/model_file.h"
 
@@ -46,7 +47,8 @@ class StepChannel {
 };
 
 struct RankEngineOptions {
-  std::string device = "cpu";
+  std::string device = "cpu";  // or "cuda", "auto"
+  LinkPreference comm = LinkPreference::kAuto;
   kernels::DeviceOptions device_options;
   // Called on the engine thread now and then while loading, and once at the end.
   std::function<void(int64_t bytes_loaded, int64_t bytes_total)> on_progress;

@@ -74,7 +74,7 @@ Sampler::RecordShape Sampler::ShapeOf(const SampleRequest& request) const {
 }
 
 absl::StatusOr<std::vector<v1::SampledToken>> Sampler::Sample(
-    absl::Span<const SampleRequest> requests, absl::Span<const float> logits) {
+    absl::Span<const SampleRequest> requests, LogitBatch& logits) {
   std::vector<size_t> offsets;
   size_t bytes_per_rank = 0;
   for (const SampleRequest& request : requests) {
@@ -83,16 +83,14 @@ absl::StatusOr<std::vector<v1::SampledToken>> Sampler::Sample(
   }
   mine_.resize(bytes_per_rank);
   all_.resize(bytes_per_rank * tp_->size());
-  for (size_t i = 0; i < requests.size(); ++i) {
-    WriteRecord(requests[i], OwnRow(logits, i), mine_.data() + offsets[i]);
-  }
+  TESSERA_RETURN_IF_ERROR(WriteRecords(requests, offsets, logits));
   TESSERA_RETURN_IF_ERROR(tp_->AllGather(mine_, absl::MakeSpan(all_)));
 
   std::vector<v1::SampledToken> tokens;
   for (size_t i = 0; i < requests.size(); ++i) {
     const Merged merged = MergeRecords(requests[i], all_, bytes_per_rank, offsets[i]);
     TESSERA_ASSIGN_OR_RETURN(v1::SampledToken token,
-                             Decide(requests[i], OwnRow(logits, i), merged));
+                             Decide(requests[i], RowPlace{logits, i}, merged));
     tokens.push_back(std::move(token));
   }
   TESSERA_RETURN_IF_ERROR(ScoreChangedRows(requests, logits, tokens));
@@ -103,6 +101,68 @@ LogitRow Sampler::Changed(const SampleRequest& request, const LogitRow& row) {
   changed_.assign(row.logits.begin(), row.logits.end());
   changer_.Change(*request.params, *request.draw, row.first_id, absl::MakeSpan(changed_));
   return {changed_, row.first_id};
+}
+
+absl::Status Sampler::WriteRecords(absl::Span<const SampleRequest> requests,
+                                   absl::Span<const size_t> offsets, LogitBatch& logits) {
+  const auto by_device = [&](const SampleRequest& request) {
+    return !IsChanged(request) && logits.max_candidates() > 0 &&
+           ShapeOf(request).num_candidates <= logits.max_candidates();
+  };
+  // The device looks at all rows or at none: what it says of the others is not used.
+  if (std::any_of(requests.begin(), requests.end(), by_device)) {
+    questions_.clear();
+    for (const SampleRequest& request : requests) {
+      questions_.push_back(by_device(request) ? QuestionFor(request) : kernels::RowQuestion());
+    }
+    answers_.resize(requests.size());
+    listed_.resize(requests.size() * logits.max_candidates());
+    TESSERA_RETURN_IF_ERROR(logits.LookAtRows(questions_, answers_.data(), listed_.data()));
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    std::byte* const out = mine_.data() + offsets[i];
+    if (by_device(requests[i])) {
+      WriteAnswer(requests[i], answers_[i], &listed_[i * logits.max_candidates()], out);
+    } else {
+      TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> values, logits.OnHost());
+      WriteRecord(requests[i], OwnRow(values, i), out);
+    }
+  }
+  return absl::OkStatus();
+}
+
+kernels::RowQuestion Sampler::QuestionFor(const SampleRequest& request) const {
+  const v1::SamplingParams& params = *request.params;
+  return {.seed = params.seed(),
+          .position = request.position,
+          .temperature = params.temperature(),
+          .num_candidates = static_cast<int>(ShapeOf(request).num_candidates)};
+}
+
+void Sampler::WriteAnswer(const SampleRequest& request, const kernels::RowAnswer& answer,
+                          const kernels::RowCandidate* candidates, std::byte* out) const {
+  const v1::SamplingParams& params = *request.params;
+  const RecordShape shape = ShapeOf(request);
+  Draw draw;
+  if (answer.finite) {
+    const bool plain_sampling = params.temperature() > 0 && !HasCuts(params, vocab_size());
+    draw = plain_sampling ? Draw{answer.score, answer.id, answer.logit}
+                          : Draw{answer.greedy_logit, answer.greedy_id, answer.greedy_logit};
+  }
+  std::memcpy(out, &draw, sizeof(draw));
+  out += sizeof(draw);
+  if (shape.masses) {
+    LogMasses masses;
+    if (answer.finite && WantsLogprobs(request)) masses.raw = answer.raw_mass;
+    if (answer.finite && CutsNeedMass(params, vocab_size())) masses.scaled = answer.scaled_mass;
+    std::memcpy(out, &masses, sizeof(masses));
+    out += sizeof(masses);
+  }
+  for (int64_t i = 0; i < shape.num_candidates; ++i, out += sizeof(Candidate)) {
+    const Candidate candidate = answer.finite ? Candidate{candidates[i].logit, candidates[i].id}
+                                              : Candidate{0, -1};
+    std::memcpy(out, &candidate, sizeof(candidate));
+  }
 }
 
 void Sampler::WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out) {
@@ -209,8 +269,8 @@ absl::StatusOr<std::vector<Candidate>> Sampler::GatherRow(const SampleRequest& r
   return best;
 }
 
-absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, const LogitRow& row,
-                                                 const Merged& merged) {
+absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request,
+                                                 const RowPlace& place, const Merged& merged) {
   const v1::SamplingParams& params = *request.params;
   if (!merged.finite) return NotFiniteError(request.sequence_id, request.position);
   if (merged.draw.id == kNothingToDraw) {
@@ -219,7 +279,7 @@ absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, c
   }
   Draw chosen = merged.draw;
   if (HasCuts(params, vocab_size())) {
-    TESSERA_ASSIGN_OR_RETURN(chosen, DrawWithCuts(request, row, merged));
+    TESSERA_ASSIGN_OR_RETURN(chosen, DrawWithCuts(request, place, merged));
   }
 
   v1::SampledToken token;
@@ -235,7 +295,7 @@ absl::StatusOr<v1::SampledToken> Sampler::Decide(const SampleRequest& request, c
   return token;
 }
 
-absl::StatusOr<Draw> Sampler::DrawWithCuts(const SampleRequest& request, const LogitRow& row,
+absl::StatusOr<Draw> Sampler::DrawWithCuts(const SampleRequest& request, const RowPlace& place,
                                            const Merged& merged) {
   const v1::SamplingParams& params = *request.params;
   KnownBest known{.best = merged.best, .all = merged.best_is_all};
@@ -243,7 +303,8 @@ absl::StatusOr<Draw> Sampler::DrawWithCuts(const SampleRequest& request, const L
   std::optional<int64_t> kept = CountKept(known, vocab_size(), params);
   std::vector<Candidate> whole;
   if (!kept) {
-    TESSERA_ASSIGN_OR_RETURN(whole, GatherRow(request, row));
+    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> values, place.logits.OnHost());
+    TESSERA_ASSIGN_OR_RETURN(whole, GatherRow(request, OwnRow(values, place.row)));
     known.best = whole;
     known.all = true;
     kept = CountKept(known, vocab_size(), params);
@@ -261,7 +322,7 @@ absl::StatusOr<Draw> Sampler::DrawWithCuts(const SampleRequest& request, const L
 
 // Log probabilities under the rows as the model made them, where the draw did not see those.
 absl::Status Sampler::ScoreChangedRows(absl::Span<const SampleRequest> requests,
-                                       absl::Span<const float> logits,
+                                       LogitBatch& logits,
                                        std::vector<v1::SampledToken>& tokens) {
   std::vector<Target> targets;
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -272,7 +333,9 @@ absl::Status Sampler::ScoreChangedRows(absl::Span<const SampleRequest> requests,
                        .sequence_id = requests[i].sequence_id,
                        .position = requests[i].position});
   }
-  TESSERA_ASSIGN_OR_RETURN(std::vector<v1::TargetLogprob> scores, scorer_.Score(targets, logits));
+  if (targets.empty()) return absl::OkStatus();  // on all ranks
+  TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> values, logits.OnHost());
+  TESSERA_ASSIGN_OR_RETURN(std::vector<v1::TargetLogprob> scores, scorer_.Score(targets, values));
   for (size_t i = 0; i < targets.size(); ++i) {
     v1::SampledToken& token = tokens[targets[i].row];
     token.set_logprob(scores[i].logprob());

@@ -27,6 +27,7 @@
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/engine/logit_batch.h"
 #include "worker/engine/logit_row.h"
 #include "worker/engine/row_changes.h"
 #include "worker/engine/target_scorer.h"
@@ -49,9 +50,15 @@ class Sampler {
   Sampler(Communicator* tp, std::vector<v1::Range> vocab, int64_t max_candidates);
 
   // logits: (requests.size(), own vocabulary rows). One token per request, in order. INTERNAL when
-  // a row holds a NaN or an infinity, or when none of its tokens may be drawn.
+  // a row holds a NaN or an infinity, or when none of its tokens may be drawn. Logits on a device
+  // that looks at them stay there unless a row is changed or must be gathered whole.
   absl::StatusOr<std::vector<v1::SampledToken>> Sample(absl::Span<const SampleRequest> requests,
-                                                       absl::Span<const float> logits);
+                                                       LogitBatch& logits);
+  absl::StatusOr<std::vector<v1::SampledToken>> Sample(absl::Span<const SampleRequest> requests,
+                                                       absl::Span<const float> logits) {
+    HostLogits batch(logits);
+    return Sample(requests, batch);
+  }
 
   // Rows that had to be gathered whole so far (for tests and benchmarks).
   int64_t rows_gathered() const { return rows_gathered_; }
@@ -65,17 +72,28 @@ class Sampler {
     return OwnPart(logits, row, vocab_[tp_->rank()]);
   }
   LogitRow Changed(const SampleRequest& request, const LogitRow& row);
+  // Every request's record, where it belongs in mine_.
+  absl::Status WriteRecords(absl::Span<const SampleRequest> requests,
+                            absl::Span<const size_t> offsets, LogitBatch& logits);
   void WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out);
+  // The same from what the device said.
+  kernels::RowQuestion QuestionFor(const SampleRequest& request) const;
+  void WriteAnswer(const SampleRequest& request, const kernels::RowAnswer& answer,
+                   const kernels::RowCandidate* candidates, std::byte* out) const;
   Merged MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
                       size_t bytes_per_rank, size_t offset) const;
   absl::StatusOr<std::vector<Candidate>> GatherRow(const SampleRequest& request,
                                                    const LogitRow& row);
-  absl::StatusOr<v1::SampledToken> Decide(const SampleRequest& request, const LogitRow& row,
+  // One request's row, fetched where somebody needs it.
+  struct RowPlace {
+    LogitBatch& logits;
+    size_t row;
+  };
+  absl::StatusOr<v1::SampledToken> Decide(const SampleRequest& request, const RowPlace& place,
                                           const Merged& merged);
-  absl::StatusOr<Draw> DrawWithCuts(const SampleRequest& request, const LogitRow& row,
+  absl::StatusOr<Draw> DrawWithCuts(const SampleRequest& request, const RowPlace& place,
                                     const Merged& merged);
-  absl::Status ScoreChangedRows(absl::Span<const SampleRequest> requests,
-                                absl::Span<const float> logits,
+  absl::Status ScoreChangedRows(absl::Span<const SampleRequest> requests, LogitBatch& logits,
                                 std::vector<v1::SampledToken>& tokens);
 
   int64_t vocab_size() const { return vocab_.back().end(); }
@@ -90,6 +108,9 @@ class Sampler {
   std::vector<std::byte> mine_, all_;
   std::vector<Candidate> best_;
   std::vector<float> changed_;
+  std::vector<kernels::RowQuestion> questions_;
+  std::vector<kernels::RowAnswer> answers_;
+  std::vector<kernels::RowCandidate> listed_;
 };
 
 }  // namespace tessera::worker

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
+#include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
 namespace {
@@ -34,12 +35,21 @@ StepRunner::StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> devi
 absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     const Setup& setup, std::unique_ptr<kernels::Device> device) {
   std::unique_ptr<StepRunner> runner(new StepRunner(setup, std::move(device)));
-  runner->link_ = MakeHostLink(runner->device_.get(), setup.tp);
+  const LinkSetup links{.device = runner->device_.get(),
+                        .world_rank = setup.world_rank,
+                        .tp = setup.tp,
+                        .pp = setup.pp,
+                        .deadline = setup.deadline};
+  if (setup.device_links) {
+    TESSERA_ASSIGN_OR_RETURN(runner->links_, MakeDeviceLinks(links));
+  } else {
+    runner->links_ = MakeHostLinks(links);
+  }
   TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
                                                               .plan = setup.plan,
                                                               .world_rank = setup.world_rank,
                                                               .device = runner->device_.get(),
-                                                              .tp = runner->link_.get(),
+                                                              .tp = runner->links_.tp.get(),
                                                               .progress = setup.progress}));
   // Last: it keeps a mark per KV block, of which there was memory for as many as the plan says.
   runner->checker_ = std::make_unique<StepChecker>(
@@ -73,6 +83,8 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
   TESSERA_RETURN_IF_ERROR(decoder_->Begin(batch_));
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed());
+  } else if (links_.stage != nullptr) {
+    TESSERA_RETURN_IF_ERROR(decoder_->ReceiveHidden(*links_.stage));
   } else {
     const size_t expected = batch_.size() * decoder_->hidden_size() * sizeof(float);
     if (incoming.size() != expected) {
@@ -113,8 +125,11 @@ absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
   }
   for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
     const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
-    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits,
-                             decoder_->Logits(absl::MakeConstSpan(rows).subspan(begin, count)));
+    decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
+    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+                                        .rows = static_cast<int64_t>(count),
+                                        .vocab = decoder_->local_vocab_size(),
+                                        .first_id = vocab_[tp_->rank()].begin()});
     TESSERA_ASSIGN_OR_RETURN(
         std::vector<v1::SampledToken> tokens,
         sampler_.Sample(absl::MakeConstSpan(requests).subspan(begin, count), logits));

@@ -6,7 +6,7 @@
 //
 //   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations, alive));  // of the stage before
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
-//   else      Send(next, runner.Activations());
+//   else      Send(next, runner.Activations()), runner.HandOn();
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 #define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 
@@ -35,7 +35,10 @@ class StepRunner {
     const ModelFile* file = nullptr;
     const v1::ShardPlan* plan = nullptr;
     int world_rank = 0;
-    Communicator* tp = nullptr;
+    Communicator* tp = nullptr;  // the stage's ranks
+    Communicator* pp = nullptr;  // this tp_rank's ranks, by stage
+    bool device_links = false;   // NCCL; else through host memory
+    absl::Duration deadline = absl::Seconds(60);  // of the links
     LoadProgress progress;
   };
   static absl::StatusOr<std::unique_ptr<StepRunner>> Create(
@@ -49,14 +52,25 @@ class StepRunner {
   absl::Status Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                        absl::FunctionRef<absl::Status()> between);
 
-  // (n, hidden) after Forward; what the next stage needs. Valid until the next step.
-  absl::StatusOr<absl::Span<const float>> Activations() { return decoder_->ReadHidden(); }
+  // (n, hidden) after Forward: what the next stage needs with the step's header. Empty where they go
+  // from device to device: HandOn sends them, after the header. Valid until the next step.
+  absl::StatusOr<absl::Span<const float>> Activations() {
+    if (links_.stage != nullptr) return absl::Span<const float>();
+    return decoder_->ReadHidden();
+  }
+  absl::Status HandOn() {
+    return links_.stage != nullptr ? decoder_->SendHidden(*links_.stage) : absl::OkStatus();
+  }
 
   // Last stage, after Forward: draws tokens, scores targets and collects logits. Complete on tp_rank
   // 0; the others take part and return all but the logits. `between`: see Decoder::RunLayers; the
   // output head over a long prompt's targets takes as long as layers do.
   absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
                                         absl::FunctionRef<absl::Status()> between);
+
+  // What went wrong with the device or its exchange with others, without waiting: for those who wait
+  // for a message meanwhile.
+  absl::Status CheckDevice() { return links_.tp->Check(); }
 
   std::string DeviceName() const { return device_->Name(); }
 
@@ -78,7 +92,7 @@ class StepRunner {
   Sampler sampler_;
   TargetScorer scorer_;
   std::unique_ptr<kernels::Device> device_;
-  std::unique_ptr<ActivationLink> link_;
+  Links links_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;
   std::vector<float> incoming_;

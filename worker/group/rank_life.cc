@@ -9,6 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/types/span.h"
+#include "kernels/device.h"
 #include "proto/wire/startup_times.h"
 #include "proto/wire/status_macros.h"
 #include "worker/group/memory_limit.h"
@@ -69,7 +71,18 @@ absl::Status RankLife::Prepare() {
   return AllWell(OpenAndListen(), kPrepareTimeout);
 }
 
+// Ranks beyond the host's GPUs share them.
+absl::Status RankLife::ChooseGpu() {
+  if (options_.device == "cpu") return absl::OkStatus();
+  const absl::StatusOr<int> gpus = kernels::NumGpus();
+  if (!gpus.ok()) return options_.device == "cuda" ? gpus.status() : absl::OkStatus();
+  gpu_ = options_.placement.local_rank % *gpus;
+  ranks_on_gpu_ = (options_.placement.local_size + *gpus - 1) / *gpus;
+  return absl::OkStatus();
+}
+
 absl::Status RankLife::OpenAndListen() {
+  TESSERA_RETURN_IF_ERROR(ChooseGpu());
   TESSERA_ASSIGN_OR_RETURN(file_, OpenModel(options_.model, options_.load_format));
   TESSERA_ASSIGN_OR_RETURN(auto health, HealthServer::Start(options_.host, options_.health_port));
   absl::MutexLock lock(&mu_);
@@ -79,6 +92,11 @@ absl::Status RankLife::OpenAndListen() {
 
 absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   absl::StatusOr<v1::ShardPlan> plan = v1::ShardPlan();
+  const absl::StatusOr<int64_t> mine = OwnFreeMemory();
+  TESSERA_RETURN_IF_ERROR(AllWell(mine.status(), kPrepareTimeout));
+  auto gathered = GatherFreeMemory(*mine);
+  TESSERA_RETURN_IF_ERROR(AllWell(gathered.status(), kPrepareTimeout));
+  free_memory_ = *std::move(gathered);
   if (leader()) plan = JoinAsLeader();
   const absl::Duration timeout = options_.join_timeout + kPlanTimeout + absl::Seconds(10);
   TESSERA_RETURN_IF_ERROR(AllWell(plan.status(), timeout));
@@ -95,6 +113,23 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   }
   TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));
   return plan;
+}
+
+// This rank's share of its GPU's free memory; 0 where it has none.
+absl::StatusOr<int64_t> RankLife::OwnFreeMemory() const {
+  if (!gpu_) return 0;
+  TESSERA_ASSIGN_OR_RETURN(const kernels::MemoryInfo memory, kernels::MemoryOf(*gpu_));
+  return memory.free / ranks_on_gpu_;
+}
+
+// Every rank's, on all of them; empty where one has none.
+absl::StatusOr<std::vector<int64_t>> RankLife::GatherFreeMemory(int64_t mine) {
+  std::vector<int64_t> all(world_->size());
+  TESSERA_RETURN_IF_ERROR(world_->AllGather(
+      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(&mine), sizeof(mine)),
+      absl::MakeSpan(reinterpret_cast<std::byte*>(all.data()), all.size() * sizeof(mine))));
+  if (std::find(all.begin(), all.end(), 0) != all.end()) all.clear();
+  return all;
 }
 
 absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
@@ -114,6 +149,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   hello.set_world_size(world_->size());
   hello.set_protocol_version(kProtocolVersion);
   *hello.mutable_model() = file_->description();
+  hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
   return link->Join(hello);
 }
 
@@ -130,6 +166,7 @@ void RankLife::StartReporting(const std::string& group_id) {
 }
 
 absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
+  if (gpu_) return absl::OkStatus();  // weights and KV cache are there
   if (plan.ranks_size() != world_->size()) return absl::OkStatus();  // the engine says what is wrong
   const int local = std::min(options_.placement.local_size, world_->size());
   return CheckMemory(NeedOf(file_->description(), plan, world_rank_, local), ReadMemoryLimits("/"));
@@ -141,8 +178,12 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   ResetPeakMemory();
   news->BeforeLoad(ReadMemoryUse().resident_bytes);
   RankEngineOptions options;
+  options.device = gpu_ ? "cuda" : "cpu";
+  options.comm = options_.comm;
   options.device_options.threads = options_.threads;
   options.device_options.instruction_set = options_.instruction_set;
+  options.device_options.deterministic = options_.deterministic;
+  if (gpu_) options.device_options.gpu = *gpu_;
   options.SetPatience(options_.comm_timeout);
   options.clock = &clock_;
   options.on_progress = [news](int64_t loaded, int64_t total) { news->Progress(loaded, total); };

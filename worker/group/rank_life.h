@@ -15,7 +15,9 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -55,6 +57,9 @@ class RankLife {
   void Leave();
 
   absl::Status OpenAndListen();
+  absl::Status ChooseGpu();
+  absl::StatusOr<int64_t> OwnFreeMemory() const;
+  absl::StatusOr<std::vector<int64_t>> GatherFreeMemory(int64_t mine);
   absl::StatusOr<v1::ShardPlan> JoinAsLeader();
   void StartReporting(const std::string& group_id);
   void OnLinkEnd(const absl::Status& why);
@@ -73,6 +78,9 @@ class RankLife {
   StepClock clock_;
   std::unique_ptr<RankEngine> engine_;
   std::string group_id_;  // the leader's choice
+  std::optional<int> gpu_;  // that this rank computes on, if it does
+  int ranks_on_gpu_ = 1;
+  std::vector<int64_t> free_memory_;  // of the GPUs, by world rank; empty on CPUs
 
   std::atomic<int> world_rank_{-1};   // -1 until MPI is up
   std::atomic<int> exit_code_{0};     // of an end in order: 1 when the coordinator was lost

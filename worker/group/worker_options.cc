@@ -23,6 +23,7 @@ struct RawFlags {
   int threads_per_rank = 0;
   int health_port = 0;
   std::string communicator;
+  std::string comm = "auto";
   double comm_timeout_seconds = 60;
   double join_timeout_seconds = 30;
 };
@@ -65,6 +66,22 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
                  "mpi or null (one rank alone); default: mpi under mpirun, else null")
       ->envname("TESSERA_COMMUNICATOR")
       ->check(CLI::IsMember({"mpi", "null"}));
+  app.add_option("--device", options.device,
+                 "cpu, cuda (each rank the GPU of its number on its host), or auto: cuda where there "
+                 "is one")
+      ->envname("TESSERA_DEVICE")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
+  app.add_option("--comm", raw.comm,
+                 "How ranks exchange activations: nccl (a GPU for each), mpi (through host memory; "
+                 "ranks may share a GPU), or auto: nccl where it can")
+      ->envname("TESSERA_COMM")
+      ->check(CLI::IsMember({"auto", "mpi", "nccl"}))
+      ->capture_default_str();
+  app.add_flag("--deterministic", options.deterministic,
+               "On GPUs: the same tokens whatever else a step computes, at some cost for long "
+               "prompts (always so on cpu)")
+      ->envname("TESSERA_DETERMINISTIC");
   app.add_option("--comm-timeout", raw.comm_timeout_seconds,
                  "Seconds without a sign of life from a rank, however long it computes, that end "
                  "the group")
@@ -121,6 +138,11 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
     }
   }
   const bool mpi = raw.communicator.empty() ? placement.by_mpirun : raw.communicator == "mpi";
+  auto comm = ParseLinkPreference(raw.comm);
+  if (!comm.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--comm: ", comm.status().message()));
+  }
+  options.comm = *comm;
   options.communicator = mpi ? CommunicatorKind::kMpi : CommunicatorKind::kNull;
   options.comm_timeout = absl::Seconds(raw.comm_timeout_seconds);
   options.join_timeout = absl::Seconds(raw.join_timeout_seconds);

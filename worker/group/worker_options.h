@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "worker/engine/link_choice.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {
@@ -32,6 +33,9 @@ struct WorkerOptions {
   std::string host = "127.0.0.1";  // the health service listens here
   int health_port = 0;             // of this rank, local rank added; 0: chosen by the system
   CommunicatorKind communicator = CommunicatorKind::kNull;
+  std::string device = "auto";  // or "cpu", "cuda"
+  LinkPreference comm = LinkPreference::kAuto;  // how devices exchange activations
+  bool deterministic = false;
   absl::Duration comm_timeout = absl::Seconds(60);
   absl::Duration join_timeout = absl::Seconds(30);
   bool describe = false;

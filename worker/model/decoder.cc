@@ -15,6 +15,16 @@ int64_t Size(const v1::Range& range) { return range.end() - range.begin(); }
 // The longest segment of sums that cuts at multiples of `unit` columns leave whole.
 int SegmentOf(int unit) { return unit % 64 == 0 ? 64 : unit % 32 == 0 ? 32 : 1; }
 
+// The most query heads that read one KV head.
+int LargestGroup(const std::vector<int32_t>& kv_head_of) {
+  int largest = 0, group = 0;
+  for (size_t h = 0; h < kv_head_of.size(); ++h) {
+    group = h > 0 && kv_head_of[h] == kv_head_of[h - 1] ? group + 1 : 1;
+    largest = std::max(largest, group);
+  }
+  return largest;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
@@ -34,6 +44,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
   decoder->kv_head_of_ = KvHeadOf(shard, arch);
+  decoder->largest_group_ = LargestGroup(decoder->kv_head_of_);
   for (const LayerWeights& layer : decoder->weights_.layers) {
     decoder->attention_.push_back({
         .num_q_heads = static_cast<int>(Size(shard.q_heads())),
@@ -58,18 +69,23 @@ absl::StatusOr<kernels::Activation*> Decoder::AllocateActivations(int64_t count)
   return reinterpret_cast<Activation*>(buffers_.back().get());
 }
 
+absl::StatusOr<kernels::Activation*> Decoder::AllocateSummands(int64_t count) {
+  TESSERA_ASSIGN_OR_RETURN(std::byte* const memory,
+                           tp_->Allocate(kernels::RowBytes(device_->ActivationType(), count)));
+  return reinterpret_cast<Activation*>(memory);
+}
+
 absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t rows = device_->MaxRows(max_tokens);
   const int64_t head_rows = std::max(rows, kMaxLogitRows);
   const int64_t hidden_size = arch_.hidden_size();
   const int64_t q_cols = Size(shard_.q_heads()) * arch_.head_dim();
   const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
-  TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateActivations(rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateSummands(rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(normed_, AllocateActivations(head_rows * hidden_size));
-  TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer partial,
-                           device_->Allocate(device_->PartialBytes(rows * hidden_size)));
-  partial_ = reinterpret_cast<kernels::Partial*>(partial.get());
-  buffers_.push_back(std::move(partial));
+  TESSERA_ASSIGN_OR_RETURN(std::byte* const partial,
+                           tp_->Allocate(device_->PartialBytes(rows * hidden_size)));
+  partial_ = reinterpret_cast<kernels::Partial*>(partial);
   TESSERA_ASSIGN_OR_RETURN(q_, AllocateActivations(rows * q_cols));
   TESSERA_ASSIGN_OR_RETURN(k_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(v_, AllocateActivations(rows * kv_cols));
@@ -102,6 +118,8 @@ absl::Status Decoder::Begin(const TokenBatch& batch) {
                .sin = sin_.data(),
                .rope_dim = arch_.head_dim(),
                .interleaved = arch_.rope_pairing() == v1::INTERLEAVED},
+      .largest_group = largest_group_,
+      .sliding_window = arch_.sliding_window(),
   };
   TESSERA_ASSIGN_OR_RETURN(rows_, device_->BeginStep(step));
   return absl::OkStatus();
@@ -130,9 +148,13 @@ absl::StatusOr<absl::Span<const float>> Decoder::ReadHidden() {
 
 absl::Status Decoder::RunLayers(absl::FunctionRef<absl::Status()> between) {
   constexpr int kLayers = 0;  // key of the recording
-  TESSERA_RETURN_IF_ERROR(
-      device_->Replayable(kLayers, rows_, [&] { return RunAllLayers(between); }));
-  return device_->Sync();
+  if (tp_->on_device()) {
+    TESSERA_RETURN_IF_ERROR(
+        device_->Replayable(kLayers, rows_, [&] { return RunAllLayers(between); }));
+  } else {
+    TESSERA_RETURN_IF_ERROR(RunAllLayers(between));
+  }
+  return tp_->Wait(between);
 }
 
 absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
@@ -176,13 +198,18 @@ absl::Status Decoder::FeedForward(const LayerWeights& layer) {
   return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
-absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
+void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   // Only the rows asked for go through the head; they are gathered to lie side by side.
   device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
   device_->RmsNorm(gathered_, weights_.output_norm, arch_.rms_norm_eps(), count,
                    arch_.hidden_size(), normed_);
   device_->Logits(weights_.output, normed_, count, logits_);
+}
+
+absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  ComputeLogits(rows);
   TESSERA_ASSIGN_OR_RETURN(const float* logits,
                            device_->ReadFloats(logits_, count * local_vocab_size()));
   return absl::MakeConstSpan(logits, count * local_vocab_size());

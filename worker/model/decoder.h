@@ -69,6 +69,13 @@ class Decoder {
   absl::Status Embed();
   absl::Status WriteHidden(absl::Span<const float> hidden);
   absl::StatusOr<absl::Span<const float>> ReadHidden();  // valid until the next call
+  // The same from and to a neighbour's device, without the host.
+  absl::Status ReceiveHidden(StageLink& stage) {
+    return stage.ReceiveFromPrevious(hidden_, tokens_ * arch_.hidden_size());
+  }
+  absl::Status SendHidden(StageLink& stage) {
+    return stage.SendToNext(hidden_, tokens_ * arch_.hidden_size());
+  }
 
   // `between` is called often in between (twice a layer): layers of a large model take seconds, and
   // others wait for word from this rank. Its failure is returned at once.
@@ -78,6 +85,9 @@ class Decoder {
   // Returns (rows.size(), local_vocab_size()), valid until the next call.
   static constexpr int64_t kMaxLogitRows = 64;
   absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const int64_t> rows);
+  // The same, left in the device's memory.
+  void ComputeLogits(absl::Span<const int64_t> rows);
+  const float* device_logits() const { return logits_; }
   int64_t local_vocab_size() const { return shard_.vocab().end() - shard_.vocab().begin(); }
 
  private:
@@ -89,6 +99,7 @@ class Decoder {
 
   absl::Status AllocateBuffers(int64_t max_tokens);
   absl::StatusOr<Activation*> AllocateActivations(int64_t count);
+  absl::StatusOr<Activation*> AllocateSummands(int64_t count);  // what is summed over the ranks
   absl::Status RunAllLayers(absl::FunctionRef<absl::Status()> between);
   absl::Status Attend(int local_layer);
   absl::Status FeedForward(const LayerWeights& layer);
@@ -103,6 +114,7 @@ class Decoder {
   RopeAngles angles_;
   std::vector<float> cos_, sin_;     // of the step's tokens, (n, head_dim / 2)
   std::vector<int32_t> kv_head_of_;  // (local q heads)
+  int largest_group_ = 0;
   std::vector<kernels::AttentionShape> attention_;  // (local layers)
 
   int64_t tokens_ = 0;  // of the step

@@ -1,6 +1,8 @@
 #include "worker/model/shard_loader.h"
 
 #include <algorithm>
+#include <deque>
+#include <future>
 #include <string>
 #include <vector>
 
@@ -99,20 +101,62 @@ class Loader {
                              : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
     TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(bytes));
     const kernels::WeightMatrix w{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
-    const int64_t rows_per_read = RowsPerRead(w);
-    const auto row_bytes = static_cast<int64_t>(kernels::RowBytes(w.dtype, w.cols));
-    staging_.resize(std::max<size_t>(staging_.size(), std::min(rows_per_read, w.rows) * row_bytes));
-    for (int64_t row = 0; row < w.rows; row += rows_per_read) {
-      const int64_t count = std::min(rows_per_read, w.rows - row);
-      const int64_t first = slice.row_begin + row;
-      TESSERA_RETURN_IF_ERROR(file_.ReadSlice(tensor.name(), first, first + count,
-                                              slice.col_begin, slice.col_end, staging_.data()));
-      TESSERA_RETURN_IF_ERROR(Write(w, is_vector, row, count));
-      bytes_loaded_ += count * row_bytes;
-      Report();
-    }
+    TESSERA_RETURN_IF_ERROR(Move(tensor.name(), slice, w, is_vector));
     result_.memory.push_back(std::move(buffer));
     return w;
+  }
+
+  // Rows of a slice on their way from the file to the device.
+  struct Piece {
+    int64_t row = 0;
+    int64_t count = 0;
+    std::vector<std::byte> bytes;
+    std::future<absl::Status> read;
+  };
+
+  // Piece by piece in order; where the device wants it, other threads read the next ones meanwhile.
+  absl::Status Move(const std::string& name, const TensorSlice& slice,
+                    const kernels::WeightMatrix& w, bool is_vector) {
+    const auto row_bytes = static_cast<int64_t>(kernels::RowBytes(w.dtype, w.cols));
+    const int64_t rows_per_read = RowsPerRead(w);
+    const size_t readers = device_.WeightReaders();
+    std::deque<Piece> under_way;
+    int64_t next = 0;
+    while (next < w.rows || !under_way.empty()) {
+      while (next < w.rows && under_way.size() < readers) {
+        Piece& piece = under_way.emplace_back();
+        piece.row = next;
+        piece.count = std::min(rows_per_read, w.rows - next);
+        piece.bytes = TakeBuffer(piece.count * row_bytes);
+        next += piece.count;
+        piece.read = std::async(
+            readers > 1 ? std::launch::async : std::launch::deferred,
+            [this, &name, &slice, first = slice.row_begin + piece.row, count = piece.count,
+             out = piece.bytes.data()] {
+              return file_.ReadSlice(name, first, first + count, slice.col_begin, slice.col_end,
+                                     out);
+            });
+      }
+      // Taken off only when read: a future waits for its thread when it goes.
+      Piece& piece = under_way.front();
+      TESSERA_RETURN_IF_ERROR(piece.read.get());
+      TESSERA_RETURN_IF_ERROR(Write(w, is_vector, piece));
+      bytes_loaded_ += piece.count * row_bytes;
+      Report();
+      free_buffers_.push_back(std::move(piece.bytes));
+      under_way.pop_front();
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<std::byte> TakeBuffer(int64_t bytes) {
+    std::vector<std::byte> buffer;
+    if (!free_buffers_.empty()) {
+      buffer = std::move(free_buffers_.back());
+      free_buffers_.pop_back();
+    }
+    buffer.resize(std::max(buffer.size(), static_cast<size_t>(bytes)));
+    return buffer;
   }
 
   // As many whole groups of the device's rows as fit into kReadBytes, at least one.
@@ -123,10 +167,9 @@ class Loader {
     return std::max<int64_t>(1, kReadBytes / group_bytes) * group;
   }
 
-  // Rows [row, row + count) of `w` from the staging buffer.
-  absl::Status Write(const kernels::WeightMatrix& w, bool is_vector, int64_t row, int64_t count) {
-    if (!is_vector) return device_.WriteWeights(w, row, count, staging_.data());
-    return device_.WriteBytes(staging_.data(), w.cols * sizeof(float), w.data);
+  absl::Status Write(const kernels::WeightMatrix& w, bool is_vector, const Piece& piece) {
+    if (!is_vector) return device_.WriteWeights(w, piece.row, piece.count, piece.bytes.data());
+    return device_.WriteBytes(piece.bytes.data(), w.cols * sizeof(float), w.data);
   }
 
   void Report() {
@@ -182,7 +225,7 @@ class Loader {
   const int64_t bytes_total_;
   int64_t bytes_loaded_ = 0;
   int64_t bytes_reported_ = 0;
-  std::vector<std::byte> staging_;  // rows on their way from the file to the device
+  std::vector<std::vector<std::byte>> free_buffers_;
   ModelShard result_;
 };
 

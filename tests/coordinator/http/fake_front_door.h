@@ -189,6 +189,7 @@ class FakeMetrics final : public coordinator::Metrics {
   void InterToken(absl::Duration /*since*/) override {}
   void RequestEnded(const coordinator::EndedRequest& /*request*/) override {}
   void SchedulerState(const coordinator::SchedulerStats& /*stats*/) override {}
+  void RankTimes(int /*world_rank*/, const v1::StepTimes& /*times*/) override {}
   std::string Serialize() const override { return "tessera_up 1\n"; }
 };
 

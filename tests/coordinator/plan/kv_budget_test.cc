@@ -68,6 +68,29 @@ TEST(KvBudgetTest, TheRankThatNeedsMostDecides) {
   EXPECT_EQ(MustPlan(model, layout).num_kv_blocks(), (1 << 20) / block_bytes);
 }
 
+TEST(KvBudgetTest, WhatWeightsLeaveOfTheSmallestGpuIsForBlocks) {
+  const auto model = SmolLm2();
+  Layout layout{.pipeline_parallel = 2, .layer_split = {15, 15}};
+  const auto plan = MustPlan(model, layout);
+  const int64_t block_bytes = 16 * kSmolBytesPerToken / 2;
+  const int64_t weights = plan.ranks(0).weight_bytes();
+  // Half of the first GPU: its weights, ten blocks, and not quite another one.
+  layout.gpu_memory_utilization = 0.5;
+  layout.free_memory_bytes = {2 * (weights + 11 * block_bytes) - 4, int64_t{1} << 40};
+  EXPECT_EQ(MustPlan(model, layout).num_kv_blocks(), 10);
+  // Asked for outright, the memory is not looked at.
+  layout.kv_bytes_per_rank = 3 * block_bytes;
+  EXPECT_EQ(MustPlan(model, layout).num_kv_blocks(), 3);
+}
+
+TEST(KvBudgetTest, AGpuWithoutRoomForTheWeightsIsNamed) {
+  const Layout layout{.pipeline_parallel = 2,
+                      .layer_split = {15, 15},
+                      .free_memory_bytes = {int64_t{1} << 40, 9'000'000}};
+  EXPECT_THAT(ErrorOf(SmolLm2(), layout),
+              HasSubstr("--gpu-memory-utilization is 0.9, of 9 MB free on the GPU of rank 1"));
+}
+
 TEST(KvBudgetTest, KeysAndValuesAreKeptAsAskedForOrAsTheWeightsAre) {
   EXPECT_EQ(MustPlan(SmolLm2(), {}).kv_type(), v1::BF16);
   EXPECT_EQ(MustPlan(SmolLm2(), {.kv_type = v1::F32}).kv_type(), v1::F32);

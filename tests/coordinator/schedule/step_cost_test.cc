@@ -14,9 +14,11 @@ struct Machine {
   double base = 2000;
   double per_decode = 500;
   double per_prefill = 300;
+  double per_attended = 0;
 
   double Micros(const StepShape& shape) const {
-    return base + per_decode * shape.decodes + per_prefill * shape.prefill_tokens;
+    return base + per_decode * shape.decodes + per_prefill * shape.prefill_tokens +
+           per_attended * static_cast<double>(shape.attended);
   }
 };
 
@@ -26,6 +28,9 @@ void Learn(StepCost& cost, const Machine& machine, int steps, std::mt19937& rand
     StepShape shape;
     shape.decodes = static_cast<int>(random() % 17);
     shape.prefill_tokens = random() % 3 == 0 ? static_cast<int>(random() % 512) : 0;
+    if (machine.per_attended > 0) {
+      shape.attended = Attended(shape.prefill_tokens, static_cast<int>(random() % 5000));
+    }
     const double factor = 1 + noise * (static_cast<double>(random() % 2001) / 1000 - 1);
     cost.Observe(shape, std::llround(machine.Micros(shape) * factor));
   }
@@ -56,6 +61,34 @@ TEST(StepCostTest, LearnsALinearMachineExactly) {
   EXPECT_EQ(cost.PrefillAllowance(8, 1.0), 1);
   EXPECT_EQ(cost.PrefillAllowance(8, 0.0), 1);
   EXPECT_EQ(cost.PrefillAllowance(0, 2.0), INT_MAX);
+}
+
+TEST(StepCostTest, LearnsWhatAttentionCosts) {
+  std::mt19937 random(9);
+  StepCost cost;
+  Machine machine;
+  machine.per_attended = 0.5;
+  Learn(cost, machine, 200, random, 0.02);
+  for (const StepShape shape : {StepShape{8, 0}, StepShape{8, 100, Attended(100, 4000)},
+                                StepShape{0, 512, Attended(512, 0)}}) {
+    EXPECT_NEAR(cost.PredictMicros(shape) / machine.Micros(shape), 1, 0.05);
+  }
+  // 6000 for prompts: at 300 each, and at 300 + 0.5 × 4000.
+  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 20, 1);
+  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0, 4000), 2, 1);
+  const int many = cost.PromptTokens(1e6, 4000);
+  EXPECT_LE(cost.PromptMicros(many, 4000), 1e6);
+  EXPECT_GT(cost.PromptMicros(many + 1, 4000), 1e6);
+}
+
+TEST(StepCostTest, PromptsThatAreAllAlikeSayNothingOfAttention) {
+  StepCost cost;
+  for (int i = 0; i < 50; ++i) {
+    cost.Observe({8, 0}, 6'000);
+    cost.Observe({8, 20, Attended(20, 0)}, 12'000);
+  }
+  EXPECT_EQ(cost.PrefillAllowance(8, 2.0), 20);
+  EXPECT_EQ(cost.PrefillAllowance(8, 2.0, 4000), 20);
 }
 
 TEST(StepCostTest, NoiseAveragesOut) {

@@ -7,14 +7,17 @@
 //   mpirun -n 4 tessera_layout_probe --model M --tp 2 --pp 2 --measure
 //   mpirun -n 1 tessera_layout_probe --model M --threads 2 --measure --batch 1,2,4,8,16,32
 //
-// Eight prompts × 64 greedy tokens. FILE receives {"tokens": [[...], ...]}; FILE.logits the logits
-// of every token fed, float32, prompt after prompt. --compare exits 1 when the tokens differ or the
-// logits by more than 1e-4 of the largest. --measure prints tokens/s instead: of one sequence with a
+// Eight prompts × 64 greedy tokens. FILE receives {"tokens": [[...], ...], "vocab": N}; FILE.logits
+// the logits of every token fed, float32, prompt after prompt. --compare exits 1 when the logits
+// differ by more than the tolerance (1e-4) of the largest, or the tokens where the logits are further
+// apart than that: from there on two answers go different ways and are not compared. --measure prints tokens/s instead: of one sequence with a
 // prompt of 512 tokens or, with --batch, of that many sequences that decode together.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -35,12 +38,17 @@ struct ProbeFlags {
   int threads = 1;
   std::string out;
   std::vector<std::string> compare;
+  double tolerance = 1e-4;
+  std::string device = "cpu";
+  std::string comm = "auto";
   bool measure = false;
   std::vector<int> batches;
 };
 
-void WriteResults(const std::string& path, const std::vector<GenerationResult>& results) {
+void WriteResults(const std::string& path, int32_t vocab,
+                  const std::vector<GenerationResult>& results) {
   nlohmann::json json;
+  json["vocab"] = vocab;
   std::ofstream logits(path + ".logits", std::ios::binary);
   for (const GenerationResult& result : results) {
     json["tokens"].push_back(result.tokens);
@@ -58,21 +66,96 @@ std::vector<float> ReadLogits(const std::string& path) {
   return logits;
 }
 
-int Compare(const std::string& a, const std::string& b) {
-  const auto tokens_a = nlohmann::json::parse(std::ifstream(a)).at("tokens");
-  const auto tokens_b = nlohmann::json::parse(std::ifstream(b)).at("tokens");
-  const std::vector<float> logits = ReadLogits(a);
-  const double difference = RelativeDifference(logits, ReadLogits(b));
-  std::cout << tokens_a.size() << " prompts, tokens " << (tokens_a == tokens_b ? "equal" : "DIFFER")
-            << ", logits differ by " << difference << " of the largest\n";
-  const bool same = tokens_a.size() == 8 && tokens_a == tokens_b && !logits.empty();
-  return same && difference <= 1e-4 ? 0 : 1;
+// One prompt's answers, by what was fed before: logits (rows, vocab) of both.
+struct Answers {
+  std::vector<int> tokens_a, tokens_b;
+  const float* a;
+  const float* b;
+  size_t rows;
+};
+
+struct Difference {
+  double logits = 0;  // the largest, of the largest logit of b
+  bool tokens = false;  // that the logits do not explain
+  int parted = -1;      // token after which the answers went different ways
+};
+
+// The rows that both saw after the same tokens.
+Difference CompareAnswers(const Answers& answers, size_t vocab, double tolerance) {
+  Difference found;
+  const size_t prompt = answers.rows + 1 - answers.tokens_b.size();
+  double largest = 0;
+  for (size_t i = 0; i < answers.rows * vocab; ++i) {
+    largest = std::max(largest, std::abs(double{answers.b[i]}));
+  }
+  for (size_t row = 0; row < answers.rows; ++row) {
+    const float* a = answers.a + row * vocab;
+    const float* b = answers.b + row * vocab;
+    for (size_t i = 0; i < vocab; ++i) {
+      const double off = std::abs(double{a[i]} - b[i]) / largest;
+      found.logits = std::max(found.logits, std::isfinite(off) ? off : 1e9);
+    }
+    if (row + 1 < prompt) continue;
+    const size_t token = row + 1 - prompt;
+    const int one = answers.tokens_a[token], other = answers.tokens_b[token];
+    if (one == other) continue;
+    found.parted = static_cast<int>(token);
+    found.tokens = (b[other] - b[one]) / largest > 2 * tolerance;
+    break;
+  }
+  return found;
+}
+
+int Compare(const std::string& a, const std::string& b, double tolerance) {
+  const auto json_a = nlohmann::json::parse(std::ifstream(a));
+  const auto json_b = nlohmann::json::parse(std::ifstream(b));
+  const auto tokens_a = json_a.at("tokens").get<std::vector<std::vector<int>>>();
+  const auto tokens_b = json_b.at("tokens").get<std::vector<std::vector<int>>>();
+  const auto vocab = json_b.at("vocab").get<size_t>();
+  const std::vector<float> logits_a = ReadLogits(a), logits_b = ReadLogits(b);
+  const std::vector<GenerationRequest> prompts =
+      EightPrompts(static_cast<int32_t>(vocab), 1, /*return_logits=*/false);
+  bool same = tokens_a.size() == prompts.size() && tokens_b.size() == prompts.size() &&
+              logits_a.size() == logits_b.size() && !logits_a.empty();
+  Difference worst;
+  int parted = 0;
+  size_t first = 0;
+  for (size_t p = 0; same && p < prompts.size(); ++p) {
+    const size_t rows = prompts[p].prompt.size() + tokens_b[p].size() - 1;
+    same = tokens_a[p].size() == tokens_b[p].size() && (first + rows) * vocab <= logits_b.size();
+    if (!same) break;
+    const Difference found =
+        CompareAnswers({tokens_a[p], tokens_b[p], &logits_a[first * vocab],
+                        &logits_b[first * vocab], rows},
+                       vocab, tolerance);
+    worst.logits = std::max(worst.logits, found.logits);
+    worst.tokens = worst.tokens || found.tokens;
+    parted += found.parted >= 0;
+    first += rows;
+  }
+  std::cout << tokens_a.size() << " prompts, tokens "
+            << (worst.tokens ? "DIFFER" : parted == 0 ? "equal" : "equal until a near tie")
+            << " (" << parted << " parted), logits differ by " << worst.logits
+            << " of the largest\n";
+  return same && !worst.tokens && worst.logits <= tolerance ? 0 : 1;
+}
+
+absl::StatusOr<RankEngineOptions> OptionsOf(const ProbeFlags& flags) {
+  RankEngineOptions options;
+  options.device = flags.device;
+  options.device_options.threads = flags.threads;
+  options.device_options.deterministic = true;
+  TESSERA_ASSIGN_OR_RETURN(options.comm, ParseLinkPreference(flags.comm));
+  const char* local_rank = std::getenv("OMPI_COMM_WORLD_LOCAL_RANK");
+  if (const int gpus = kernels::NumGpus().value_or(0); gpus > 0 && local_rank != nullptr) {
+    options.device_options.gpu = std::atoi(local_rank) % gpus;
+  }
+  return options;
 }
 
 absl::Status Serve(const ProbeFlags& flags, const ModelFile& file, const v1::ShardPlan& plan,
                    Communicator* world, GenerationScript& script) {
-  RankEngineOptions options;
-  options.device_options.threads = flags.threads;
+  TESSERA_ASSIGN_OR_RETURN(const RankEngineOptions options, OptionsOf(flags));
   TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(file, plan, world, options));
   return engine->Serve(world->rank() == 0 ? &script : nullptr);
 }
@@ -83,7 +166,7 @@ absl::Status RunJob(const ProbeFlags& flags, const ModelFile& file, const v1::Sh
   GenerationScript script(plan, EightPrompts(vocab, flags.tokens, /*return_logits=*/true),
                           {.steps_in_flight = flags.pp});
   TESSERA_RETURN_IF_ERROR(Serve(flags, file, plan, world, script));
-  if (world->rank() == 0) WriteResults(flags.out, script.results());
+  if (world->rank() == 0) WriteResults(flags.out, vocab, script.results());
   return absl::OkStatus();
 }
 
@@ -143,8 +226,7 @@ absl::Status Measure(const ProbeFlags& flags, int batch, int prompt_tokens, cons
   }
   GenerationScript script(plan, requests, {});
   TimedScript timed(script);
-  RankEngineOptions options;
-  options.device_options.threads = flags.threads;
+  TESSERA_ASSIGN_OR_RETURN(const RankEngineOptions options, OptionsOf(flags));
   TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(file, plan, world, options));
   TESSERA_RETURN_IF_ERROR(engine->Serve(world->rank() == 0 ? &timed : nullptr));
   if (world->rank() == 0) {
@@ -187,13 +269,16 @@ int main(int argc, char** argv) {
   app.add_option("--tokens", flags.tokens, "greedy tokens per prompt");
   app.add_option("--threads", flags.threads, "compute threads per rank");
   app.add_option("--out", flags.out, "where the leader writes");
-  app.add_option("--compare", flags.compare, "two outputs to compare")->expected(2);
+  app.add_option("--compare", flags.compare, "two outputs to compare: one, reference")->expected(2);
+  app.add_option("--tolerance", flags.tolerance, "of --compare");
+  app.add_option("--device", flags.device, "cpu, cuda or auto");
+  app.add_option("--comm", flags.comm, "auto, mpi or nccl");
   app.add_flag("--measure", flags.measure, "print tokens/s instead");
   app.add_option("--batch", flags.batches, "sequences that decode together, one run for each")
       ->delimiter(',');
   CLI11_PARSE(app, argc, argv);
   if (flags.compare.size() == 2) {
-    return tessera::worker::Compare(flags.compare[0], flags.compare[1]);
+    return tessera::worker::Compare(flags.compare[0], flags.compare[1], flags.tolerance);
   }
   const absl::Status status = tessera::worker::Probe(flags);
   if (!status.ok()) std::cerr << "layout probe: " << status << "\n";

@@ -43,6 +43,17 @@ TEST_F(WorkerOptionsTest, OneRankAlone) {
   EXPECT_EQ(parsed.options.health_port, 0);
 }
 
+TEST_F(WorkerOptionsTest, LesserWaysCanBeAskedFor) {
+  const auto usual = Parse({"--model", "m", "--coordinator", "h:1"});
+  EXPECT_TRUE(usual.options.shared_memory);
+  EXPECT_EQ(usual.options.instruction_set, "auto");
+  const auto lesser = Parse({"--model", "m", "--coordinator", "h:1", "--no-shared-memory",
+                             "--instruction-set", "scalar"});
+  EXPECT_FALSE(lesser.exit_code) << errors_;
+  EXPECT_FALSE(lesser.options.shared_memory);
+  EXPECT_EQ(lesser.options.instruction_set, "scalar");
+}
+
 TEST_F(WorkerOptionsTest, UnderMpirun) {
   setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
   setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3", 1);

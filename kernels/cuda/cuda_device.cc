@@ -1,0 +1,599 @@
+#include "kernels/cuda/cuda_device.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cuda/cuda_errors.h"
+#include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/large_matmul.h"
+#include "kernels/cuda/packed_weights.h"
+#include "kernels/cuda/step_arrays.h"
+#include "kernels/cuda/step_graphs.h"
+#include "kernels/cuda/weight_upload.h"
+
+namespace tessera::kernels::cuda {
+namespace {
+
+// Steps of at most this many tokens, none of them a prompt's longer piece, are recorded.
+constexpr int64_t kMostReplayRows = 256;
+// A copy to the GPU is several times as fast as one thread reads and converts.
+constexpr int kWeightReaders = 4;
+// Attention items that a recorded step runs side by side, per multiprocessor.
+constexpr int64_t kItemsPerMultiprocessor = 8;
+
+int64_t Bucket(int64_t n) {
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(n, 1))));
+}
+
+BFloat16* Bf16(Activation* x) { return reinterpret_cast<BFloat16*>(x); }
+const BFloat16* Bf16(const Activation* x) { return reinterpret_cast<const BFloat16*>(x); }
+
+BFloat16* Bf16(Partial* x) { return reinterpret_cast<BFloat16*>(x); }
+const BFloat16* Bf16(const Partial* x) { return reinterpret_cast<const BFloat16*>(x); }
+// A partial sum is kept as an activation is.
+Activation* AsActivation(Partial* x) { return reinterpret_cast<Activation*>(x); }
+const Activation* AsActivation(const Partial* x) { return reinterpret_cast<const Activation*>(x); }
+
+void FreeOnDevice(std::byte* data) { CheckAtEnd("cudaFree", cudaFree(data)); }
+
+KvCache CacheOf(const KvCacheView& view) {
+  return {.keys = static_cast<BFloat16*>(view.keys),
+          .values = static_cast<BFloat16*>(view.values),
+          .num_blocks = view.num_blocks,
+          .num_kv_heads = view.num_kv_heads,
+          .block_tokens = view.block_tokens,
+          .head_dim = view.head_dim};
+}
+
+// The arrays of a step in pinned memory, on their way to a fixed place on the GPU. Grows to the
+// largest step so far.
+class StepSlot {
+ public:
+  // Room for `need`; tells in `moved` whether the arrays have a new place.
+  bool Reserve(CudaErrors& errors, const StepCapacity& need, bool& moved) {
+    moved = false;
+    if (layout_ && Holds(layout_->capacity(), need)) return errors.ok();
+    StepCapacity grown = layout_ ? layout_->capacity() : StepCapacity();
+    grown.tokens = std::max(grown.tokens, Bucket(need.tokens));
+    grown.sequences = std::max(grown.sequences, Bucket(need.sequences));
+    grown.table_entries = std::max(grown.table_entries, Bucket(need.table_entries));
+    grown.decode_items = std::max(grown.decode_items, Bucket(need.decode_items));
+    grown.prefill_items = std::max(grown.prefill_items, Bucket(need.prefill_items));
+    grown.rope_dim = std::max(grown.rope_dim, need.rope_dim);
+    if (!copied_.Wait(errors, kOperation)) return false;
+    layout_ = std::make_unique<StepLayout>(grown);
+    moved = true;
+    return host_.Reserve(errors, kOperation, layout_->bytes()) &&
+           device_.Reserve(errors, kOperation, layout_->bytes());
+  }
+
+  // Waits for the copy before, fills in the step and starts its copy.
+  bool Upload(CudaErrors& errors, const StepView& step, int64_t rows, cudaStream_t stream,
+              StepCounts& counts) {
+    if (!copied_.Wait(errors, kOperation)) return false;
+    absl::StatusOr<StepCounts> filled =
+        layout_->Fill(step, rows, step.largest_group, step.sliding_window, host_.data());
+    if (!filled.ok()) {
+      errors.Fail(kOperation, filled.status().code(), std::string(filled.status().message()));
+      return false;
+    }
+    counts = *filled;
+    return errors.Check(kOperation, "cudaMemcpyAsync",
+                        cudaMemcpyAsync(device_.data(), host_.data(), layout_->bytes(),
+                                        cudaMemcpyHostToDevice, stream)) &&
+           copied_.Record(errors, kOperation, stream);
+  }
+
+  StepArrays Arrays(const StepView& step) const {
+    return layout_->Arrays(device_.data(), step.rope, step.ids != nullptr);
+  }
+  const StepCapacity& capacity() const { return layout_->capacity(); }
+
+ private:
+  static constexpr char kOperation[] = "BeginStep";
+
+  static bool Holds(const StepCapacity& has, const StepCapacity& need) {
+    return has.tokens >= need.tokens && has.sequences >= need.sequences &&
+           has.table_entries >= need.table_entries && has.decode_items >= need.decode_items &&
+           has.prefill_items >= need.prefill_items && has.rope_dim >= need.rope_dim;
+  }
+
+  std::unique_ptr<StepLayout> layout_;
+  PinnedMemory host_;
+  DeviceMemory device_;
+  Event copied_;
+};
+
+class CudaDevice final : public Device {
+ public:
+  CudaDevice(const DeviceOptions& options, std::string name)
+      : gpu_(options.gpu),
+        deterministic_(options.deterministic),
+        name_(std::move(name)),
+        errors_(name_) {}
+
+  ~CudaDevice() override {
+    graphs_.reset();
+    if (stream_ != nullptr) CheckAtEnd("cudaStreamDestroy", cudaStreamDestroy(stream_));
+  }
+
+  absl::Status Start() {
+    constexpr char kOperation[] = "start";
+    if (errors_.Check(kOperation, "cudaSetDevice", cudaSetDevice(gpu_)) &&
+        errors_.Check(kOperation, "cudaDeviceGetAttribute",
+                      cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount,
+                                             gpu_)) &&
+        errors_.Check(kOperation, "cudaStreamCreateWithFlags",
+                      cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking))) {
+      upload_ = std::make_unique<WeightUpload>(errors_, stream_);
+      large_ = std::make_unique<LargeMatMul>(errors_, stream_);
+      graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
+    }
+    return errors_.first();
+  }
+
+  Stream stream() const { return stream_; }
+
+  std::string Name() const override { return name_; }
+  DType ActivationType() const override { return DType::kBF16; }
+  DType KvType() const override { return DType::kBF16; }  // whatever was asked for
+  bool KeysByDim() const override { return false; }
+
+  absl::StatusOr<Buffer> Allocate(size_t bytes) override {
+    if (!errors_.ok()) return errors_.first();
+    void* data = nullptr;
+    const cudaError_t code = cudaMalloc(&data, std::max<size_t>(bytes, 1));
+    if (code == cudaErrorMemoryAllocation) {
+      // The caller's to handle: the device goes on.
+      return errors_.StatusOf(absl::StrCat("Allocate of ", bytes, " bytes").c_str(), "cudaMalloc",
+                              code);
+    }
+    if (!errors_.Check("Allocate", "cudaMalloc", code)) return errors_.first();
+    return Buffer(static_cast<std::byte*>(data), &FreeOnDevice);
+  }
+
+  absl::Status Sync() override { return Wait("Sync"); }
+
+  absl::StatusOr<bool> Idle() override {
+    if (!errors_.ok()) return errors_.first();
+    const cudaError_t code = cudaStreamQuery(stream_);
+    if (code == cudaErrorNotReady) return false;
+    if (!errors_.Check("Idle", "cudaStreamQuery", code)) return errors_.first();
+    return true;
+  }
+
+  // -- weights ------------------------------------------------------------------------------------
+
+  size_t WeightBytes(DType dtype, int64_t rows, int64_t cols) const override {
+    return PackedBytes(dtype, rows, cols);
+  }
+  int64_t WeightRowGranularity() const override { return kPackRows; }
+  int WeightReaders() const override { return kWeightReaders; }
+
+  absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
+                            const std::byte* rows_data) override {
+    upload_->Write(w, row, count, rows_data);
+    return errors_.first();
+  }
+
+  absl::Status WriteBytes(const void* from, size_t bytes, void* to) override {
+    Copy("WriteBytes", to, from, bytes, cudaMemcpyHostToDevice);
+    return Wait("WriteBytes");
+  }
+
+  absl::Status ReadBytes(const void* from, size_t bytes, void* to) override {
+    Copy("ReadBytes", to, from, bytes, cudaMemcpyDeviceToHost);
+    return Wait("ReadBytes");
+  }
+
+  // -- activations --------------------------------------------------------------------------------
+
+  absl::Status ReadActivations(const Activation* from, int64_t count, float* to) override {
+    constexpr char kOperation[] = "ReadActivations";
+    if (count == 0) return errors_.first();
+    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+    if (floats_.Reserve(errors_, kOperation, bytes) &&
+        host_floats_.Reserve(errors_, kOperation, bytes) &&
+        errors_.CheckLaunch(kOperation,
+                            LaunchToFloat(Bf16(from), count, floats_.as<float>(), stream_))) {
+      Copy(kOperation, host_floats_.data(), floats_.data(), bytes, cudaMemcpyDeviceToHost);
+    }
+    if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
+    std::memcpy(to, host_floats_.data(), bytes);
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteActivations(const float* from, int64_t count, Activation* to) override {
+    constexpr char kOperation[] = "WriteActivations";
+    if (count == 0) return errors_.first();
+    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+    if (floats_.Reserve(errors_, kOperation, bytes) &&
+        host_floats_.Reserve(errors_, kOperation, bytes)) {
+      std::memcpy(host_floats_.data(), from, bytes);
+      Copy(kOperation, floats_.data(), host_floats_.data(), bytes, cudaMemcpyHostToDevice);
+      errors_.CheckLaunch(kOperation,
+                          LaunchFromFloat(floats_.as<float>(), count, Bf16(to), stream_));
+    }
+    return Wait(kOperation);
+  }
+
+  float* HostFloats(Activation* /*x*/) override { return nullptr; }
+
+  size_t PartialBytes(int64_t count) const override { return count * sizeof(BFloat16); }
+  double* HostPartials(Partial* /*x*/) override { return nullptr; }
+
+  absl::Status ReadPartials(const Partial* from, int64_t count, double* to) override {
+    host_partials_.resize(count);
+    absl::Status read = ReadActivations(AsActivation(from), count, host_partials_.data());
+    std::copy(host_partials_.begin(), host_partials_.end(), to);
+    return read;
+  }
+
+  absl::Status WritePartials(const double* from, int64_t count, Partial* to) override {
+    host_partials_.assign(from, from + count);
+    return WriteActivations(host_partials_.data(), count, AsActivation(to));
+  }
+
+  absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) override {
+    constexpr char kOperation[] = "ReadFloats";
+    const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+    if (host_floats_.Reserve(errors_, kOperation, std::max<size_t>(bytes, 1))) {
+      Copy(kOperation, host_floats_.data(), from, bytes, cudaMemcpyDeviceToHost);
+    }
+    if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
+    return host_floats_.as<const float>();
+  }
+
+  // -- a step -------------------------------------------------------------------------------------
+
+  absl::StatusOr<int64_t> BeginStep(const StepView& step) override {
+    bool short_pieces = step.n <= kMostReplayRows;
+    for (int64_t s = 0; s < step.num_sequences; ++s) {
+      short_pieces = short_pieces && step.sequences[s].num_tokens < kPrefillTokens;
+    }
+    replayable_ = short_pieces && step.n > 0;
+    const int64_t rows = replayable_ ? Bucket(step.n) : step.n;
+    slot_ = replayable_ ? &short_steps_ : &long_steps_;
+    StepCapacity need = CapacityFor(step, rows, step.largest_group, step.sliding_window);
+    bool moved = false;
+    if (!slot_->Reserve(errors_, need, moved)) return errors_.first();
+    if (moved && replayable_) graphs_->Clear();
+    if (!slot_->Upload(errors_, step, rows, stream_, counts_)) return errors_.first();
+    arrays_ = slot_->Arrays(step);
+    largest_group_ = step.largest_group;
+    return rows;
+  }
+
+  int64_t MaxRows(int64_t n) const override {
+    return std::max(n, Bucket(std::min(n, kMostReplayRows)));
+  }
+
+  absl::Status Replayable(int key, int64_t n, absl::FunctionRef<absl::Status()> work) override {
+    if (!errors_.ok()) return errors_.first();
+    if (!replayable_) return work();
+    return graphs_->Run(key, n, work);
+  }
+
+  void ForgetRecordings() override { graphs_->Clear(); }
+
+  void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
+    if (!errors_.ok() || n == 0) return;
+    errors_.CheckLaunch("Embed", LaunchEmbed(table, first_row, arrays_, n, Bf16(out), stream_));
+  }
+
+  void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows, int64_t cols,
+               Activation* out) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch(
+        "RmsNorm", LaunchRmsNorm(Bf16(x), weight, eps, rows, cols, Bf16(out), stream_));
+  }
+
+  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
+                  Activation* x, Activation* out) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("AddRmsNorm", LaunchAddRmsNorm(Bf16(y), weight, eps, rows, cols, Bf16(x),
+                                                       Bf16(out), stream_));
+  }
+
+  void Add(const Partial* y, int64_t count, Activation* x) override {
+    if (!errors_.ok() || count == 0) return;
+    errors_.CheckLaunch("Add", LaunchAdd(Bf16(y), count, Bf16(x), stream_));
+  }
+
+  void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
+    if (!errors_.ok() || n == 0) return;
+    MatMulProduct together[kMaxProducts];
+    int count = 0;
+    for (const Product& p : products) {
+      const MatMulProduct product{p.w, p.bias, Bf16(p.out)};
+      if (!deterministic_ && LargeMatMul::Fits(product, n)) {
+        large_->Multiply(product, Bf16(x), n);
+        continue;
+      }
+      together[count++] = product;
+      if (count == kMaxProducts) MultiplyTogether(together, std::exchange(count, 0), x, n);
+    }
+    if (count > 0) MultiplyTogether(together, count, x, n);
+  }
+
+  void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int /*segment*/,
+                     Partial* out) override {
+    MatMul({{w, nullptr, AsActivation(out)}}, x, n);
+  }
+
+  void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) override {
+    if (!errors_.ok() || n == 0) return;
+    errors_.CheckLaunch("Logits", LaunchLogits(w, Bf16(x), n, out, stream_));
+  }
+
+  int MaxRowCandidates() const override { return kMaxCandidates; }
+
+  // Questions, answers and candidates lie one after the other, on the host as on the device.
+  absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
+                          absl::Span<const RowQuestion> questions, RowAnswer* answers,
+                          kernels::RowCandidate* candidates) override {
+    constexpr char kOperation[] = "LookAtRows";
+    const size_t n = questions.size();
+    if (!errors_.ok() || n == 0) return errors_.first();
+    int most = 0;
+    for (const RowQuestion& question : questions) most = std::max(most, question.num_candidates);
+    const size_t asked = n * sizeof(RowRequest);
+    const size_t answered = asked + n * sizeof(RowResult);
+    const size_t bytes = answered + (most > 0 ? n * kMaxCandidates * sizeof(RowCandidate) : 0);
+    if (!host_looks_.Reserve(errors_, kOperation, bytes) ||
+        !looks_.Reserve(errors_, kOperation, bytes)) {
+      return errors_.first();
+    }
+    auto* const requests = host_looks_.as<RowRequest>();
+    for (size_t i = 0; i < n; ++i) {
+      const RowQuestion& q = questions[i];
+      requests[i] = {q.seed, q.position, q.temperature, q.num_candidates};
+    }
+    Copy(kOperation, looks_.data(), requests, asked, cudaMemcpyHostToDevice);
+    if (errors_.ok()) {
+      errors_.CheckLaunch(
+          kOperation,
+          LaunchSampleRows(logits, static_cast<int64_t>(n), vocab, first_id,
+                           looks_.as<RowRequest>(),
+                           reinterpret_cast<RowResult*>(looks_.data() + asked),
+                           most > 0 ? reinterpret_cast<RowCandidate*>(looks_.data() + answered)
+                                    : nullptr,
+                           stream_));
+    }
+    Copy(kOperation, host_looks_.data() + asked, looks_.data() + asked, bytes - asked,
+         cudaMemcpyDeviceToHost);
+    if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
+    const auto* results = reinterpret_cast<const RowResult*>(host_looks_.data() + asked);
+    const auto* listed = reinterpret_cast<const RowCandidate*>(host_looks_.data() + answered);
+    for (size_t i = 0; i < n; ++i) {
+      const RowResult& r = results[i];
+      answers[i] = {.finite = r.id >= 0,
+                    .score = r.score,
+                    .id = r.id,
+                    .logit = r.logit,
+                    .greedy_id = r.greedy_id,
+                    .greedy_logit = r.greedy_logit,
+                    .raw_mass = r.raw_mass,
+                    .scaled_mass = r.scaled_mass};
+      for (int c = 0; c < questions[i].num_candidates; ++c) {
+        const RowCandidate& candidate = listed[i * kMaxCandidates + c];
+        candidates[i * kMaxCandidates + c] = {candidate.logit, candidate.id};
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void SiluMul(const Activation* gate, const Activation* up, int64_t count,
+               Activation* out) override {
+    if (!errors_.ok() || count == 0) return;
+    errors_.CheckLaunch("SiluMul",
+                        LaunchSiluMul(Bf16(gate), Bf16(up), count, Bf16(out), stream_));
+  }
+
+  void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
+                      Activation* q, Activation* k, const Activation* v) override {
+    constexpr char kOperation[] = "RotateAndStore";
+    if (!errors_.ok() || n == 0) return;
+    AttentionHeads heads;
+    if (!HeadsOf(kOperation, shape, heads)) return;
+    errors_.CheckLaunch(
+        kOperation,
+        LaunchRotateAndStore(heads, {shape.q_norm, shape.k_norm, shape.norm_eps}, arrays_,
+                             CacheOf(cache), n, Bf16(q), Bf16(k), Bf16(v), stream_));
+  }
+
+  void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
+                 int64_t n, Activation* out) override {
+    constexpr char kOperation[] = "Attention";
+    if (!errors_.ok() || n == 0) return;
+    AttentionHeads heads;
+    if (!HeadsOf(kOperation, shape, heads)) return;
+    if (heads.largest_group > largest_group_) {
+      errors_.Fail(kOperation, absl::StatusCode::kInternal,
+                   absl::StrCat(heads.largest_group, " query heads read one KV head; the step was "
+                                                     "begun for at most ",
+                                largest_group_));
+      return;
+    }
+    const int64_t capacity = slot_->capacity().decode_items;
+    const size_t scratch_bytes = DecodeScratchBytes(heads, capacity);
+    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) graphs_->Clear();
+    if (!decode_scratch_.Reserve(errors_, kOperation, scratch_bytes)) return;
+    if (counts_.decode_items > 0 || replayable_) {
+      errors_.CheckLaunch(
+          kOperation,
+          LaunchDecodeAttention(Bf16(q), heads, arrays_, CacheOf(cache), n, GridItems(capacity),
+                                decode_scratch_.data(), scratch_bytes, Bf16(out), stream_));
+    }
+    if (counts_.prefill_items > 0) {
+      errors_.CheckLaunch(kOperation,
+                          LaunchPrefillAttention(Bf16(q), heads, arrays_, CacheOf(cache), n,
+                                                 counts_.prefill_items, Bf16(out), stream_));
+    }
+  }
+
+  void CopyKvBlock(const KvCacheView& cache, int source, int destination) override {
+    if (!errors_.ok()) return;
+    errors_.CheckLaunch("CopyKvBlock",
+                        LaunchCopyKvBlock(CacheOf(cache), source, destination, stream_));
+  }
+
+  void GatherRows(const Activation* x, absl::Span<const int64_t> rows, int64_t cols,
+                  Activation* out) override {
+    constexpr char kOperation[] = "GatherRows";
+    if (!errors_.ok() || rows.empty()) return;
+    const size_t bytes = rows.size() * sizeof(int64_t);
+    if (!rows_copied_.Wait(errors_, kOperation) ||
+        !host_rows_.Reserve(errors_, kOperation, bytes) ||
+        !rows_.Reserve(errors_, kOperation, bytes)) {
+      return;
+    }
+    std::memcpy(host_rows_.data(), rows.data(), bytes);
+    Copy(kOperation, rows_.data(), host_rows_.data(), bytes, cudaMemcpyHostToDevice);
+    rows_copied_.Record(errors_, kOperation, stream_);
+    const int64_t x_rows = *std::max_element(rows.begin(), rows.end()) + 1;
+    errors_.CheckLaunch(kOperation,
+                        LaunchGatherRows(Bf16(x), x_rows, rows_.as<int64_t>(),
+                                         static_cast<int64_t>(rows.size()), cols, Bf16(out),
+                                         stream_));
+  }
+
+ private:
+  absl::Status Wait(const char* operation) {
+    if (!errors_.ok()) return errors_.first();
+    errors_.Check(operation, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
+    return errors_.first();
+  }
+
+  void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+    if (!errors_.ok() || bytes == 0) return;
+    errors_.Check(operation, "cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, kind, stream_));
+  }
+
+  void MultiplyTogether(const MatMulProduct* products, int count, const Activation* x, int64_t n) {
+    if (!errors_.ok()) return;
+    errors_.CheckLaunch("MatMul",
+                        n <= kSmallMatMulRows
+                            ? LaunchSmallMatMul(products, count, Bf16(x), n, stream_)
+                            : LaunchTiledMatMul(products, count, Bf16(x), n, stream_));
+  }
+
+  // How many items of attention run side by side: all of them, but the same number each time where
+  // the step is recorded.
+  int64_t GridItems(int64_t capacity) const {
+    if (!replayable_) return std::max<int64_t>(counts_.decode_items, 1);
+    return std::max<int64_t>(1, std::min(capacity, kItemsPerMultiprocessor * multiprocessors_));
+  }
+
+  // `shape` with its grouping in device memory, which stays there.
+  bool HeadsOf(const char* operation, const AttentionShape& shape, AttentionHeads& heads) {
+    begins_.assign(1, 0);
+    int largest = 0;
+    for (int kv = 0, h = 0; kv < shape.num_kv_heads; ++kv) {
+      while (h < shape.num_q_heads && shape.kv_head_of[h] <= kv) ++h;
+      largest = std::max(largest, h - begins_.back());
+      begins_.push_back(h);
+    }
+    auto [place, is_new] = groupings_.try_emplace(begins_);
+    const size_t bytes = begins_.size() * sizeof(int32_t);
+    if (is_new) {
+      if (!place->second.Reserve(errors_, operation, bytes)) return false;
+      // From the key, which stays where it is.
+      Copy(operation, place->second.data(), place->first.data(), bytes, cudaMemcpyHostToDevice);
+    }
+    heads = {.num_q_heads = shape.num_q_heads,
+             .num_kv_heads = shape.num_kv_heads,
+             .head_dim = shape.head_dim,
+             .group_begins = place->second.as<int32_t>(),
+             .largest_group = largest,
+             .scale = shape.scale,
+             .sliding_window = shape.sliding_window};
+    return errors_.ok();
+  }
+
+  const int gpu_;
+  const bool deterministic_;
+  const std::string name_;
+  CudaErrors errors_;
+  cudaStream_t stream_ = nullptr;
+  int multiprocessors_ = 1;
+  std::unique_ptr<WeightUpload> upload_;
+  std::unique_ptr<LargeMatMul> large_;
+  std::unique_ptr<StepGraphs> graphs_;
+
+  StepSlot short_steps_, long_steps_;
+  StepSlot* slot_ = &long_steps_;
+  StepArrays arrays_;
+  StepCounts counts_;
+  bool replayable_ = false;  // the step
+  int largest_group_ = 0;    // of the step
+
+  DeviceMemory decode_scratch_;
+  DeviceMemory floats_;       // activations as float32, on their way
+  PinnedMemory host_floats_;  // the same, or logits
+  std::vector<float> host_partials_;
+  DeviceMemory looks_;  // LookAtRows
+  PinnedMemory host_looks_;
+  DeviceMemory rows_;
+  PinnedMemory host_rows_;
+  Event rows_copied_;
+  std::map<std::vector<int32_t>, DeviceMemory> groupings_;  // group_begins of AttentionHeads
+  std::vector<int32_t> begins_;                             // scratch
+};
+
+absl::Status CallError(const char* function, cudaError_t code) {
+  return CudaErrors("cuda").StatusOf("looking for GPUs", function, code);
+}
+
+}  // namespace
+
+absl::StatusOr<int> CountGpus() {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code != cudaSuccess || count == 0) {
+    return absl::NotFoundError(CallError("cudaGetDeviceCount", code == cudaSuccess
+                                                                   ? cudaErrorNoDevice
+                                                                   : code).message());
+  }
+  return count;
+}
+
+absl::StatusOr<MemoryInfo> MemoryOfGpu(int gpu) {
+  if (cudaError_t code = cudaSetDevice(gpu); code != cudaSuccess) {
+    return CallError("cudaSetDevice", code);
+  }
+  size_t free = 0, total = 0;
+  if (cudaError_t code = cudaMemGetInfo(&free, &total); code != cudaSuccess) {
+    return CallError("cudaMemGetInfo", code);
+  }
+  return MemoryInfo{static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
+absl::StatusOr<std::unique_ptr<Device>> MakeCudaDevice(const DeviceOptions& options) {
+  absl::StatusOr<int> gpus = CountGpus();
+  if (!gpus.ok()) return gpus.status();
+  if (options.gpu < 0 || options.gpu >= *gpus) {
+    return absl::NotFoundError(
+        absl::StrCat("cuda device ", options.gpu, ": this machine has GPUs 0 .. ", *gpus - 1));
+  }
+  cudaDeviceProp properties = {};
+  if (cudaError_t code = cudaGetDeviceProperties(&properties, options.gpu); code != cudaSuccess) {
+    return CallError("cudaGetDeviceProperties", code);
+  }
+  auto device = std::make_unique<CudaDevice>(
+      options, absl::StrCat("cuda ", options.gpu, ": ", properties.name));
+  if (absl::Status started = device->Start(); !started.ok()) return started;
+  return device;
+}
+
+Stream StreamOf(Device* device) {
+  auto* const cuda = dynamic_cast<CudaDevice*>(device);
+  return cuda != nullptr ? cuda->stream() : nullptr;
+}
+
+}  // namespace tessera::kernels::cuda

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# What only a GPU can show: the device suite on the card, alone and under compute-sanitizer, and the
+# models. Needs CUDA, g++ and Python; the network is not used.
+#
+#   suite      tests/kernels over the device "cuda", built by tests/gpu/build_core.sh
+#   sanitizer  memcheck and racecheck over its smaller tests
+#   models     the tiny models and SmolLM2 (TESSERA_TEST_MODEL) on 1 rank, and on 2 and 4 that share
+#              the card (--comm mpi). Only where the packages of deploy/packages.txt are installed:
+#              model files need Protobuf, ranks Open MPI; said, where they are not
+#
+# Usage: tests/gpu.sh [suite|sanitizer|models ...]   (default: all)
+# TESSERA_GPU_STANDALONE=1 does as if no package were installed; TESSERA_GPU_BUILD_ONLY=1 stops
+# before the first program runs (where there is no card).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. tests/gpu/build_core.sh
+
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(suite sanitizer models)
+failed=0
+fail() { echo "FAILED: $*"; failed=1; }
+suites=(elementwise rotate_and_store matmul attention)
+
+build_suite() {
+  core_begin && core_compile || return 1
+  local main=()
+  if echo '#include <gtest/gtest.h>' | g++ -x c++ -std=c++20 -fsyntax-only - 2>/dev/null &&
+     [ -z "${TESSERA_GPU_STANDALONE:-}" ]; then
+    LIBRARIES+=(-lgtest_main -lgtest)
+  else
+    [[ " ${INCLUDES[*]} " == *" -Itests/gpu/standalone "* ]] ||
+      INCLUDES=(-Itests/gpu/standalone "${INCLUDES[@]}")
+    main=(tests/gpu/standalone/gtest/main.cc)
+  fi
+  local name
+  for name in "${suites[@]}"; do
+    core_program "${name}_test" "tests/kernels/${name}_test.cc" tests/kernels/host_ops.cc \
+      tests/kernels/kernel_testing.cc "${main[@]}" || return 1
+  done
+}
+
+run_suite() {
+  local name
+  for name in "${suites[@]}"; do
+    echo "== $name"
+    "$OUT/${name}_test" | tail -25 || fail "$name"
+  done
+}
+
+run_sanitizer() {
+  local sanitizer tool name
+  sanitizer=$(command -v compute-sanitizer || echo "$CUDA/bin/compute-sanitizer")
+  [ -x "$sanitizer" ] || { echo "NOTE: no compute-sanitizer; SKIPPED"; return; }
+  for tool in memcheck racecheck; do
+    for name in elementwise rotate_and_store attention; do
+      echo "== $tool $name"
+      "$sanitizer" --tool "$tool" --error-exitcode 9 "$OUT/${name}_test" | tail -5 ||
+        fail "$tool: $name"
+    done
+  done
+}
+
+run_models() {
+  if ! command -v cmake >/dev/null || ! command -v mpirun >/dev/null ||
+     ! command -v protoc >/dev/null; then
+    echo "NOTE: no CMake, Open MPI or Protobuf here: the models are SKIPPED"
+    return
+  fi
+  deploy/build.sh release tessera_layout_probe tessera_layout_probe_gpu || { fail "build"; return; }
+  [ -z "${TESSERA_GPU_BUILD_ONLY:-}" ] || return
+  tests/gpu/models.sh build/release/bin "$(command -v mpirun)" || fail "models"
+}
+
+suite_wanted=0
+for part in "${parts[@]}"; do [ "$part" = models ] || suite_wanted=1; done
+if [ $suite_wanted = 1 ]; then
+  build_suite || { echo "FAILED: the build"; exit 1; }
+fi
+for part in "${parts[@]}"; do
+  case "$part" in
+    suite) [ -n "${TESSERA_GPU_BUILD_ONLY:-}" ] || run_suite ;;
+    sanitizer) [ -n "${TESSERA_GPU_BUILD_ONLY:-}" ] || run_sanitizer ;;
+    models) run_models ;;
+    *) echo "error: unknown part '$part'; expected suite, sanitizer or models" >&2; exit 2 ;;
+  esac
+done
+[ $failed = 0 ] && echo "gpu.sh: ${parts[*]}: all passed"
+exit $failed

@@ -1,0 +1,230 @@
+// The CUDA runtime's entry points for devices, memory, copies and error texts. One simulated GPU per
+// TESSERA_STUB_GPUS (default 4), each with TESSERA_STUB_MEMORY bytes (default 1 GiB) of memory that
+// begins as NaN. A copy is checked: device addresses lie in one allocation, pinned memory is touched
+// when the copy runs, pageable memory at once.
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "tests/gpu_stubs/call_sites.h"
+#include "tests/gpu_stubs/streams.h"
+
+namespace tessera::gpu_stubs {
+namespace {
+
+constexpr size_t kAlignment = 256;
+
+int64_t EnvironmentNumber(const char* name, int64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? std::atoll(value) : otherwise;
+}
+
+int Gpus() { return static_cast<int>(EnvironmentNumber("TESSERA_STUB_GPUS", 4)); }
+size_t MemoryBytes() {
+  return static_cast<size_t>(EnvironmentNumber("TESSERA_STUB_MEMORY", int64_t{1} << 30));
+}
+
+thread_local int current_gpu = 0;
+
+// Ranges of addresses that do not overlap.
+class Ranges {
+ public:
+  void* Allocate(size_t bytes, size_t limit) {
+    const std::lock_guard<std::mutex> lock(mu_);
+    if (limit != 0 && used_ + bytes > limit) return nullptr;
+    const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    void* data = std::aligned_alloc(kAlignment, rounded);
+    if (data == nullptr) return nullptr;
+    std::memset(data, 0xff, rounded);
+    ranges_[reinterpret_cast<uintptr_t>(data)] = bytes;
+    used_ += bytes;
+    return data;
+  }
+  bool Free(void* data) {
+    const std::lock_guard<std::mutex> lock(mu_);
+    const auto range = ranges_.find(reinterpret_cast<uintptr_t>(data));
+    if (range == ranges_.end()) return false;
+    used_ -= range->second;
+    ranges_.erase(range);
+    std::free(data);
+    return true;
+  }
+  bool Holds(const void* data, size_t bytes) const {
+    const std::lock_guard<std::mutex> lock(mu_);
+    const auto at = reinterpret_cast<uintptr_t>(data);
+    auto range = ranges_.upper_bound(at);
+    if (range == ranges_.begin()) return false;
+    --range;
+    return at + bytes <= range->first + range->second;
+  }
+  size_t used() const {
+    const std::lock_guard<std::mutex> lock(mu_);
+    return used_;
+  }
+
+ private:
+  mutable std::mutex mu_;
+  std::map<uintptr_t, size_t> ranges_;
+  size_t used_ = 0;
+};
+
+Ranges& OnGpu() {
+  static Ranges* const ranges = new Ranges;
+  return *ranges;
+}
+Ranges& Pinned() {
+  static Ranges* const ranges = new Ranges;
+  return *ranges;
+}
+
+cudaError_t CopyNow(void* to, const void* from, size_t bytes) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+struct Text {
+  cudaError_t code;
+  const char* name;
+  const char* text;
+};
+constexpr Text kTexts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorECCUncorrectable, "cudaErrorECCUncorrectable",
+     "uncorrectable ECC error encountered"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorIllegalState, "cudaErrorIllegalState",
+     "the operation cannot be performed in the present state"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorLaunchOutOfResources, "cudaErrorLaunchOutOfResources",
+     "too many resources requested for launch"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported",
+     "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
+     "operation failed due to a previous error during capture"},
+};
+const Text& TextOf(cudaError_t code) {
+  static constexpr Text kOther = {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"};
+  for (const Text& text : kTexts) {
+    if (text.code == code) return text;
+  }
+  return kOther;
+}
+
+}  // namespace
+
+void* AllocateOnGpu(size_t bytes) { return OnGpu().Allocate(bytes, MemoryBytes()); }
+bool FreeOnGpu(void* data) { return OnGpu().Free(data); }
+
+}  // namespace tessera::gpu_stubs
+
+using namespace tessera::gpu_stubs;  // NOLINT: the entry points of the C library follow
+
+extern "C" {
+
+const char* cudaGetErrorString(cudaError_t code) { return TextOf(code).text; }
+const char* cudaGetErrorName(cudaError_t code) { return TextOf(code).name; }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  *count = Gpus();
+  return *count > 0 ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int gpu) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (gpu < 0 || gpu >= Gpus()) return cudaErrorInvalidDevice;
+  current_gpu = gpu;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int gpu) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (gpu < 0 || gpu >= Gpus()) return cudaErrorInvalidDevice;
+  *properties = {};
+  std::snprintf(properties->name, sizeof(properties->name), "simulated GPU");
+  properties->totalGlobalMem = MemoryBytes();
+  properties->multiProcessorCount = 4;
+  properties->major = 9;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int gpu) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (gpu < 0 || gpu >= Gpus()) return cudaErrorInvalidDevice;
+  if (attribute != cudaDevAttrMultiProcessorCount) return cudaErrorInvalidValue;
+  *value = 4;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  *total = MemoryBytes();
+  *free_bytes = *total - OnGpu().used();
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** data, size_t bytes) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  *data = OnGpu().Allocate(bytes, MemoryBytes());
+  return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFree(void* data) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  RunAllStreamsAhead();  // freeing waits for the GPU
+  return OnGpu().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned int) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  *data = Pinned().Allocate(bytes, 0);
+  return *data != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void* data) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  RunAllStreamsAhead();
+  return Pinned().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  const bool to_gpu = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_gpu = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  if (to_gpu && !OnGpu().Holds(to, bytes)) return cudaErrorInvalidValue;
+  if (from_gpu && !OnGpu().Holds(from, bytes)) return cudaErrorInvalidValue;
+  if (kind == cudaMemcpyHostToDevice && !Pinned().Holds(from, bytes)) {
+    if (IsCapturing(stream)) return cudaErrorStreamCaptureUnsupported;
+    const auto* begin = static_cast<const unsigned char*>(from);
+    return Enqueue(stream, [to, copy = std::vector<unsigned char>(begin, begin + bytes)] {
+      return CopyNow(to, copy.data(), copy.size());
+    });
+  }
+  if (kind == cudaMemcpyDeviceToHost && !Pinned().Holds(to, bytes)) {
+    if (IsCapturing(stream)) return cudaErrorStreamCaptureUnsupported;
+    if (cudaError_t error = RunAll(stream); error != cudaSuccess) return error;
+    return CopyNow(to, from, bytes);
+  }
+  return Enqueue(stream, [to, from, bytes] { return CopyNow(to, from, bytes); });
+}
+
+}  // extern "C"

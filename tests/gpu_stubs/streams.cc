@@ -1,0 +1,265 @@
+#include "tests/gpu_stubs/streams.h"
+
+#include <atomic>
+#include <cstdio>
+#include <deque>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "tests/gpu_stubs/call_sites.h"
+#include "tests/kernels/simt/executor.h"
+
+namespace tessera::gpu_stubs {
+namespace {
+
+namespace simt = ::tessera::kernels::cuda::simt;
+
+std::atomic<cudaError_t> device_error = cudaSuccess;
+
+struct StreamState {
+  std::recursive_mutex mu;
+  std::deque<Work> line;
+  bool capturing = false;
+  bool spoiled = false;
+  std::vector<Work> recorded;
+};
+thread_local StreamState* captured_here = nullptr;
+
+std::mutex streams_mu;
+std::set<cudaStream_t> all_streams;
+
+StreamState* State(cudaStream_t stream) { return reinterpret_cast<StreamState*>(stream); }
+
+struct EventState {
+  // The same for all copies: whether the latest record has been passed.
+  std::shared_ptr<std::atomic<bool>> passed = std::make_shared<std::atomic<bool>>(true);
+  StreamState* stream = nullptr;
+};
+EventState* State(cudaEvent_t event) { return reinterpret_cast<EventState*>(event); }
+
+struct GraphState {
+  std::vector<Work> work;
+};
+
+// One piece; cudaErrorNotReady when it is blocked.
+cudaError_t RunOne(StreamState& stream) {
+  const Work work = stream.line.front();
+  const cudaError_t result = work();
+  if (result == cudaErrorNotReady) return result;
+  stream.line.pop_front();
+  if (result != cudaSuccess) SetDeviceError(result);
+  return result;
+}
+
+cudaError_t RunUntil(StreamState& stream, const std::function<bool()>& done) {
+  const std::lock_guard<std::recursive_mutex> lock(stream.mu);
+  while (!done() && !stream.line.empty()) {
+    if (DeviceError() != cudaSuccess) return DeviceError();
+    RunOne(stream);
+  }
+  return DeviceError();
+}
+
+// The executor's hook: a kernel becomes a piece of its stream's work.
+int SubmitKernel(kernels::cuda::Stream stream, simt::Launched launched) {
+  if (KernelMustFail("launch", launched.name)) return cudaErrorLaunchOutOfResources;
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  return Enqueue(stream, [launched = std::move(launched)] {
+    if (KernelMustFail("run", launched.name)) return cudaErrorLaunchFailure;
+    const std::string wrong = simt::Execute(launched);
+    if (wrong.empty()) return cudaSuccess;
+    ReportExecutorFailure(launched.name, wrong);
+    return cudaErrorLaunchFailure;
+  });
+}
+
+const bool hooked = [] {
+  simt::SetSubmitter(&SubmitKernel);
+  return true;
+}();
+
+}  // namespace
+
+bool RefusedWhileCapturing() {
+  if (captured_here == nullptr) return false;
+  captured_here->spoiled = true;
+  return true;
+}
+
+bool IsCapturing(cudaStream_t stream) { return State(stream)->capturing; }
+
+cudaError_t DeviceError() { return device_error; }
+void SetDeviceError(cudaError_t error) {
+  cudaError_t none = cudaSuccess;
+  device_error.compare_exchange_strong(none, error);
+}
+
+void ReportExecutorFailure(const char* kernel, const std::string& what) {
+  std::fprintf(stderr, "simulated GPU: %s: %s\n", kernel, what.c_str());
+}
+
+cudaError_t Enqueue(cudaStream_t stream, Work work) {
+  if (stream == nullptr) return cudaErrorInvalidResourceHandle;
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  if (state.capturing) {
+    state.recorded.push_back(std::move(work));
+  } else {
+    state.line.push_back(std::move(work));
+  }
+  return cudaSuccess;
+}
+
+void RunAhead(cudaStream_t stream) {
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  while (!state.line.empty() && DeviceError() == cudaSuccess) {
+    if (RunOne(state) == cudaErrorNotReady) return;
+  }
+}
+
+void RunAllStreamsAhead() {
+  std::vector<cudaStream_t> streams;
+  {
+    const std::lock_guard<std::mutex> lock(streams_mu);
+    streams.assign(all_streams.begin(), all_streams.end());
+  }
+  for (cudaStream_t stream : streams) RunAhead(stream);
+}
+
+cudaError_t RunAll(cudaStream_t stream) {
+  return RunUntil(*State(stream), [] { return false; });
+}
+
+}  // namespace tessera::gpu_stubs
+
+using namespace tessera::gpu_stubs;  // NOLINT: the entry points of the C library follow
+
+extern "C" {
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  *stream = reinterpret_cast<cudaStream_t>(new StreamState);
+  const std::lock_guard<std::mutex> lock(streams_mu);
+  all_streams.insert(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  RunAhead(stream);  // what is blocked then never runs
+  {
+    const std::lock_guard<std::mutex> lock(streams_mu);
+    all_streams.erase(stream);
+  }
+  delete State(stream);
+  return DeviceError();
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  return RunAll(stream);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  if (state.line.empty()) return cudaSuccess;
+  const cudaError_t result = RunOne(state);
+  if (result != cudaSuccess) return result;
+  return state.line.empty() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  *event = reinterpret_cast<cudaEvent_t>(new EventState);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  delete State(event);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  EventState& state = *State(event);
+  state.passed = std::make_shared<std::atomic<bool>>(false);
+  state.stream = State(stream);
+  return Enqueue(stream, [passed = state.passed] {
+    passed->store(true);
+    return cudaSuccess;
+  });
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  const EventState& state = *State(event);
+  if (state.passed->load()) return DeviceError();
+  return RunUntil(*state.stream, [&] { return state.passed->load(); });
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  if (state.capturing) return cudaErrorIllegalState;
+  state.capturing = true;
+  state.spoiled = false;
+  captured_here = &state;
+  return DeviceError();
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  StreamState& state = *State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  const bool capturing = std::exchange(state.capturing, false);
+  captured_here = nullptr;
+  std::vector<Work> recorded = std::exchange(state.recorded, {});
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (!capturing) return cudaErrorIllegalState;
+  if (state.spoiled) return cudaErrorStreamCaptureInvalidated;
+  *graph = reinterpret_cast<cudaGraph_t>(new GraphState{std::move(recorded)});
+  return DeviceError();
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  *executable =
+      reinterpret_cast<cudaGraphExec_t>(new GraphState(*reinterpret_cast<GraphState*>(graph)));
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  delete reinterpret_cast<GraphState*>(graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  delete reinterpret_cast<GraphState*>(executable);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  for (const Work& work : reinterpret_cast<GraphState*>(executable)->work) {
+    if (cudaError_t error = Enqueue(stream, work); error != cudaSuccess) return error;
+  }
+  return cudaSuccess;
+}
+
+}  // extern "C"

@@ -1,0 +1,119 @@
+// The engine on one simulated GPU (tests/gpu_stubs): golden logits, replayed steps, ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/worker/engine/in_process_group.h"
+#include "tests/worker/engine/test_models.h"
+
+namespace tessera::worker {
+namespace {
+
+// What the rounding of activations to bfloat16 leads to in these models, which are small and random:
+// one bit more or less in a product moves single logits by 3% of the largest, and all of them by 2%
+// on average. Any mistake moves them by as much as they are large.
+constexpr double kLargestDifference = 0.1;
+constexpr double kRootMeanSquare = 0.04;
+
+// The root of the mean of (a - b)^2, over that of b^2.
+double RootMeanSquare(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    size += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+void ExpectNear(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
+  EXPECT_LE(RelativeDifference(a, b), kLargestDifference) << what;
+  EXPECT_LE(RootMeanSquare(a, b), kRootMeanSquare) << what;
+}
+
+std::vector<GenerationResult> GenerateOnGpu(const ModelFile& file,
+                                            const std::vector<GenerationRequest>& requests,
+                                            const GenerationOptions& options = {},
+                                            bool deterministic = true) {
+  const v1::ShardPlan plan = PlanOf(file, 1, 1);
+  GenerationScript script(plan, requests, options);
+  InProcessGroupOptions group;
+  group.engine.device = "cuda";
+  group.engine.device_options.deterministic = deterministic;
+  const absl::Status status = RunInProcessGroup(file, plan, &script, group);
+  EXPECT_TRUE(status.ok()) << status;
+  return script.results();
+}
+
+class GpuGoldenLogitsTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(GpuGoldenLogitsTest, AreThoseOfTransformersWithinBFloat16) {
+  const auto file = OpenTinyModel(GetParam());
+  const TinyGolden golden = LoadTinyGolden(GetParam());
+  std::vector<GenerationRequest> requests;
+  for (const std::vector<int32_t>& prompt : golden.prompts) {
+    requests.push_back({.prompt = prompt, .return_logits = true});
+  }
+  const auto results = GenerateOnGpu(*file, requests);
+  ASSERT_EQ(results.size(), golden.logits.size());
+  for (size_t i = 0; i < results.size(); ++i) {
+    ExpectNear(results[i].logits, golden.logits[i], "prompt " + std::to_string(i));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(, GpuGoldenLogitsTest,
+                         testing::Values("llama", "llama_linear", "mistral", "mistral_yarn",
+                                         "qwen2", "qwen3"),
+                         [](const auto& test) { return test.param; });
+
+// Alone, a sequence runs in rows of 1 and its graph is replayed often; in a batch in rows of 8;
+// together with others' prompts it is not recorded at all.
+TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
+  const auto file = OpenTinyModel("llama");
+  const int32_t vocab = file->description().architecture().vocab_size();
+  const std::vector<GenerationRequest> requests = EightPrompts(vocab, 6, /*return_logits=*/true);
+  const auto together = GenerateOnGpu(*file, requests);
+  const auto in_chunks = GenerateOnGpu(*file, requests, {.prompt_chunk = 5});
+  ASSERT_EQ(together.size(), requests.size());
+  ASSERT_EQ(in_chunks.size(), requests.size());
+  for (size_t i = 0; i < requests.size(); i += 3) {
+    const auto alone = GenerateOnGpu(*file, {requests[i]});
+    ASSERT_EQ(alone.size(), 1u);
+    EXPECT_EQ(alone[0].tokens, together[i].tokens) << "prompt " << i;
+    EXPECT_EQ(alone[0].logits, together[i].logits) << "prompt " << i;
+    EXPECT_EQ(in_chunks[i].logits, together[i].logits) << "prompt " << i;
+  }
+}
+
+// A step long enough for cuBLASLt.
+TEST(GpuEngineTest, LargeProductsThroughTheLibraryAreNear) {
+  const auto file = OpenTinyModel("llama");
+  const int32_t vocab = file->description().architecture().vocab_size();
+  const std::vector<GenerationRequest> requests = EightPrompts(vocab, 1, /*return_logits=*/true);
+  const auto ours = GenerateOnGpu(*file, requests, {}, /*deterministic=*/true);
+  const auto library = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
+  ASSERT_EQ(ours.size(), library.size());
+  for (size_t i = 0; i < ours.size(); ++i) {
+    ExpectNear(library[i].logits, ours[i].logits, "prompt " + std::to_string(i));
+  }
+}
+
+TEST(GpuEngineTest, AGpuThatIsNotThereIsNamed) {
+  const auto file = OpenTinyModel("llama");
+  const v1::ShardPlan plan = PlanOf(*file, 1, 1);
+  GenerationScript script(plan, {}, {});
+  InProcessGroupOptions group;
+  group.engine.device = "cuda";
+  group.engine.device_options.gpu = 17;
+  const absl::Status status = RunInProcessGroup(*file, plan, &script, group);
+  EXPECT_THAT(std::string(status.message()),
+              testing::HasSubstr("cuda device 17: this machine has GPUs 0 .. 3"));
+}
+
+}  // namespace
+}  // namespace tessera::worker

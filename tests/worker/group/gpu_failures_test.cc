@@ -1,0 +1,213 @@
+// Every call of CUDA, cuBLASLt and NCCL that a group of four simulated GPUs makes fails once, each in
+// a group of its own: the group ends within its deadline, with an exit status, the library's text, the
+// call's name and the rank. The calls are those that a clean run writes down (tests/gpu_stubs), so a
+// new one is covered as soon as it is reached.
+//
+// TESSERA_FAILURE_SHARD=I/N: every N-th site from the I-th on.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "tests/worker/group/group_fixture.h"
+
+namespace tessera::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr absl::Duration kPoll = absl::Milliseconds(2);
+constexpr int kCommTimeoutSeconds = 6;
+// Far above the deadline of the group: a machine under load must not fail this test.
+constexpr absl::Duration kGivenUp = absl::Seconds(60);
+
+constexpr char kWorker[] = TESSERA_BINARY_DIR "/bin/tessera-worker-simulated";
+
+struct Site {
+  std::string name;
+  int rank = 0;
+};
+
+// How a group ended.
+struct End {
+  bool ended = false;  // within kGivenUp
+  absl::Status exit;
+  bool served = false;  // all steps came back
+  std::string output;
+};
+
+// What the library says when that site fails (tests/gpu_stubs).
+std::string LibraryText(const std::string& site) {
+  if (absl::StartsWith(site, "run@nccl")) return "remote process exited or there was a network error";
+  if (absl::StartsWith(site, "run@")) return "unspecified launch failure";
+  if (absl::StartsWith(site, "launch@")) return "too many resources requested for launch";
+  if (absl::StartsWith(site, "cublas")) return "the function failed to launch on the GPU";
+  if (absl::StartsWith(site, "nccl")) return "unhandled system error";
+  return "uncorrectable ECC error encountered";
+}
+
+class GpuFailuresTest : public ::testing::Test {
+ protected:
+  static v1::StepPlan Step(int64_t id, int tokens, int start_position) {
+    v1::StepPlan step;
+    step.set_step_id(id);
+    v1::SequenceChunk& chunk = *step.add_chunks();
+    chunk.set_sequence_id(1);
+    for (int i = 0; i < tokens; ++i) chunk.add_token_ids(i + 1);
+    chunk.set_start_position(start_position);
+    for (int block = 0; block < 6; ++block) chunk.add_block_table(block);
+    chunk.mutable_sampling()->set_top_p(1);
+    chunk.mutable_sampling()->set_num_logprobs(-1);
+    return step;
+  }
+
+  // A prompt long enough for every kind of product, then tokens one by one: run, recorded, replayed.
+  // A copy of a block too.
+  static std::vector<v1::StepPlan> Steps() {
+    std::vector<v1::StepPlan> steps = {Step(1, 70, 0)};
+    for (int i = 0; i < 4; ++i) steps.push_back(Step(2 + i, 1, 70 + i));
+    v1::BlockCopy& copy = *steps[2].add_copies();
+    copy.set_source(0);
+    copy.set_destination(7);
+    return steps;
+  }
+
+  // Runs a 2 x 2 group over those steps under the environment's TESSERA_STUB_...
+  End RunGroup() {
+    coordinator::Layout layout;
+    layout.tensor_parallel = layout.pipeline_parallel = 2;
+    layout.kv_bytes_per_rank = 1 << 20;
+    auto observer = std::make_shared<coordinator::RecordingObserver>(
+        [layout](const v1::Hello& hello) { return PlanShards(hello.model(), layout); });
+    auto service =
+        coordinator::ClusterService::Start({}, [&](const v1::Hello&) { return observer; });
+    EXPECT_TRUE(service.ok()) << service.status();
+    coordinator::LaunchOptions options;
+    options.worker_program = kWorker;
+    options.world_size = 4;
+    options.coordinator = absl::StrCat("127.0.0.1:", (*service)->port());
+    options.model = kTinyModel;
+    options.threads_per_rank = 1;
+    options.worker_args = {"--device", "cuda", "--comm", "nccl", "--comm-timeout",
+                           absl::StrCat(kCommTimeoutSeconds)};
+    absl::Mutex mu;
+    std::vector<std::string> lines;
+    std::optional<absl::Status> exit;
+    auto job = coordinator::Launcher::Start(
+        options,
+        [&](const std::string& line) {
+          absl::MutexLock lock(&mu);
+          lines.push_back(line);
+        },
+        [&](absl::Status how) {
+          absl::MutexLock lock(&mu);
+          exit = std::move(how);
+        });
+    EXPECT_TRUE(job.ok()) << job.status();
+
+    End end;
+    const std::vector<v1::StepPlan> steps = Steps();
+    size_t sent = 0;
+    const auto has_exited = [&] {
+      absl::MutexLock lock(&mu);
+      return exit.has_value();
+    };
+    const absl::Time start = absl::Now();
+    for (; !has_exited() && absl::Now() - start < kGivenUp; absl::SleepFor(kPoll)) {
+      const auto record = observer->record();
+      if (record.readies == 0 || record.results.size() < sent || !record.transport) continue;
+      if (sent < steps.size()) {
+        record.transport->SendPlan(steps[sent++]).IgnoreError();
+      } else if (!end.served) {
+        end.served = true;
+        record.transport->Shutdown("the test is over");
+      }
+    }
+    end.ended = has_exited();
+    (*job)->Terminate(absl::ZeroDuration());
+    absl::MutexLock lock(&mu);
+    if (exit) end.exit = *exit;
+    end.output = absl::StrJoin(lines, "\n");
+    return end;
+  }
+
+  // What a clean run reaches, each with a rank that does; not the leader where others do too.
+  std::vector<Site> ReachedSites() {
+    const std::string file = absl::StrCat(testing::TempDir(), "/tessera_sites_", getpid());
+    unlink(file.c_str());
+    setenv("TESSERA_STUB_SITES", file.c_str(), 1);
+    const End end = RunGroup();
+    unsetenv("TESSERA_STUB_SITES");
+    EXPECT_TRUE(end.ended && end.served && end.exit.ok()) << end.exit << "\n" << end.output;
+    EXPECT_EQ(end.output, "");
+    std::map<std::string, int> rank_of;
+    std::ifstream in(file);
+    for (std::string line; std::getline(in, line);) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ');
+      int rank = 0;
+      if (words.size() == 2 && absl::SimpleAtoi(words[0], &rank)) {
+        rank_of[words[1]] = std::max(rank_of[words[1]], rank);
+      }
+    }
+    unlink(file.c_str());
+    std::vector<Site> sites;
+    for (const auto& [name, rank] : rank_of) sites.push_back({name, rank});
+    return sites;
+  }
+
+  void ExpectEndOf(const Site& site) {
+    SCOPED_TRACE(absl::StrCat(site.name, " on rank ", site.rank));
+    setenv("TESSERA_STUB_FAIL", site.name.c_str(), 1);
+    setenv("TESSERA_STUB_FAIL_RANK", absl::StrCat(site.rank).c_str(), 1);
+    const End end = RunGroup();
+    unsetenv("TESSERA_STUB_FAIL");
+    unsetenv("TESSERA_STUB_FAIL_RANK");
+    ASSERT_TRUE(end.ended) << "still there after " << kGivenUp << "\n" << end.output;
+    EXPECT_THAT(end.output, HasSubstr(LibraryText(site.name)));
+    const std::vector<std::string> parts = absl::StrSplit(site.name, '@');
+    if (parts[0] != "run" && parts[0] != "launch") {
+      EXPECT_THAT(end.output, HasSubstr(parts[0]));
+    }
+    if (end.served) return;  // at the end of a life that was done
+    EXPECT_FALSE(end.exit.ok()) << end.output;
+    if (site.rank > 0) {
+      EXPECT_THAT(end.output, HasSubstr(absl::StrCat("tessera-worker: rank ", site.rank, ": ")));
+    }
+  }
+};
+
+TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
+  int shard = 0, shards = 1;
+  if (const char* asked = std::getenv("TESSERA_FAILURE_SHARD")) {
+    const std::vector<std::string> numbers = absl::StrSplit(asked, '/');
+    ASSERT_EQ(numbers.size(), 2u);
+    ASSERT_TRUE(absl::SimpleAtoi(numbers[0], &shard) && absl::SimpleAtoi(numbers[1], &shards));
+  }
+  const std::vector<Site> sites = ReachedSites();
+  if (HasFailure()) return;
+  // Each kind of call is among them: else the stubs are not what is called.
+  for (const char* call : {"cudaMalloc@", "cudaGraphLaunch@", "cublasLtMatmul@", "ncclAllReduce@",
+                           "ncclSend@", "ncclCommWindowRegister@", "launch@", "run@ncclRecv"}) {
+    EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [&](const Site& site) {
+      return absl::StartsWith(site.name, call);
+    })) << call;
+  }
+  int tried = 0;
+  for (size_t i = shard; i < sites.size(); i += shards, ++tried) ExpectEndOf(sites[i]);
+  std::cout << tried << " of " << sites.size() << " call sites failed, one group each\n";
+}
+
+}  // namespace
+}  // namespace tessera::worker
