@@ -68,7 +68,11 @@ int SubmitKernel(kernels::cuda::Stream stream, simt::Launched launched) {
   if (DeviceError() != cudaSuccess) return DeviceError();
   return Enqueue(stream, [launched = std::move(launched)] {
     if (KernelMustFail("run", launched.name)) return cudaErrorLaunchFailure;
-    const std::string wrong = simt::Execute(launched);
+    std::string wrong = simt::Execute(launched);
+    // The executor knows what a kernel was told of its arrays, not what was allocated.
+    if (const size_t bytes = wrong.empty() ? WrittenBesideAllocation() : 0; bytes > 0) {
+      wrong = "wrote beside an allocation of " + std::to_string(bytes) + " bytes";
+    }
     if (wrong.empty()) return cudaSuccess;
     ReportExecutorFailure(launched.name, wrong);
     return cudaErrorLaunchFailure;
