@@ -204,7 +204,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreamsAhead();  // freeing waits for the GPU
+  RunAllStreams();  // freeing waits for the GPU
   return OnGpu().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -219,7 +219,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned int) {
 cudaError_t cudaFreeHost(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreamsAhead();
+  RunAllStreams();
   return Pinned().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -47,7 +47,8 @@ size_t WrittenBesideAllocation();
 cudaError_t RunAll(cudaStream_t stream);
 // The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.
 void RunAhead(cudaStream_t stream);
-void RunAllStreamsAhead();
+// The same of all streams, waiting a while for what is blocked.
+void RunAllStreams();
 
 }  // namespace tessera::gpu_stubs
 
