@@ -38,6 +38,7 @@ core_object() {
   OBJECTS+=("$object")
   [ "$object" -nt "$source" ] && [ "$object" -nt "$STAMP" ] && return
   while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || return 1; done
+  rm -f "$object"  # an old one must not stand for one that does not compile
   if [[ $source == *.cu ]]; then
     "$NVCC" -arch="$ARCH" -std=c++20 -O3 --expt-relaxed-constexpr -lineinfo "${INCLUDES[@]}" "$@" \
       -c "$source" -o "$object" &
