@@ -9,8 +9,9 @@ namespace tessera::worker {
 namespace {
 
 // Spread over the vocabulary; what the tokens are does not change what they cost.
-int32_t PromptToken(size_t stream, int position) {
-  return static_cast<int32_t>((position * 7919 + stream * 104729) % 1000 + 1);
+int32_t PromptToken(const v1::ShardPlan& plan, size_t stream, int position) {
+  const int32_t vocab_size = plan.ranks(plan.ranks_size() - 1).vocab().end();
+  return static_cast<int32_t>((position * 7919 + stream * 104729) % vocab_size);
 }
 
 v1::SamplingParams Greedy() {
@@ -93,8 +94,9 @@ void BenchScript::AddChunk(size_t stream_index, int tokens, v1::StepPlan& step) 
   chunk.set_sequence_id(static_cast<int64_t>(stream_index));
   chunk.set_start_position(stream.position);
   for (int i = 0; i < tokens; ++i) {
-    chunk.add_token_ids(stream.prompt_left > 0 ? PromptToken(stream_index, stream.position + i)
-                                               : stream.last_token);
+    chunk.add_token_ids(stream.prompt_left > 0
+                             ? PromptToken(plan_, stream_index, stream.position + i)
+                             : stream.last_token);
   }
   // Stream s owns blocks s × blocks per stream and on.
   const int per_stream = plan_.num_kv_blocks() / static_cast<int>(streams_.size());

@@ -7,9 +7,9 @@
 //
 // Threads: the engine thread of rank 0.
 //
-//   BenchScript script(plan, {{.name = "pp512", .prompt = 512}, {.name = "tg128", .decode = 128}}, 3);
+//   BenchScript script(plan, {{.name = "pp512", .prompt = 512}}, /*repetitions=*/3);
 //   engine->Serve(&script);
-//   script.timings()[1].seconds;
+//   script.timings()[0].seconds;
 #ifndef TESSERA_BENCHMARKS_ENGINE_BENCH_SCRIPT_H_
 #define TESSERA_BENCHMARKS_ENGINE_BENCH_SCRIPT_H_
 

@@ -58,7 +58,8 @@ int NumberOr(const std::string& text, int fallback) {
 }
 
 absl::StatusOr<std::vector<BenchRun>> ParseTests(const std::vector<std::string>& names) {
-  static const std::regex form(R"((?:pp(\d{1,6}))?\+?(?:tg(\d{1,6}))?(?:x(\d{1,4}))?(?:@(\d{1,6}))?)");
+  static const std::regex form(
+      R"((?:pp(\d{1,6}))?\+?(?:tg(\d{1,6}))?(?:x(\d{1,4}))?(?:@(\d{1,6}))?)");
   std::vector<BenchRun> runs;
   for (const std::string& name : names) {
     std::smatch part;

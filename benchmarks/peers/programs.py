@@ -8,10 +8,15 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
 TESTS = ["pp512", "tg128", "tg64x16"]
+# Some virtual machines name vector and matrix units that they do not have.
+ILLEGAL = ("it died of an instruction that this machine does not have; build it without, as with "
+           "CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON', after removing "
+           "compare-venv from the cache")
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -19,7 +24,8 @@ def run(command, **options):
     command = [str(part) for part in command]
     done = subprocess.run(command, capture_output=True, text=True, **options)
     if done.returncode != 0:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr[-2000:]}")
+        hint = ILLEGAL if -done.returncode in (signal.SIGILL, signal.SIGSEGV) else ""
+        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr[-2000:]}{hint}")
     return done.stdout
 
 

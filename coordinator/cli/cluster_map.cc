@@ -63,12 +63,13 @@ std::string FormatStepTimes(const v1::GroupStatus& group) {
     const auto per_step = [&](int64_t micros) {
       return absl::StrFormat("%.3f", static_cast<double>(micros) / 1e3 / times.steps());
     };
+    const int64_t one = 1;
     const int64_t all = times.computing_micros() + times.waiting_micros() +
                         times.transferring_micros() + times.idle_micros();
     rows.push_back({absl::StrCat(rank.shard().world_rank()), absl::StrCat(times.steps()),
                     per_step(times.computing_micros()), per_step(times.waiting_micros()),
                     per_step(times.transferring_micros()),
-                    absl::StrFormat("%.1f", 100.0 * times.idle_micros() / std::max<int64_t>(all, 1))});
+                    absl::StrFormat("%.1f", 100.0 * times.idle_micros() / std::max(all, one))});
     const double factor = ComputesLonger(group, rank);
     if (factor < kSlowFactor) continue;
     absl::StrAppendFormat(&slow,

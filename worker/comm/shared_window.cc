@@ -76,7 +76,8 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
   const MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + sizeof(Part) * parts_count) : 0;
   void* own = nullptr;
   MPI_Win window = MPI_WIN_NULL;
-  bool stands = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &own, &window) == MPI_SUCCESS;
+  const int code = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &own, &window);
+  bool stands = code == MPI_SUCCESS;
   std::vector<Part*> parts(parts_count);
   if (stands) {
     setup.job->Adopt(window);
@@ -154,9 +155,10 @@ absl::Status SharedWindow::SumInShares(const Call& call, absl::Span<T> data) {
   const Share own = ShareOf<T>(data.size(), rank_, size());
   Begin();
   // Nobody else reads the own share.
-  std::copy_n(data.data(), own.begin, reinterpret_cast<T*>(OwnSlot()));
+  T* slot = reinterpret_cast<T*>(OwnSlot());
   const size_t own_end = own.begin + own.count;
-  std::copy_n(data.data() + own_end, data.size() - own_end, reinterpret_cast<T*>(OwnSlot()) + own_end);
+  std::copy_n(data.data(), own.begin, slot);
+  std::copy_n(data.data() + own_end, data.size() - own_end, slot + own_end);
   TESSERA_RETURN_IF_ERROR(Publish(call));
   for (int peer = 0; peer < size(); ++peer) {
     summands_[static_cast<size_t>(peer)] = reinterpret_cast<const T*>(SlotOf(peer)) + own.begin;
@@ -165,12 +167,14 @@ absl::Status SharedWindow::SumInShares(const Call& call, absl::Span<T> data) {
   SumInRankOrder<T>(summands_, data.subspan(own.begin, own.count));
 
   Begin();
-  std::copy_n(data.data() + own.begin, own.count, reinterpret_cast<T*>(OwnSlot()) + own.begin);
+  slot = reinterpret_cast<T*>(OwnSlot());
+  std::copy_n(data.data() + own.begin, own.count, slot + own.begin);
   TESSERA_RETURN_IF_ERROR(Publish(call));
   for (int peer = 0; peer < size(); ++peer) {
     if (peer == rank_) continue;
     const Share theirs = ShareOf<T>(data.size(), peer, size());
-    std::copy_n(reinterpret_cast<const T*>(SlotOf(peer)) + theirs.begin, theirs.count, data.data() + theirs.begin);
+    const T* sums = reinterpret_cast<const T*>(SlotOf(peer)) + theirs.begin;
+    std::copy_n(sums, theirs.count, data.data() + theirs.begin);
   }
   return absl::OkStatus();
 }

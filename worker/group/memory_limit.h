@@ -21,9 +21,12 @@ namespace tessera::worker {
 
 // Bytes that are left; nullopt: no limit, or nobody says.
 struct MemoryLimits {
-  std::optional<int64_t> address_space = std::nullopt;  // of this process: RLIMIT_AS less what it has mapped
-  std::optional<int64_t> cgroup = std::nullopt;         // of its control group or one above, v2 or v1
-  std::optional<int64_t> available = std::nullopt;      // of the host: MemAvailable
+  // Of this process: RLIMIT_AS less what it has mapped.
+  std::optional<int64_t> address_space = std::nullopt;
+  // Of its control group or one above, v2 or v1.
+  std::optional<int64_t> cgroup = std::nullopt;
+  // Of the host: MemAvailable.
+  std::optional<int64_t> available = std::nullopt;
 };
 
 // Reads proc/ and sys/fs/cgroup/ below `root` ("/" but for tests).
@@ -38,8 +41,8 @@ struct MemoryNeed {
   int64_t local_kv_bytes = 0;
 };
 
-// Of the rank `world_rank` of the plan, and of the `local_ranks` ranks of its host: of all of them if
-// that is the whole group, else as if they were all like this one.
+// Of the rank `world_rank` of the plan, and of the `local_ranks` ranks of its host: of all of them
+// if that is the whole group, else as if they were all like this one.
 MemoryNeed NeedOf(const v1::ModelDescription& model, const v1::ShardPlan& plan, int world_rank,
                   int local_ranks);
 

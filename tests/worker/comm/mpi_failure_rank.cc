@@ -55,7 +55,9 @@ void Sum(Communicator& world, size_t length) {
 int Run(const std::string& mode) {
   CommunicatorOptions options;
   options.shared_memory = mode != "messages";
-  if (mode == "silent" || mode == "messages" || mode == "leave") options.deadline = absl::Milliseconds(300);
+  if (mode == "silent" || mode == "messages" || mode == "leave") {
+    options.deadline = absl::Milliseconds(300);
+  }
   auto world = MakeMpiCommunicator(options);
   if (!world.ok()) {
     Report(world.status());
