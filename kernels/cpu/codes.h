@@ -11,7 +11,7 @@
 //       sum over kQuads quads of code * x, and *start, which corrects unsigned codes of symmetric
 //       types (matmul_input.h), for each row. Null: nothing to add. x: kQuads * 4 int8.
 //       kBits: what the codes have at most. The result is exact.
-//   ToFloats(a)
+//   Times128Plus(a, b) ToFloats(a)
 //   LoadBytes(p) LoadSignedBytes(p)  kLanes bytes as floats
 //   StoreInt8(p, v)                  whole numbers in [-128, 127]
 #ifndef TESSERA_KERNELS_CPU_CODES_H_

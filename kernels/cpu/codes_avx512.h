@@ -79,6 +79,10 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
 
 #endif
 
+TESSERA_INLINE Ints Times128Plus(Ints a, Ints b) {
+  return _mm512_add_epi32(_mm512_slli_epi32(a, 7), b);
+}
+
 TESSERA_INLINE Vec ToFloats(Ints a) { return _mm512_cvtepi32_ps(a); }
 
 TESSERA_INLINE Vec LoadBytes(const uint8_t* p) {

@@ -48,6 +48,8 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return result;
 }
 
+TESSERA_INLINE Ints Times128Plus(Ints a, Ints b) { return a * 128 + b; }
+
 TESSERA_INLINE Vec ToFloats(Ints a) { return __builtin_convertvector(a, Vec); }
 
 TESSERA_INLINE Vec LoadBytes(const uint8_t* p) {

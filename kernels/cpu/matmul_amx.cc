@@ -78,14 +78,23 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
   }
 }
 
-// Sums of tokens' inputs times codes, as many columns as the tiles are configured for.
-// sums: (16, 16).
-TESSERA_INLINE void TileSums(const int8_t* x, const int8_t* codes, int32_t* sums) {
+// Sums of both planes of tokens' inputs times codes, as many columns as the tiles are configured for.
+// sums: (2, 16, 16).
+TESSERA_INLINE void TileSums(const int8_t* x, int64_t plane, const int8_t* codes, int32_t* sums) {
   _tile_loadd(6, codes, 64);
   _tile_loadd(4, x, 32);
   _tile_zero(0);
   _tile_dpbssd(0, 4, 6);
+  _tile_loadd(5, x + plane, 32);
+  _tile_zero(1);
+  _tile_dpbssd(1, 5, 6);
   _tile_stored(0, sums, 64);
+  _tile_stored(1, sums + 256, 64);
+}
+
+TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
+  return ToFloats(Times128Plus(_mm512_load_si512(sums + 16 * t),
+                               _mm512_load_si512(sums + 256 + 16 * t)));
 }
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
@@ -93,7 +102,7 @@ TESSERA_INLINE void TileSums(const int8_t* x, const int8_t* codes, int32_t* sums
 template <DType kType, int kTokens, bool kPartial>
 void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                    const TileTokens& tokens) {
-  alignas(64) int32_t tile_sums[2][256];
+  alignas(64) int32_t tile_sums[2][512];
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
   const int64_t step = tokens.stride * 32;
@@ -106,9 +115,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
   for (int64_t b = 0; b < blocks; ++b) {
     const PanelBlock& block = panel[b];
-    TileSums(x, block.codes, tile_sums[0]);
+    TileSums(x, tokens.plane, block.codes, tile_sums[0]);
     if constexpr (kTwoScales) {
-      TileSums(x + 16, block.codes + 256, tile_sums[1]);
+      TileSums(x + 16, tokens.plane, block.codes + 256, tile_sums[1]);
     }
     const Vec scale = Load(block.scale[0]);
     const Vec scale_high = kTwoScales ? Load(block.scale[1]) : scale;
@@ -116,9 +125,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Vec input_scale = Set(scales[t].scale);
-      sums[t] = MulAdd(ToFloats(_mm512_load_si512(tile_sums[0] + 16 * t)), Mul(scale, input_scale), sums[t]);
+      sums[t] = MulAdd(SumOf(tile_sums[0], t), Mul(scale, input_scale), sums[t]);
       if constexpr (kTwoScales) {
-        sums[t] = MulAdd(ToFloats(_mm512_load_si512(tile_sums[1] + 16 * t)), Mul(scale_high, input_scale), sums[t]);
+        sums[t] = MulAdd(SumOf(tile_sums[1], t), Mul(scale_high, input_scale), sums[t]);
       }
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
     }

@@ -6,13 +6,16 @@
 //
 //   kFloat32      (blocks, c, 32) float32
 //   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
-//   kInt8         (blocks, c, 32) int8 q, then scales                                 x = scale * q
+//   kInt15        (2, blocks, c, 32) int8 high, low, then scales
+//                 x = scale * q, q = 128 * high + low
 //   scales        (blocks, c) BlockScales, then (blocks, c) BlockOffsets
 //
-// scale = max |x| of the block / kInt8Limit, so q is what rounding to nearest leaves.
+// scale = max |x| of the block / kInt15Limit, so q is what rounding to nearest leaves.
 // A block with something that is not finite has a scale that is not a number, and so have all
 // products that it takes part in.
 //
+// Why two planes: with one, of 8 bits, the default model's most probable token was another one at 3
+// of 100 positions, with two as good as never; and a token alone waits for the weights either way.
 // Rounding turns a last bit of an input into a whole step of q now and then, and such steps grow
 // through the layers of a model. Layouts agree all the same because ranks that share a layer add up
 // to the same bits as one rank does (Device::MatMulPartial).
@@ -24,11 +27,11 @@
 
 namespace tessera::kernels::cpu {
 
-enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt8 };
+enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt15 };
 inline constexpr int kNumInputForms = 3;
 
 inline constexpr int64_t kTokenTile = 16;
-inline constexpr int kInt8Limit = 127;
+inline constexpr int kInt15Limit = 127 * 128;
 
 // Of one token's block.
 struct BlockScales {
@@ -57,10 +60,10 @@ TESSERA_STATIC_INLINE int64_t PlaneBytes(InputForm form) {
   return form == InputForm::kFloat32 ? 128 : form == InputForm::kBFloat16Pair ? 64 : 32;
 }
 TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
-  return form == InputForm::kBFloat16Pair ? 2 : 1;
+  return form == InputForm::kFloat32 ? 1 : 2;
 }
 TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
-  return form == InputForm::kInt8 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
+  return form == InputForm::kInt15 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
 }
 
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).

@@ -13,28 +13,31 @@ namespace {
 // How far ahead of their reading weights are asked for.
 constexpr int64_t kPrefetchBytes = 4096;
 
+// x: `plane` bytes from one plane to the other.
 template <int kQuads, int kCodeBits>
-TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, const int32_t* start) {
-  return ToFloats(DotQuads<kQuads, kCodeBits>(codes, x, start));
+TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, int64_t plane, const int32_t* start) {
+  const Ints high = DotQuads<kQuads, kCodeBits>(codes, x, nullptr);
+  const Ints low = DotQuads<kQuads, kCodeBits>(codes, x + plane, start);
+  return ToFloats(Times128Plus(high, low));
 }
 
 // sums + the block's part of one token's outputs.
 template <DType kType>
-TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, const BlockScales& s,
-                            const BlockOffsets& offsets, Vec sums) {
+TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plane,
+                            const BlockScales& s, const BlockOffsets& offsets, Vec sums) {
   constexpr int kCodeBits = kBits<kType>;
   const Vec scale = Set(s.scale);
   if constexpr (kType == DType::kQ6_K32) {
-    sums = MulAdd(Dot<4, kCodeBits>(rows.codes, x, &offsets.minus_32_low),
+    sums = MulAdd(Dot<4, kCodeBits>(rows.codes, x, plane, &offsets.minus_32_low),
                   Mul(rows.scale[0], scale), sums);
-    return MulAdd(Dot<4, kCodeBits>(rows.codes + 4, x + 16, &offsets.minus_32_high),
+    return MulAdd(Dot<4, kCodeBits>(rows.codes + 4, x + 16, plane, &offsets.minus_32_high),
                   Mul(rows.scale[1], scale), sums);
   } else {
     const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
                            : kType == DType::kQ5_0 ? &offsets.minus_16
                            : kType == DType::kQ8_0 ? &offsets.minus_128
                                                    : nullptr;
-    sums = MulAdd(Dot<8, kCodeBits>(rows.codes, x, start), Mul(rows.scale[0], scale), sums);
+    sums = MulAdd(Dot<8, kCodeBits>(rows.codes, x, plane, start), Mul(rows.scale[0], scale), sums);
     if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
     return sums;
   }
@@ -74,7 +77,7 @@ struct QuantizedKernel {
         LoadBlockCodes<kType>(block, part, rows.codes);
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddBlock<kType>(rows, x + t * 32, scales[t], offsets[t], sums[t]);
+          sums[t] = AddBlock<kType>(rows, x + t * 32, tokens.plane, scales[t], offsets[t], sums[t]);
         }
         block += kBlockBytes<kType>;
         x += tokens.stride * 32;

@@ -15,7 +15,7 @@ InputForm InputFormOf(DType dtype) {
       return InputForm::kFloat32;
 #endif
     default:
-      return InputForm::kInt8;
+      return InputForm::kInt15;
   }
 }
 
@@ -34,14 +34,14 @@ void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, u
 }
 
 int64_t MultiplyScratch(const ProductArgs& args) {
-  return args.n < kLeastTileTokens || args.form < InputForm::kInt8 ? 0 : PanelBytes(args.cols);
+  return args.n < kLeastTileTokens || args.form != InputForm::kInt15 ? 0 : PanelBytes(args.cols);
 }
 
 #else
 
 void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end,
               uint8_t* /*scratch*/) {
-  if (args.form >= InputForm::kInt8) return MultiplyQuantized(args, group_begin, group_end, 0);
+  if (args.form == InputForm::kInt15) return MultiplyQuantized(args, group_begin, group_end, 0);
   MultiplyFloating(args, group_begin, group_end);
 }
 

@@ -252,6 +252,8 @@ class CudaDevice final : public Device {
   // -- a step -------------------------------------------------------------------------------------
 
   absl::StatusOr<int64_t> BeginStep(const StepView& step) override {
+    large_->FreeOutgrown();
+    if (!upload_->Release()) return errors_.first();  // the weights are loaded
     bool short_pieces = step.n <= kMostReplayRows;
     for (int64_t s = 0; s < step.num_sequences; ++s) {
       short_pieces = short_pieces && step.sequences[s].num_tokens < kPrefillTokens;

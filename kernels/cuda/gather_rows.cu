@@ -23,7 +23,8 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void GatherRowsKernel(
 TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void CopyKvBlockKernel(
     View<BFloat16> keys, View<BFloat16> values, int64_t source, int64_t destination,
     int64_t block_elements, bool aligned) {
-  const View<BFloat16>& cache = BlockY() == 0 ? keys : values;
+  View<BFloat16> cache = keys;
+  if (BlockY() == 1) cache = values;
   const int64_t begin = 8 * (int64_t{BlockX()} * kThreads + ThreadIndex());
   const int64_t from = source * block_elements;
   const int64_t to = destination * block_elements;

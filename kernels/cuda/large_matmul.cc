@@ -66,6 +66,7 @@ bool LargeMatMul::Start() {
 const BFloat16* LargeMatMul::AsBFloat16(const WeightMatrix& w) {
   if (w.dtype == DType::kBF16) return reinterpret_cast<const BFloat16*>(w.data);
   const auto bytes = static_cast<size_t>(w.rows * BFloat16Pitch(w.cols)) * sizeof(BFloat16);
+  if (bytes > rounded_.bytes()) outgrown_.push_back(std::exchange(rounded_, DeviceMemory()));
   if (!rounded_.Reserve(errors_, kOperation, bytes)) return nullptr;
   auto* const rounded = rounded_.as<BFloat16>();
   return errors_.CheckLaunch(kOperation, LaunchDequantize(w, rounded, stream_)) ? rounded : nullptr;

@@ -13,6 +13,8 @@
 #include <map>
 #include <optional>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "kernels/cuda/cuda_errors.h"
 #include "kernels/cuda/cuda_memory.h"
@@ -27,6 +29,10 @@ class LargeMatMul {
 
   // Whether cuBLASLt is the better way, and takes the shape: rows aligned to 16 bytes, no bias.
   static bool Fits(const MatMulProduct& product, int64_t n);
+
+  // Frees what has been outgrown. To be called between steps: freeing waits for the stream, which
+  // within a step waits for other ranks.
+  void FreeOutgrown() { outgrown_.clear(); }
 
   // out = x · wᵀ. Where the library has no algorithm, LaunchTiledMatMul does it.
   bool Multiply(const MatMulProduct& product, const BFloat16* x, int64_t n);
@@ -46,6 +52,7 @@ class LargeMatMul {
   cublasLtHandle_t handle_ = nullptr;
   DeviceMemory workspace_;
   DeviceMemory rounded_;  // one matrix in bfloat16
+  std::vector<DeviceMemory> outgrown_;  // that work in the stream may still use
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 

@@ -5,8 +5,9 @@
 // operand's 8 columns hold rows of x: a batch of 1 costs what a batch of 8 does, and no more bytes.
 // From about 16 rows on it is bound by the L2 cache: outputs / 32 · n · cols · 2 bytes of x.
 //
-// In flight per warp: kAhead tiles of weights, 16 to 64 bytes per lane each; loads are issued for all
-// of them before the first is used.
+// In flight per warp: kAhead tiles of weights, 16 to 64 bytes per lane each, asked for while the kAhead
+// before them are multiplied. x must start at 16 bytes and have rows of a multiple of 8; the tiled
+// kernel takes what does not, to the same bits.
 #include "kernels/cuda/matmul.cuh"
 
 namespace tessera::kernels::cuda {
@@ -15,40 +16,34 @@ namespace {
 constexpr int kWarps = kSegments;
 constexpr int kThreads = 32 * kWarps;
 
-// Tiles of one row tile loaded together: about 64 to 128 bytes per lane in all.
-template <DType kType, int kRowTiles>
-constexpr int kAhead = kType == DType::kF32                       ? 1
-                       : kIsFloat<kType> || kType == DType::kQ8_0 ? 2 / kRowTiles
-                                                                  : 4 / kRowTiles;
+// Tiles asked for together: as many as the registers hold twice.
+template <DType kType, int kRowTiles, int kColumns>
+constexpr int kAhead = kType == DType::kF32 || kRowTiles > 1          ? 1
+                       : kIsFloat<kType> || kType == DType::kQ8_0     ? 2
+                       : kColumns > 1                                 ? (kHasMinimum<kType> ? 1 : 2)
+                       : kHasMinimum<kType> || kInSixteens<kType>     ? 2
+                                                                      : 3;
 
-// The lane's operand of block b of a tile: row `token` of x, zeros where there is none.
-template <DType kType>
-TESSERA_DEVICE Bits<4> LoadOperand(const MatMulArgs& args, int64_t token, int64_t block_col) {
-  const int64_t row = token * args.cols;
-  const int64_t cols = token < args.n ? args.cols : 0;
+// The lane's operand of the block that begins at column `block_col`. row: where the lane's row of x
+// begins. kTail: columns from args.cols on are zeros, as the weights there are.
+template <DType kType, bool kTail>
+TESSERA_DEVICE Bits<4> LoadOperand(const MatMulArgs& args, int64_t row, int64_t block_col) {
+  Bits<4> bits = {};
   if constexpr (!kInSixteens<kType>) {
     const int64_t col = block_col + OperandColumn<kType>(0);
-    return LoadEight(args.x, row + col, cols - col, args.aligned);
+    if (!kTail || col < args.cols) bits = args.x.GetBits<4>(row + col);
   } else {
-    Bits<4> bits = {};
     TESSERA_UNROLL
     for (int step = 0; step < 2; ++step) {
       const int64_t col = block_col + OperandColumn<kType>(step);
-      if (col >= cols) continue;  // quantized: columns come in blocks of 32
-      if (args.aligned) {
+      if (!kTail || col < args.cols) {
         const Bits<2> pairs = args.x.GetBits<2>(row + col);
         bits.word[2 * step] = pairs.word[0];
         bits.word[2 * step + 1] = pairs.word[1];
-      } else {
-        TESSERA_UNROLL
-        for (int i = 0; i < 2; ++i) {
-          bits.word[2 * step + i] = args.x.Get(row + col + 2 * i).bits |
-                                    uint32_t{args.x.Get(row + col + 2 * i + 1).bits} << 16;
-        }
       }
     }
-    return bits;
   }
+  return bits;
 }
 
 // kRowTiles tiles of 16 outputs, the same columns.
@@ -65,16 +60,16 @@ struct TileColumn {
   }
 };
 
-template <DType kType, int kRowTiles, int kColumns>
-TESSERA_DEVICE void Multiply(const MatMulArgs& args, const TileColumn<kType, kRowTiles>& column,
-                             int64_t col_tile, float (&sum)[kRowTiles][kColumns][4]) {
+template <DType kType, bool kTail, int kRowTiles, int kColumns>
+TESSERA_DEVICE void Multiply(const MatMulArgs& args, const int64_t (&x_rows)[kColumns],
+                             const TileColumn<kType, kRowTiles>& column, int64_t col_tile,
+                             float (&sum)[kRowTiles][kColumns][4]) {
   TESSERA_UNROLL
   for (int b = 0; b < 2; ++b) {
     Bits<4> x[kColumns];
     TESSERA_UNROLL
     for (int c = 0; c < kColumns; ++c) {
-      const int64_t token = 8 * (int64_t{BlockY()} * kColumns + c) + Lane() / 4;
-      x[c] = LoadOperand<kType>(args, token, col_tile * 64 + 32 * b);
+      x[c] = LoadOperand<kType, kTail>(args, x_rows[c], col_tile * 64 + 32 * b);
     }
     TESSERA_UNROLL
     for (int i = 0; i < kRowTiles; ++i) {
@@ -95,21 +90,43 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, kColumns > 2 ? 1 : 2) void SmallM
   const ProductArgs& product = args.products[p];
   const int64_t row_tile = (BlockX() - args.begins[p]) * kRowTiles;
 
+  // Where the lane's rows of x begin. Behind the last stands that one again; its sums are not stored.
+  int64_t x_rows[kColumns];
+  TESSERA_UNROLL
+  for (int i = 0; i < kColumns; ++i) {
+    const int64_t token = 8 * (int64_t{BlockY()} * kColumns + i) + Lane() / 4;
+    x_rows[i] = (token < args.n ? token : args.n - 1) * args.cols;
+  }
+
   float sum[kRowTiles][kColumns][4] = {};
   int c = SegmentBegin(WarpIndex(), product.w.col_tiles);
   const int end = SegmentBegin(WarpIndex() + 1, product.w.col_tiles);
-  constexpr int kTiles = kAhead<kType, kRowTiles>;
-  for (; c + kTiles <= end; c += kTiles) {
-    TileColumn<kType, kRowTiles> columns[kTiles];
+  const int whole = static_cast<int>(args.cols / 64);  // tiles without padding
+  const int main_end = end < whole ? end : whole;
+  constexpr int kTiles = kAhead<kType, kRowTiles, kColumns>;
+  TileColumn<kType, kRowTiles> columns[kTiles];
+  bool loaded = c + kTiles <= main_end;
+  if (loaded) {
     TESSERA_UNROLL
     for (int i = 0; i < kTiles; ++i) columns[i].Load(product.w, row_tile, c + i);
+  }
+  while (loaded) {
+    TileColumn<kType, kRowTiles> next[kTiles];
+    loaded = c + 2 * kTiles <= main_end;
+    if (loaded) {
+      TESSERA_UNROLL
+      for (int i = 0; i < kTiles; ++i) next[i].Load(product.w, row_tile, c + kTiles + i);
+    }
     TESSERA_UNROLL
-    for (int i = 0; i < kTiles; ++i) Multiply(args, columns[i], c + i, sum);
+    for (int i = 0; i < kTiles; ++i) Multiply<kType, false>(args, x_rows, columns[i], c + i, sum);
+    TESSERA_UNROLL
+    for (int i = 0; i < kTiles; ++i) columns[i] = next[i];
+    c += kTiles;
   }
   for (; c < end; ++c) {
     TileColumn<kType, kRowTiles> column;
     column.Load(product.w, row_tile, c);
-    Multiply(args, column, c, sum);
+    Multiply<kType, true>(args, x_rows, column, c, sum);
   }
 
   const Shared<float> sums = DynamicShared<float>(0, kWarps * kSums);
@@ -156,6 +173,10 @@ int LaunchFor(const ProductRequest* products, int num_products, const BFloat16* 
 
 int LaunchSmallProducts(const ProductRequest* products, int num_products, const BFloat16* x,
                         int64_t n, Stream stream) {
+  const bool aligned = num_products > 0 && products[0].w.cols % 8 == 0 && IsAligned16(x);
+  if (!aligned && n <= kSmallMatMulRows) {
+    return LaunchTiledProducts(products, num_products, x, n, stream);
+  }
   if (n <= 8) return LaunchFor<1, 1>(products, num_products, x, n, stream);
   if (n <= 16) return LaunchFor<1, 2>(products, num_products, x, n, stream);
   if (n <= kSmallMatMulRows) return LaunchFor<2, 4>(products, num_products, x, n, stream);

@@ -3,7 +3,7 @@
 # installed, else the few lines of tests/gpu/standalone.
 #
 #   core_begin            finds the tools, makes build/gpu; sets NVCC, CUDA, OUT
-#   core_compile          kernels/, the CUDA ones for this machine's card, side by side
+#   core_compile          kernels/ without its cpu/, for this machine's card, side by side
 #   core_program NAME SOURCE...   links OUT/NAME from them
 core_begin() {
   NVCC=$(command -v nvcc || true)
@@ -38,6 +38,7 @@ core_object() {
   OBJECTS+=("$object")
   [ "$object" -nt "$source" ] && [ "$object" -nt "$STAMP" ] && return
   while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || return 1; done
+  rm -f "$object"  # an old one must not stand for one that does not compile
   if [[ $source == *.cu ]]; then
     "$NVCC" -arch="$ARCH" -std=c++20 -O3 --expt-relaxed-constexpr -lineinfo "${INCLUDES[@]}" "$@" \
       -c "$source" -o "$object" &
@@ -59,27 +60,18 @@ core_wait() {
 
 core_compile() {
   # Headers decide too: the newest of them.
-  STAMP=$(ls -t kernels/*.h kernels/cuda/*.h kernels/cuda/*.cuh kernels/cpu/*.h | head -1)
+  STAMP=$(ls -t kernels/*.h kernels/cuda/*.h kernels/cuda/*.cuh | head -1)
   OBJECTS=()
-  local source isa
+  local source
   for source in kernels/cuda/*.cu; do core_object "$source"; done
-  for source in kernels/tensor.cc kernels/reference.cc kernels/cuda/*.cc kernels/cpu/cpu_device.cc \
-                kernels/cpu/kv_store.cc kernels/cpu/thread_pool.cc; do
+  for source in kernels/tensor.cc kernels/reference.cc kernels/cuda/*.cc \
+                tests/gpu/standalone/no_cpu_device.cc; do
     core_object "$source"
   done
   core_object kernels/device_factory.cc -DTESSERA_HAS_CUDA=1
-  for isa in "scalar:-DTESSERA_SIMD_SCALAR" \
-             "avx2:-DTESSERA_SIMD_AVX2 -mavx2 -mfma -mf16c" \
-             "avx512:-DTESSERA_SIMD_AVX512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mprefer-vector-width=512"; do
-    [ "$(uname -m)" = x86_64 ] || [ "${isa%%:*}" = scalar ] || continue
-    for source in $CPU_KERNELS; do core_object "$source" -DTESSERA_ISA="${isa%%:*}" ${isa#*:}; done
-  done
   core_wait || return 1
   CORE=("${OBJECTS[@]}")
 }
-# The list of kernels/cpu/CMakeLists.txt.
-CPU_KERNELS=$(sed -n '/^tessera_isa_sources(tessera_kernels_cpu/,/)/p' kernels/cpu/CMakeLists.txt |
-  grep -o '[a-z_]*\.cc' | sed 's|^|kernels/cpu/|')
 
 core_program() {
   local name=$1 source

@@ -19,6 +19,8 @@ namespace tessera::gpu_stubs {
 namespace {
 
 constexpr size_t kAlignment = 256;
+constexpr size_t kGuard = 256;  // bytes before and behind each allocation that nobody may write
+constexpr unsigned char kUntouched = 0xa5;
 
 int64_t EnvironmentNumber(const char* name, int64_t otherwise) {
   const char* value = std::getenv(name);
@@ -39,12 +41,13 @@ class Ranges {
     const std::lock_guard<std::mutex> lock(mu_);
     if (limit != 0 && used_ + bytes > limit) return nullptr;
     const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    void* data = std::aligned_alloc(kAlignment, rounded);
-    if (data == nullptr) return nullptr;
-    std::memset(data, 0xff, rounded);
-    ranges_[reinterpret_cast<uintptr_t>(data)] = bytes;
+    auto* begin = static_cast<unsigned char*>(std::aligned_alloc(kAlignment, rounded + 2 * kGuard));
+    if (begin == nullptr) return nullptr;
+    std::memset(begin, kUntouched, rounded + 2 * kGuard);
+    std::memset(begin + kGuard, 0xff, bytes);
+    ranges_[reinterpret_cast<uintptr_t>(begin + kGuard)] = bytes;
     used_ += bytes;
-    return data;
+    return begin + kGuard;
   }
   bool Free(void* data) {
     const std::lock_guard<std::mutex> lock(mu_);
@@ -52,7 +55,7 @@ class Ranges {
     if (range == ranges_.end()) return false;
     used_ -= range->second;
     ranges_.erase(range);
-    std::free(data);
+    std::free(static_cast<unsigned char*>(data) - kGuard);
     return true;
   }
   bool Holds(const void* data, size_t bytes) const {
@@ -62,6 +65,18 @@ class Ranges {
     if (range == ranges_.begin()) return false;
     --range;
     return at + bytes <= range->first + range->second;
+  }
+  // Bytes of an allocation that something was written beside; 0 when there is none.
+  size_t WrittenBeside() const {
+    const std::lock_guard<std::mutex> lock(mu_);
+    for (const auto& [at, bytes] : ranges_) {
+      const auto* begin = reinterpret_cast<const unsigned char*>(at);
+      for (size_t i = 1; i <= kGuard; ++i) {
+        if (begin[-static_cast<ptrdiff_t>(i)] != kUntouched) return bytes;
+        if (begin[bytes + i - 1] != kUntouched) return bytes;
+      }
+    }
+    return 0;
   }
   size_t used() const {
     const std::lock_guard<std::mutex> lock(mu_);
@@ -123,6 +138,10 @@ const Text& TextOf(cudaError_t code) {
 
 }  // namespace
 
+size_t WrittenBesideAllocation() {
+  const size_t on_gpu = OnGpu().WrittenBeside();
+  return on_gpu != 0 ? on_gpu : Pinned().WrittenBeside();
+}
 void* AllocateOnGpu(size_t bytes) { return OnGpu().Allocate(bytes, MemoryBytes()); }
 bool FreeOnGpu(void* data) { return OnGpu().Free(data); }
 
@@ -185,7 +204,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreamsAhead();  // freeing waits for the GPU
+  RunAllStreams();  // freeing waits for the GPU
   return OnGpu().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -200,7 +219,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned int) {
 cudaError_t cudaFreeHost(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreamsAhead();
+  RunAllStreams();
   return Pinned().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 

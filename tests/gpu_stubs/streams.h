@@ -40,11 +40,15 @@ void ReportExecutorFailure(const char* kernel, const std::string& what);
 void* AllocateOnGpu(size_t bytes);
 bool FreeOnGpu(void* data);
 
+// Bytes of an allocation, of the GPU's or pinned, that something was written beside; else 0.
+size_t WrittenBesideAllocation();
+
 // Runs all of the stream's work.
 cudaError_t RunAll(cudaStream_t stream);
 // The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.
 void RunAhead(cudaStream_t stream);
-void RunAllStreamsAhead();
+// The same of all streams, waiting a while for what is blocked.
+void RunAllStreams();
 
 }  // namespace tessera::gpu_stubs
 

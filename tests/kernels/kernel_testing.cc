@@ -141,7 +141,7 @@ std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n
           weights += std::fabs(row[c]);
           largest = std::max<double>(largest, std::fabs(x[t * w.cols + c]));
         }
-        error[t * w.rows + r] += weights * largest / (2 * 127);
+        error[t * w.rows + r] += weights * largest / (2 * 16256);
       }
     }
   }

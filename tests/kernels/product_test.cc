@@ -89,8 +89,8 @@ std::vector<float> AsPrepared(InputForm form, const std::vector<float>& x, int64
           values[i] = upper + RoundedToBFloat16(values[i] - upper);
         }
       }
-      if (form != InputForm::kInt8) continue;
-      const float limit = cpu::kInt8Limit;
+      if (form != InputForm::kInt15) continue;
+      const float limit = cpu::kInt15Limit;
       float largest = 0;
       for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
       for (int64_t i = 0; i < count && largest > 0; ++i) {
@@ -172,7 +172,7 @@ TEST_P(ProductTest, InputsAreRoundedToTheirForm) {
     const auto actual = Product(ops(), w, form, x.data(), nullptr, n);
     double error = 0;
     for (size_t i = 0; i < exact.size(); ++i) error += std::pow(actual[i] - exact[i], 2);
-    const double bound = form == InputForm::kInt8           ? 8e-3
+    const double bound = form == InputForm::kInt15          ? 8e-5
                          : form == InputForm::kBFloat16Pair ? 8e-6
                                                             : 1e-6;
     EXPECT_LE(std::sqrt(error / power), bound) << static_cast<int>(form);

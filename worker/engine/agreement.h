@@ -16,7 +16,8 @@ namespace tessera::worker {
 
 // Collective. OK on every rank when `mine` is OK on every rank; otherwise the failure of the lowest
 // failing rank, naming that rank, on all of them; a rank that waited in vain for another
-// (DEADLINE_EXCEEDED, ABORTED) counts only if nobody failed otherwise. DEADLINE_EXCEEDED naming the rank waited for.
+// (DEADLINE_EXCEEDED, ABORTED) counts only if nobody failed otherwise. DEADLINE_EXCEEDED naming the
+// rank waited for.
 absl::Status AgreeOnStatus(Communicator& world, const absl::Status& mine, absl::Duration deadline,
                            absl::string_view doing);
 
