@@ -102,7 +102,7 @@ TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
 template <DType kType, int kTokens, bool kPartial>
 void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                    const TileTokens& tokens) {
-  alignas(64) int32_t tile_sums[2][512];
+  alignas(64) int32_t tile_sums[2][kType == DType::kQ6_K32 ? 2 : 1][512];
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
   const int64_t step = tokens.stride * 32;
@@ -113,25 +113,31 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
-  for (int64_t b = 0; b < blocks; ++b) {
-    const PanelBlock& block = panel[b];
-    TileSums(x, tokens.plane, block.codes, tile_sums[0]);
+  // The tiles work one block ahead of the vectors, which else would wait for every sum.
+  const auto start_block = [&](int64_t b) __attribute__((always_inline)) {
+    int32_t(*to)[512] = tile_sums[b % 2];
+    TileSums(x + b * step, tokens.plane, panel[b].codes, to[0]);
     if constexpr (kTwoScales) {
-      TileSums(x + 16, tokens.plane, block.codes + 256, tile_sums[1]);
+      TileSums(x + b * step + 16, tokens.plane, panel[b].codes + 256, to[1]);
     }
+  };
+  start_block(0);
+  for (int64_t b = 0; b < blocks; ++b) {
+    if (b + 1 < blocks) start_block(b + 1);
+    const PanelBlock& block = panel[b];
+    const int32_t(*block_sums)[512] = tile_sums[b % 2];
     const Vec scale = Load(block.scale[0]);
     const Vec scale_high = kTwoScales ? Load(block.scale[1]) : scale;
     const Vec add = kHasAdd<kType> ? Load(block.add) : scale;
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Vec input_scale = Set(scales[t].scale);
-      sums[t] = MulAdd(SumOf(tile_sums[0], t), Mul(scale, input_scale), sums[t]);
+      sums[t] = MulAdd(SumOf(block_sums[0], t), Mul(scale, input_scale), sums[t]);
       if constexpr (kTwoScales) {
-        sums[t] = MulAdd(SumOf(tile_sums[1], t), Mul(scale_high, input_scale), sums[t]);
+        sums[t] = MulAdd(SumOf(block_sums[1], t), Mul(scale_high, input_scale), sums[t]);
       }
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
     }
-    x += step;
     scales += tokens.stride;
     if constexpr (kPartial) {
       if (--left > 0 && b + 1 < blocks) continue;
