@@ -19,8 +19,9 @@
 //
 // Determinism: every output element is computed in an order fixed by the model and the operation
 // alone. It does not depend on n, on the other tokens of the step, on how a prompt was cut into
-// chunks, on the number of threads, or on how positions are spread over KV blocks. On the cpu device
-// the same holds between runs of one instruction set; different sets may differ in the last bits.
+// chunks, on the number of threads, or on how positions are spread over KV blocks. On the cpu
+// device the same holds between runs of one instruction set; different sets may differ in the last
+// bits.
 //
 //   auto device = MakeDevice("cpu", {.threads = 2});
 //   const int64_t n = (*device)->BeginStep(step);
@@ -49,9 +50,9 @@ namespace tessera::kernels {
 struct Activation;
 
 // Sums of a product whose columns are cut, before the ranks add theirs up; never defined either. On
-// cpu float64: sums of float32 numbers are exact in it but for a rare last bit, so that the order in
-// which ranks and columns are added does not show, and a layout computes what every other does. On
-// cuda it is what Activation is.
+// cpu float64: sums of float32 numbers are exact in it but for a rare last bit, so that the order
+// in which ranks and columns are added does not show, and a layout computes what every other does.
+// On cuda it is what Activation is.
 struct Partial;
 
 // One of several products that share their input.
@@ -74,10 +75,10 @@ struct RowCandidate {
   int32_t id = -1;  // -1: there are no more
 };
 struct RowAnswer {
-  bool finite = false;  // without it nothing else has a meaning
-  double score = 0;     // of the draw
-  int32_t id = 0;       // of the draw
-  float logit = 0;      // of the draw
+  bool finite = false;    // without it nothing else has a meaning
+  double score = 0;       // of the draw
+  int32_t id = 0;         // of the draw
+  float logit = 0;        // of the draw
   int32_t greedy_id = 0;  // the largest logit, ties by lowest id
   float greedy_logit = 0;
   double raw_mass = 0;     // ln sum exp(logit)
@@ -160,8 +161,8 @@ class Device {
   // Drops all recordings: something that they use besides the device is about to go.
   virtual void ForgetRecordings() {}
 
-  // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that row
-  // is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
+  // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that
+  // row is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
   virtual void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: (rows, cols), may be the same;
@@ -179,9 +180,9 @@ class Device {
   // out = x · wᵀ + bias for each product. x: (n, cols of every w). Sums in float32.
   virtual void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) = 0;
 
-  // out = x · wᵀ, to be added up over ranks. Columns are summed in segments, counted from the matrix's
-  // first: cuts at multiples of `segment` do not show in the sums. segment: 64 or 32, or 1 (slow, for
-  // floating types alone).
+  // out = x · wᵀ, to be added up over ranks. Columns are summed in segments, counted from the
+  // matrix's first: cuts at multiples of `segment` do not show in the sums. segment: 64 or 32, or 1
+  // (slow, for floating types alone).
   virtual void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int segment,
                              Partial* out) = 0;
 
@@ -190,16 +191,16 @@ class Device {
                        Activation* out) = 0;
 
   // For the step's n tokens: normalizes each head of q and k where the shape has q_norm and k_norm
-  // (RmsNorm over head_dim), turns it by the token's row of the step's rotary table, and stores keys
-  // and values at the tokens' places in the cache. In place.
-  // q: (n, num_q_heads, head_dim); k, v: (n, num_kv_heads, head_dim).
+  // (RmsNorm over head_dim), turns it by the token's row of the step's rotary table, and stores
+  // keys and values at the tokens' places in the cache. In place. q: (n, num_q_heads, head_dim); k,
+  // v: (n, num_kv_heads, head_dim).
   virtual void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
                               Activation* q, Activation* k, const Activation* v) = 0;
 
-  // Causal attention of each of the step's tokens over positions 0..its own (within the window), all
-  // of which are in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
-  virtual void Attention(const Activation* q, const AttentionShape& shape,
-                         const KvCacheView& cache, int64_t n, Activation* out) = 0;
+  // Causal attention of each of the step's tokens over positions 0..its own (within the window),
+  // all of which are in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
+  virtual void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
+                         int64_t n, Activation* out) = 0;
 
   // The keys and values of block `source` over those of block `destination`, another one.
   virtual void CopyKvBlock(const KvCacheView& cache, int source, int destination) = 0;
@@ -216,8 +217,8 @@ class Device {
   // The most candidates that it lists of a row; 0: it does not look at logits, read them.
   virtual int MaxRowCandidates() const { return 0; }
   // One answer per question: about row i of logits (questions.size(), vocab), device memory, those
-  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many of
-  // a row as were asked for. Waits for the device.
+  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many
+  // of a row as were asked for. Waits for the device.
   virtual absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
                                   absl::Span<const RowQuestion> questions, RowAnswer* answers,
                                   RowCandidate* candidates) {
@@ -239,17 +240,18 @@ struct DeviceOptions {
   DType kv_type = DType::kF32;
 };
 
-// kind: "cpu", "cuda", or "auto": cuda where build and machine have it, else cpu. NOT_FOUND for a kind
-// that build or machine does not have; UNIMPLEMENTED for an instruction set this machine does not
-// have.
+// kind: "cpu", "cuda", or "auto": cuda where build and machine have it, else cpu. NOT_FOUND for a
+// kind that build or machine does not have; UNIMPLEMENTED for an instruction set this machine does
+// not have.
 absl::StatusOr<std::unique_ptr<Device>> MakeDevice(absl::string_view kind,
                                                    const DeviceOptions& options);
 
-// How many GPUs build and machine have between them, at least 1. NOT_FOUND saying why there is none.
+// How many GPUs build and machine have between them, at least 1. NOT_FOUND saying why there is
+// none.
 absl::StatusOr<int> NumGpus();
 
 struct MemoryInfo {
-  int64_t free = 0;   // bytes that nobody has allocated
+  int64_t free = 0;  // bytes that nobody has allocated
   int64_t total = 0;
 };
 // Of one of them.

@@ -144,7 +144,8 @@ class HeadContext {
   double At(const void* store, bool by_dim, int position, int d) const {
     const int64_t block = block_table[position / cache.block_tokens];
     const int64_t slot = position % cache.block_tokens;
-    const int64_t head = (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
+    const int64_t head =
+        (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
     const int64_t at = head + (by_dim ? d * cache.block_tokens + slot : slot * cache.head_dim + d);
     if (cache.type == DType::kBF16) {
       return BFloat16ToFloat(static_cast<const uint16_t*>(store)[at]);
@@ -181,12 +182,11 @@ std::vector<double> Attention(const float* q, const StepView& step, const Attent
     for (int i = 0; i < span.num_tokens; ++i) {
       const int64_t t = span.first_token + i;
       const int last = span.start_position + i;
-      const int first =
-          shape.sliding_window > 0 ? std::max(0, last - shape.sliding_window + 1) : 0;
+      const int first = shape.sliding_window > 0 ? std::max(0, last - shape.sliding_window + 1) : 0;
       for (int h = 0; h < shape.num_q_heads; ++h) {
         const int64_t at = t * row + int64_t{h} * shape.head_dim;
-        AttendHead({cache, span.block_table, shape.kv_head_of[h], first, last}, q + at,
-                   shape.scale, out.data() + at);
+        AttendHead({cache, span.block_table, shape.kv_head_of[h], first, last}, q + at, shape.scale,
+                   out.data() + at);
       }
     }
   }

@@ -37,7 +37,7 @@ struct KvCacheView {
 struct SequenceSpan {
   int32_t first_token = 0;  // in the step
   int32_t num_tokens = 0;
-  int32_t start_position = 0;           // of the first token; token i stands at start_position + i
+  int32_t start_position = 0;            // of the first token; token i stands at start_position + i
   const int32_t* block_table = nullptr;  // the sequence's KV blocks, in order (num_blocks)
   int32_t num_blocks = 0;                // enough for the last token's position
 };
@@ -45,8 +45,9 @@ struct SequenceSpan {
 // The tokens of one step, in the order of their sequences. Host memory.
 struct StepView {
   int64_t n = 0;
-  const int32_t* ids = nullptr;              // (n); null behind the first stage
-  const SequenceSpan* sequences = nullptr;   // (num_sequences); their tokens are 0 .. n - 1, in order
+  const int32_t* ids = nullptr;  // (n); null behind the first stage
+  const SequenceSpan* sequences =
+      nullptr;  // (num_sequences); their tokens are 0 .. n - 1, in order
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t
   // What holds for the attention of all layers: at most this many query heads read one KV head, and

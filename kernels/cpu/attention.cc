@@ -35,7 +35,7 @@ TESSERA_INLINE int Most(int a, int b) { return a > b ? a : b; }
 // One sequence's keys or values in one KV head of the cache.
 template <typename Kept>
 struct Kv {
-  const Kept* base;      // of the store, at this KV head
+  const Kept* base;  // of the store, at this KV head
   const int32_t* blocks;
   int64_t block_stride;  // elements between blocks
   int block_tokens;
@@ -208,8 +208,8 @@ TESSERA_INLINE void Weigh(const Kv<Kept>& values, Positions range, const float* 
 
 // One row alone, which continues where all rows did not go together.
 template <int kVecs, bool kPartial, typename Kept>
-TESSERA_INLINE void WeighAlone(const Kv<Kept>& values, Positions range, const float* weights,
-                               int d, int rest, Vec* results) {
+TESSERA_INLINE void WeighAlone(const Kv<Kept>& values, Positions range, const float* weights, int d,
+                               int rest, Vec* results) {
   if (range.begin >= range.end) return;
   Vec alone[1][kVecs];
   for (int v = 0; v < kVecs; ++v) alone[0][v] = results[v];
@@ -218,8 +218,7 @@ TESSERA_INLINE void WeighAlone(const Kv<Kept>& values, Positions range, const fl
 }
 
 template <int kRows, int kVecs, bool kPartial, typename Kept>
-void WeighDims(const Rows<kRows>& rows, const Kv<Kept>& values, int chunk_begin, int d,
-               int rest) {
+void WeighDims(const Rows<kRows>& rows, const Kv<Kept>& values, int chunk_begin, int d, int rest) {
   Vec results[kRows][kVecs];
   const float* weights[kRows];  // [position]
   Positions common = rows.range[0];
@@ -293,8 +292,8 @@ void AttendFrom(const AttentionArgs& args, const AttentionTile& tile, int row, i
   for (int r = 0; r < kRows; ++r) {
     const int token = (row + r) / tile.heads();
     const int head = tile.head_begin + (row + r) % tile.heads();
-    rows.q[r] = args.q + ((tile.first_token + token) * args.shape.num_q_heads + head) *
-                             args.shape.head_dim;
+    rows.q[r] =
+        args.q + ((tile.first_token + token) * args.shape.num_q_heads + head) * args.shape.head_dim;
     rows.range[r] = RowPositions(args, tile, row + r, within);
     if (rows.range[r].begin >= rows.range[r].end) rows.range[r] = {within.begin, within.begin};
     any = any || rows.range[r].begin < rows.range[r].end;

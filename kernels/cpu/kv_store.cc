@@ -44,8 +44,8 @@ void StoreKeyAndValue(const float* key, const float* value, const int32_t* block
 void CopyBlock(const KvCacheView& cache, int source, int destination, void* store) {
   assert(source >= 0 && source < cache.num_blocks && destination != source);
   assert(destination >= 0 && destination < cache.num_blocks);
-  const size_t bytes = RowBytes(cache.type, int64_t{cache.num_kv_heads} * cache.block_tokens *
-                                                cache.head_dim);
+  const size_t bytes =
+      RowBytes(cache.type, int64_t{cache.num_kv_heads} * cache.block_tokens * cache.head_dim);
   auto* blocks = static_cast<std::byte*>(store);
   std::memcpy(blocks + destination * bytes, blocks + source * bytes, bytes);
 }

@@ -163,8 +163,8 @@ TEST_P(AttentionTest, PlacementBatchAndThreadsDoNotMatter) {
   }
 }
 
-// Far into a sequence, over several chunks of positions: the reference, and the same bits for a token
-// alone, as part of a prompt, in company, and on threads that share its chunks.
+// Far into a sequence, over several chunks of positions: the reference, and the same bits for a
+// token alone, as part of a prompt, in company, and on threads that share its chunks.
 TEST_P(AttentionTest, LongContextsDoNotDependOnHowTheyAreDealtOut) {
   HostOps one = Ops(1);
   HostOps three = Ops(3);
@@ -186,8 +186,8 @@ TEST_P(AttentionTest, LongContextsDoNotDependOnHowTheyAreDealtOut) {
     ExpectNear(together,
                reference::Attention(one.Rounded(q).data(), prompt.view(), shape, cache.view),
                Tolerance(), c.name());
-    ExpectSameBits(three.Attention(prompt, shape, cache, q).data(), together.data(),
-                   count * q_row, c.name() + ", three threads");
+    ExpectSameBits(three.Attention(prompt, shape, cache, q).data(), together.data(), count * q_row,
+                   c.name() + ", three threads");
     for (int t : {0, 1, 17, 35, 36, 39}) {
       if (t >= count) continue;
       OwnedStep token;

@@ -175,8 +175,8 @@ TEST_P(ElementwiseTest, SiluMulDoesNotDependOnLaneOrThread) {
   ExpectSameBits(in_place.data(), whole.data(), count, "three threads, in place");
   for (int64_t first : {1, 2, 3, 7, 15, 16, 17}) {
     for (int64_t length : {1, 2, 5, 16, 31, 40}) {
-      const auto part = one.SiluMul({&gate[first], &gate[first] + length},
-                                    {&up[first], &up[first] + length});
+      const auto part =
+          one.SiluMul({&gate[first], &gate[first] + length}, {&up[first], &up[first] + length});
       ExpectSameBits(part.data(), &whole[first], length, absl::StrCat(length, " from ", first));
     }
   }

@@ -130,8 +130,8 @@ std::vector<float> HostOps::Download(const Activation* x, int64_t count) const {
 int64_t HostOps::Begin(const OwnedStep& step, const AttentionShape& shape) {
   StepView view = step.view();
   for (int h = 0; h < shape.num_q_heads; ++h) {
-    const auto in_group = std::count(shape.kv_head_of, shape.kv_head_of + shape.num_q_heads,
-                                     shape.kv_head_of[h]);
+    const auto in_group =
+        std::count(shape.kv_head_of, shape.kv_head_of + shape.num_q_heads, shape.kv_head_of[h]);
     view.largest_group = std::max(view.largest_group, static_cast<int>(in_group));
   }
   view.sliding_window = shape.sliding_window;

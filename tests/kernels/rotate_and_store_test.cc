@@ -63,11 +63,11 @@ TEST_P(RotateAndStoreTest, TurnsEveryHeadByItsTokensRow) {
         const std::string what = absl::StrCat("rope_dim ", rope_dim, ", head_dim ", head_dim,
                                               interleaved ? ", neighbours" : ", halves");
         const RopeTable table = step.view().rope;
-        ExpectNear(turned.q, reference::Rope(table, step.n(), kQHeads, head_dim,
-                                             ops.Rounded(q).data()),
+        ExpectNear(turned.q,
+                   reference::Rope(table, step.n(), kQHeads, head_dim, ops.Rounded(q).data()),
                    1e-6 + Rounding(ops.device()), what);
-        ExpectNear(turned.k, reference::Rope(table, step.n(), kKvHeads, head_dim,
-                                             ops.Rounded(k).data()),
+        ExpectNear(turned.k,
+                   reference::Rope(table, step.n(), kKvHeads, head_dim, ops.Rounded(k).data()),
                    1e-6 + Rounding(ops.device()), what);
         for (int64_t h = 0; h < step.n() * kQHeads; ++h) {  // what does not turn passes through
           const std::vector<float> taken = ops.Rounded(
@@ -89,15 +89,13 @@ TEST_P(RotateAndStoreTest, NormalizesHeadsBeforeItTurnsThem) {
   const auto q_norm = RandomFloats(head_dim, random_);
   const auto k_norm = RandomFloats(head_dim, random_);
   const HostCache cache = ops.RandomCache(7, kKvHeads, 4, head_dim, random_());
-  const auto turned =
-      ops.RotateAndStore(step, Shape(head_dim), cache, q, k, k, q_norm, k_norm);
+  const auto turned = ops.RotateAndStore(step, Shape(head_dim), cache, q, k, k, q_norm, k_norm);
   const auto expect = [&](const std::vector<float>& actual, const std::vector<float>& x,
                           const std::vector<float>& weight, int heads) {
-    const auto normed = reference::RmsNorm(ops.Rounded(x).data(), weight.data(), 1e-5f, step.n() * heads,
-                                           head_dim);
+    const auto normed =
+        reference::RmsNorm(ops.Rounded(x).data(), weight.data(), 1e-5f, step.n() * heads, head_dim);
     const std::vector<float> rounded(normed.begin(), normed.end());
-    ExpectNear(actual, reference::Rope(step.view().rope, step.n(), heads, head_dim,
-                                       rounded.data()),
+    ExpectNear(actual, reference::Rope(step.view().rope, step.n(), heads, head_dim, rounded.data()),
                2e-6 + 2 * Rounding(ops.device()), absl::StrCat(heads, " heads"));
   };
   expect(turned.q, q, q_norm, kQHeads);

@@ -112,7 +112,7 @@ const std::vector<GoldenBlock>& GoldenBlocks() {
 
 TEST(HalfTest, FloatsRoundToTheNearestBFloat16TiesToEven) {
   const auto rounded = [](float value) { return BFloat16ToFloat(FloatToBFloat16(value)); };
-  EXPECT_EQ(rounded(1.0f + 0x1p-8f), 1.0f);             // half way, to even
+  EXPECT_EQ(rounded(1.0f + 0x1p-8f), 1.0f);              // half way, to even
   EXPECT_EQ(rounded(1.0f + 0x1.8p-7f), 1.0f + 0x1p-6f);  // half way, to even
   EXPECT_EQ(rounded(1.0f + 0x1.01p-8f), 1.0f + 0x1p-7f);
   EXPECT_EQ(rounded(-1.0f - 0x1.01p-8f), -1.0f - 0x1p-7f);

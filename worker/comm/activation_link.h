@@ -48,13 +48,13 @@ class ActivationLink {
   // called now and then; its failure is returned at once.
   virtual absl::Status Wait(absl::FunctionRef<absl::Status()> between) = 0;
 
-  // One look, without waiting: what went wrong with the device or the group since, for those who wait
-  // for something else meanwhile.
+  // One look, without waiting: what went wrong with the device or the group since, for those who
+  // wait for something else meanwhile.
   virtual absl::Status Check() = 0;
 };
 
-// The hidden state from one stage's device to the next one's. Absent where it goes by message, after
-// the step's header.
+// The hidden state from one stage's device to the next one's. Absent where it goes by message,
+// after the step's header.
 class StageLink {
  public:
   virtual ~StageLink() = default;

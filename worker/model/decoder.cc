@@ -62,9 +62,8 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
 }
 
 absl::StatusOr<kernels::Activation*> Decoder::AllocateActivations(int64_t count) {
-  TESSERA_ASSIGN_OR_RETURN(
-      kernels::Device::Buffer buffer,
-      device_->Allocate(kernels::RowBytes(device_->ActivationType(), count)));
+  TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer,
+                           device_->Allocate(kernels::RowBytes(device_->ActivationType(), count)));
   buffers_.push_back(std::move(buffer));
   return reinterpret_cast<Activation*>(buffers_.back().get());
 }
@@ -94,9 +93,8 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(shard_.ffn())));
   if (shard_.has_output_head()) {
     TESSERA_ASSIGN_OR_RETURN(gathered_, AllocateActivations(kMaxLogitRows * hidden_size));
-    TESSERA_ASSIGN_OR_RETURN(
-        kernels::Device::Buffer buffer,
-        device_->Allocate(kMaxLogitRows * local_vocab_size() * sizeof(float)));
+    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer,
+                             device_->Allocate(kMaxLogitRows * local_vocab_size() * sizeof(float)));
     logits_ = reinterpret_cast<float*>(buffer.get());
     buffers_.push_back(std::move(buffer));
   }

@@ -123,17 +123,17 @@ class Decoder {
 
   std::vector<kernels::Device::Buffer> buffers_;
   // (max rows, ...): what each is beside it.
-  Activation* hidden_ = nullptr;    // hidden
-  Activation* normed_ = nullptr;    // hidden
+  Activation* hidden_ = nullptr;         // hidden
+  Activation* normed_ = nullptr;         // hidden
   kernels::Partial* partial_ = nullptr;  // hidden; this rank's summand until the all-reduce
-  Activation* gathered_ = nullptr;  // (kMaxLogitRows, hidden)
-  Activation* q_ = nullptr;         // local q heads * head_dim
-  Activation* k_ = nullptr;         // local kv heads * head_dim
-  Activation* v_ = nullptr;         // local kv heads * head_dim
-  Activation* attended_ = nullptr;  // local q heads * head_dim
-  Activation* gate_ = nullptr;      // local ffn
-  Activation* up_ = nullptr;        // local ffn
-  float* logits_ = nullptr;         // (kMaxLogitRows, local vocab)
+  Activation* gathered_ = nullptr;       // (kMaxLogitRows, hidden)
+  Activation* q_ = nullptr;              // local q heads * head_dim
+  Activation* k_ = nullptr;              // local kv heads * head_dim
+  Activation* v_ = nullptr;              // local kv heads * head_dim
+  Activation* attended_ = nullptr;       // local q heads * head_dim
+  Activation* gate_ = nullptr;           // local ffn
+  Activation* up_ = nullptr;             // local ffn
+  float* logits_ = nullptr;              // (kMaxLogitRows, local vocab)
 };
 
 }  // namespace tessera::worker

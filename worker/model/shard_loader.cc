@@ -96,9 +96,8 @@ class Loader {
   absl::StatusOr<kernels::WeightMatrix> Read(const v1::TensorDescription& tensor,
                                              const TensorSlice& slice) {
     const bool is_vector = tensor.shape_size() == 1;
-    const size_t bytes = is_vector
-                             ? slice.bytes
-                             : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
+    const size_t bytes =
+        is_vector ? slice.bytes : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
     TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(bytes));
     const kernels::WeightMatrix w{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
     TESSERA_RETURN_IF_ERROR(Move(tensor.name(), slice, w, is_vector));
@@ -129,13 +128,12 @@ class Loader {
         piece.count = std::min(rows_per_read, w.rows - next);
         piece.bytes = TakeBuffer(piece.count * row_bytes);
         next += piece.count;
-        piece.read = std::async(
-            readers > 1 ? std::launch::async : std::launch::deferred,
-            [this, &name, &slice, first = slice.row_begin + piece.row, count = piece.count,
-             out = piece.bytes.data()] {
-              return file_.ReadSlice(name, first, first + count, slice.col_begin, slice.col_end,
-                                     out);
-            });
+        piece.read = std::async(readers > 1 ? std::launch::async : std::launch::deferred,
+                                [this, &name, &slice, first = slice.row_begin + piece.row,
+                                 count = piece.count, out = piece.bytes.data()] {
+                                  return file_.ReadSlice(name, first, first + count,
+                                                         slice.col_begin, slice.col_end, out);
+                                });
       }
       // Taken off only when read: a future waits for its thread when it goes.
       Piece& piece = under_way.front();

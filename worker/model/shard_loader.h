@@ -1,7 +1,8 @@
 // Loads one rank's slices of the weights into device memory.
 //
 // Each slice passes through a bounded host buffer and the device puts it into its own layout: peak
-// memory is the shard plus that buffer and the file reader's window. Ownership: ModelShard owns the memory, its views point into it. Threads: one.
+// memory is the shard plus that buffer and the file reader's window. Ownership: ModelShard owns the
+// memory, its views point into it. Threads: one.
 //
 //   TESSERA_ASSIGN_OR_RETURN(ModelShard shard, LoadShard(file, plan.ranks(r), device, progress));
 //   device.MatMul({{shard.layers[0].wq, shard.layers[0].bq, q}}, x, n);
@@ -22,25 +23,25 @@ namespace tessera::worker {
 
 // Absent tensors are null. "local" = this rank's share.
 struct LayerWeights {
-  const float* attn_norm = nullptr;  // (hidden)
+  const float* attn_norm = nullptr;    // (hidden)
   kernels::WeightMatrix wq;            // (local q heads * head_dim, hidden)
   kernels::WeightMatrix wk, wv;        // (local kv heads * head_dim, hidden)
-  const float* bq = nullptr;         // (local q heads * head_dim)
-  const float* bk = nullptr;         // (local kv heads * head_dim)
-  const float* bv = nullptr;         // (local kv heads * head_dim)
-  const float* q_norm = nullptr;     // (head_dim)
-  const float* k_norm = nullptr;     // (head_dim)
+  const float* bq = nullptr;           // (local q heads * head_dim)
+  const float* bk = nullptr;           // (local kv heads * head_dim)
+  const float* bv = nullptr;           // (local kv heads * head_dim)
+  const float* q_norm = nullptr;       // (head_dim)
+  const float* k_norm = nullptr;       // (head_dim)
   kernels::WeightMatrix wo;            // (hidden, local q heads * head_dim): partial sums
-  const float* ffn_norm = nullptr;   // (hidden)
+  const float* ffn_norm = nullptr;     // (hidden)
   kernels::WeightMatrix w_gate, w_up;  // (local ffn, hidden)
   kernels::WeightMatrix w_down;        // (hidden, local ffn): partial sums
 };
 
 struct ModelShard {
   kernels::WeightMatrix token_embedding;  // (local vocab, hidden); first stage, or tied
-  const float* output_norm = nullptr;   // (hidden); last stage
+  const float* output_norm = nullptr;     // (hidden); last stage
   kernels::WeightMatrix output;           // (local vocab, hidden); last stage; may be the embedding
-  std::vector<LayerWeights> layers;     // the stage's, in order
+  std::vector<LayerWeights> layers;       // the stage's, in order
   std::vector<kernels::Device::Buffer> memory;
 };
 

@@ -1,0 +1,97 @@
+#include "kernels/cpu/product_work.h"
+
+#include <algorithm>
+#include <cassert>
+#include <iterator>
+
+#include "kernels/cpu/packed_weights.h"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+// As many tokens as one walk over the weights serves: up to here a product waits for memory, and
+// each thread reads one piece of it.
+constexpr int64_t kFewTokens = kTokenTile;
+
+int64_t GroupsOf(const ProductArgs& args) { return (args.rows + kGroupRows - 1) / kGroupRows; }
+
+}  // namespace
+
+void ProductWork::Begin(const float* x, int64_t n) {
+  x_ = x;
+  n_ = n;
+  products_.clear();
+  std::fill(std::begin(prepared_), std::end(prepared_), nullptr);
+}
+
+void ProductWork::Add(const Output& output) {
+  const WeightMatrix& w = output.w;
+  assert(w.cols % BlockElements(w.dtype) == 0);
+  const InputForm form = ops_.input_form(w.dtype);
+  products_.push_back({.w = reinterpret_cast<const uint8_t*>(w.data),
+                       .dtype = w.dtype,
+                       .rows = w.rows,
+                       .cols = w.cols,
+                       .form = form,
+                       .input = Prepared(form, w.cols),
+                       .bias = output.bias,
+                       .n = n_,
+                       .out = output.out,
+                       .partials = output.partials,
+                       .segment_blocks = output.segment / 32});
+}
+
+const uint8_t* ProductWork::Prepared(InputForm form, int64_t cols) {
+  const uint8_t*& prepared = prepared_[static_cast<int>(form)];
+  if (prepared != nullptr) return prepared;
+  uint8_t* room = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n_));
+  workers_.Split(n_, kTokenTile, n_ * cols >= kMinParallelElements,
+                 [&](int64_t begin, int64_t end, int) {
+                   ops_.prepare_input(form, x_, cols, n_, begin, end, room);
+                 });
+  prepared = room;
+  return prepared;
+}
+
+void ProductWork::Run() {
+  int64_t groups = 0, macs = 0;
+  for (const ProductArgs& args : products_) {
+    groups += GroupsOf(args);
+    macs += args.rows * args.cols * n_;
+  }
+  const int parts_per_thread = n_ <= kFewTokens ? 1 : Workers::kPartsPerThread;
+  workers_.Split(groups, 1, macs >= kMinParallelMacs, parts_per_thread,
+                 [&](int64_t begin, int64_t end, int thread) {
+                   for (const ProductArgs& args : products_) {
+                     const int64_t own = GroupsOf(args);
+                     const int64_t first = std::max<int64_t>(begin, 0);
+                     const int64_t last = std::min(end, own);
+                     if (first < last) {
+                       uint8_t* scratch =
+                           workers_.scratch(thread).Get<uint8_t>(ops_.multiply_scratch(args));
+                       ops_.multiply(args, first, last, scratch);
+                     }
+                     begin -= own;
+                     end -= own;
+                   }
+                 });
+}
+
+void ProductWork::MultiplyInDoubles(const WeightMatrix& w, const float* x, int64_t n, double* out) {
+  workers_.Split(w.rows, 1, w.rows * w.cols * n >= kMinParallelMacs,
+                 [&](int64_t begin, int64_t end, int thread) {
+                   float* row = workers_.scratch(thread).Get<float>(w.cols);
+                   for (int64_t r = begin; r < end; ++r) {
+                     UnpackRow(w.dtype, w.data, w.cols, r, row);
+                     for (int64_t t = 0; t < n; ++t) {
+                       double sum = 0;
+                       for (int64_t c = 0; c < w.cols; ++c) {
+                         sum += static_cast<double>(row[c]) * x[t * w.cols + c];
+                       }
+                       out[t * w.rows + r] = sum;
+                     }
+                   }
+                 });
+}
+
+}  // namespace tessera::kernels::cpu
