@@ -46,8 +46,7 @@ struct SequenceSpan {
 struct StepView {
   int64_t n = 0;
   const int32_t* ids = nullptr;  // (n); null behind the first stage
-  const SequenceSpan* sequences =
-      nullptr;  // (num_sequences); their tokens are 0 .. n - 1, in order
+  const SequenceSpan* sequences = nullptr;  // (num_sequences), in the order of their tokens
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t
   // What holds for the attention of all layers: at most this many query heads read one KV head, and
