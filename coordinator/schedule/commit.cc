@@ -132,6 +132,7 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     if (token != nullptr) Append(sequence, *token, &emission);
     if (emission.finished != FinishCause::kNone) {
       LearnOutput(*sequence, /*whole=*/true);
+      ended_now_.push_back({live->begun_at, ExpectedMicros(*live, sequence->emitted())});
       return FinishSequence(sequence);
     }
   }

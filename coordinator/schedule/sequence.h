@@ -68,6 +68,10 @@ struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
   int running = 0;                // choices
   bool needs_last_token = false;  // each draw depends on the token before it, here
   bool admitted = false;          // has run at some time
+  absl::Time added_at;
+  absl::Time begun_at;            // when it was first admitted, and what it was expected to take
+  double expected_prompt = 0;     // then, in microseconds: until its first token;
+  double expected_token = 0;      // for each one. 0: not known
   int cached_tokens = 0;          // of the prompt, when the leader was first admitted
   int targets_next = 0;           // prompt position of the next target to tell; 0: none are wanted
   std::vector<int32_t> distinct_prompt_ids;      // with a repetition penalty
