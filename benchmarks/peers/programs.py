@@ -13,10 +13,10 @@ import subprocess
 import sys
 
 TESTS = ["pp512", "tg128", "tg64x16"]
-# Some virtual machines name vector and matrix units that they do not have.
-ILLEGAL = ("it died of an instruction that this machine does not have; build it without, as with "
+# Seen with AMX, which a process must ask for.
+ILLEGAL = ("it died of an instruction that it may not use here; build it without, as with "
            "CMAKE_ARGS='-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON', after removing "
-           "compare-venv from the cache")
+           "compare-venv from the cache, and say so beside the figures")
 HERE = pathlib.Path(__file__).resolve().parent
 
 

@@ -11,6 +11,7 @@
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
 #include "worker/engine/agreement.h"
+#include "worker/engine/link_choice.h"
 #include "worker/engine/pipeline_links.h"
 
 namespace tessera::worker {
@@ -57,6 +58,8 @@ class LeaderTest : public testing::Test {
     Communicator& world = *worlds[1];
     EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "check").ok());
     EXPECT_TRUE(world.Split(1, 0).ok());
+    EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "device").ok());
+    EXPECT_TRUE(ChooseLinks(world, options.comm, {}).ok());
     EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "load").ok());
     heartbeats_before_step_ = HeartbeatsUntil(world, StepMessageKind::kStep);
     play(world);

@@ -59,7 +59,7 @@ TEST_F(DefaultModel, Description) {
   EXPECT_FLOAT_EQ(arch.rope_theta(), 100000);
   EXPECT_EQ(arch.rope_pairing(), v1::INTERLEAVED);
   EXPECT_TRUE(arch.tied_embeddings());
-  EXPECT_EQ(arch.ffn_granularity(), 32);
+  EXPECT_EQ(arch.ffn_granularity(), 64);
   EXPECT_EQ(description.tensors_size(), 272);
   EXPECT_EQ(description.tensors(0).type(), v1::Q8_0);
   const v1::TokenizerDescription& tokenizer = description.tokenizer();

@@ -78,9 +78,11 @@ class GpuFailuresTest : public ::testing::Test {
   static std::vector<v1::StepPlan> Steps() {
     std::vector<v1::StepPlan> steps = {Step(1, 70, 0)};
     for (int i = 0; i < 4; ++i) steps.push_back(Step(2 + i, 1, 70 + i));
+    // From the third step on, its last block is a copy of the one before.
     v1::BlockCopy& copy = *steps[2].add_copies();
-    copy.set_source(0);
+    copy.set_source(4);
     copy.set_destination(7);
+    for (size_t i = 2; i < steps.size(); ++i) steps[i].mutable_chunks(0)->set_block_table(4, 7);
     return steps;
   }
 
