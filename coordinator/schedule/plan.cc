@@ -109,7 +109,9 @@ void Scheduler::PlanDecodes(Draft* draft) {
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   const bool steps_aside = StepsAside(shares);
   ready_.clear();
-  for (Sequence* sequence : running_) {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    PrefetchBehind(i, running_.size(), [this](size_t at) { return running_[at]; });
+    Sequence* sequence = running_[i];
     if (steps_aside && shares.beyond(sequence->request->tenant) > 0) continue;
     if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
   }
@@ -120,7 +122,9 @@ void Scheduler::PlanDecodes(Draft* draft) {
   // the other stages would idle.
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
   size_t share = (running_.size() + steps - 1) / steps;
-  for (Sequence* sequence : ready_) {
+  for (size_t i = 0; i < ready_.size(); ++i) {
+    PrefetchBehind(i, ready_.size(), [this](size_t at) { return ready_[at]; });
+    Sequence* sequence = ready_[i];
     if (share == 0 || draft->budget == 0) return;
     const bool gave_way_meanwhile =
         sequence->state != Sequence::State::kRunning || sequence->yielding;

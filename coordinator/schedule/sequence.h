@@ -91,6 +91,28 @@ inline int Sequence::next_target() const {
 
 inline int Sequence::emitted() const { return known() - request->prompt_tokens; }
 
+// Thousands of sequences do not fit into the caches. Whoever goes through `count` of them, of which
+// sequence_at(i) is the i-th, asks at each for what it will read of those that follow.
+template <typename SequenceAt>
+inline void PrefetchBehind(size_t i, size_t count, SequenceAt sequence_at) {
+  constexpr size_t kFar = 16;
+  constexpr size_t kNear = 8;
+  if (i + kFar < count) {
+    const Sequence* far = sequence_at(i + kFar);
+    __builtin_prefetch(far);
+    __builtin_prefetch(&far->sent);
+    __builtin_prefetch(&far->constraint);
+  }
+  if (i + kNear < count) {
+    const Sequence* near = sequence_at(i + kNear);
+    __builtin_prefetch(&near->request->request.max_tokens);
+    __builtin_prefetch(&near->request->request.stop_ids);
+    __builtin_prefetch(&near->request->request.bad_words);
+    __builtin_prefetch(&near->request->prompt_tokens);
+    __builtin_prefetch(near->tokens.data() + near->tokens.size() - 1);
+  }
+}
+
 }  // namespace tessera::coordinator
 
 #endif  // TESSERA_COORDINATOR_SCHEDULE_SEQUENCE_H_
