@@ -40,7 +40,9 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
   emissions->reserve(static_cast<size_t>(result.tokens_size()));
   int token = 0;
   int targets = 0;
+  const auto owner = [&step](size_t i) { return step->owners[i].sequence; };
   for (size_t i = 0; i < step->expected.size(); ++i) {
+    PrefetchBehind(i, step->expected.size(), owner);
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
                 chunk.targets.empty() ? nullptr : &result.targets(targets++), emissions);
@@ -57,7 +59,9 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
 absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& result) const {
   TESSERA_RETURN_IF_ERROR(CheckStepResult(step.id, step.expected, result, limits_.vocab_size));
   int sampled = 0;
+  const auto owner = [&step](size_t i) { return step.owners[i].sequence; };
   for (size_t i = 0; i < step.expected.size(); ++i) {
+    PrefetchBehind(i, step.expected.size(), owner);
     const ExpectedChunk& chunk = step.expected[i];
     Sequence& sequence = *step.owners[i].sequence;
     const int next_token = sampled;
@@ -132,6 +136,7 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     if (token != nullptr) Append(sequence, *token, &emission);
     if (emission.finished != FinishCause::kNone) {
       LearnOutput(*sequence, /*whole=*/true);
+      ended_now_.push_back({live->begun_at, ExpectedMicros(*live, sequence->emitted())});
       return FinishSequence(sequence);
     }
   }

@@ -121,6 +121,12 @@ void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) {
   if (HasPenalty(request.sampling)) FillPenalized(sequence, chunk->mutable_draw());
 }
 
+bool DrawsDiffer(const Sequence& sequence) {
+  const ScheduledRequest& request = sequence.request->request;
+  return sequence.constraint != nullptr || !request.bad_words.empty() ||
+         request.min_tokens > 0 || HasPenalty(request.sampling);
+}
+
 bool MayFollow(Sequence& sequence, int32_t token) {
   return sequence.constraint == nullptr || Allows(sequence.constraint->AllowedMask(), token);
 }

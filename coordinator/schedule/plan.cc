@@ -31,13 +31,14 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
 }
 
 bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
+  LearnPace(now);
   DropExpired(now);
   Draft draft;
   draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
   const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));
   if (in_flight_.size() >= most) return false;
   draft.step = NewStep();
-  draft.plan = plan;
+  draft.earlier = {.plan = plan, .step_id = plan == newest_plan_ ? plan->step_id() : 0};
   plan->clear_copies();
   draft.now = now;
   draft.budget = limits_.max_tokens_per_step;
@@ -50,9 +51,11 @@ bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   Charge(&draft);
   if (draft.step->owners.empty()) {
     spare_steps_.push_back(std::move(draft.step));
-    return false;
+    // Decodes may have stepped aside for somebody who turned out to be too late. Not twice in a row.
+    return stepped_aside_ && Schedule(now, plan);
   }
   plan->set_step_id(next_step_id_++);
+  newest_plan_ = plan;
   const int chunks = static_cast<int>(draft.step->owners.size());
   while (plan->chunks_size() > chunks) plan->mutable_chunks()->RemoveLast();  // keeps its memory
   in_flight_.push_back(std::move(draft.step));
@@ -106,18 +109,22 @@ void Scheduler::PlanDecodes(Draft* draft) {
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   const bool steps_aside = StepsAside(shares);
   ready_.clear();
-  for (Sequence* sequence : running_) {
+  for (size_t i = 0; i < running_.size(); ++i) {
+    PrefetchBehind(i, running_.size(), [this](size_t at) { return running_[at]; });
+    Sequence* sequence = running_[i];
     if (steps_aside && shares.beyond(sequence->request->tenant) > 0) continue;
     if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
   }
   draft->step->expected.reserve(ready_.size());
   draft->step->owners.reserve(ready_.size());
-  draft->plan->mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
+  draft->earlier.plan->mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
   // An even share for every step that may be in flight, or the first would take all of them and
   // the other stages would idle.
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
   size_t share = (running_.size() + steps - 1) / steps;
-  for (Sequence* sequence : ready_) {
+  for (size_t i = 0; i < ready_.size(); ++i) {
+    PrefetchBehind(i, ready_.size(), [this](size_t at) { return ready_[at]; });
+    Sequence* sequence = ready_[i];
     if (share == 0 || draft->budget == 0) return;
     const bool gave_way_meanwhile =
         sequence->state != Sequence::State::kRunning || sequence->yielding;
@@ -162,11 +169,15 @@ void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* 
   for (Sequence* sequence : running_) {
     if (CanPrefill(*sequence, *draft)) ready_.push_back(sequence);
   }
+  backlog_ = {};
   for (Sequence* sequence : ready_) {
     if (owed && !shares.owed(sequence->request->tenant)) continue;
     if (!CanPrefill(*sequence, *draft)) continue;  // gave way meanwhile
     PlanChunk(sequence, owed ? draft->budget : Allowance(*draft, *sequence), draft);
     Charge(draft);
+    const int rest = sequence->known() - sequence->sent;
+    backlog_.tokens += rest;
+    backlog_.micros += cost_.PromptMicros(rest, sequence->sent);
   }
 }
 
@@ -192,10 +203,13 @@ void Scheduler::AdmitOwed(const SeatShares& shares, Draft* draft) {
   }
 }
 
-// The first one that does not fit holds up the rest.
+// The first one that does not fit holds up the rest. Nobody begins with the crumbs that a prompt
+// ranking before it has left: it would take a seat, and its time would run, only to wait there.
 void Scheduler::AdmitInTurn(const SeatShares& shares, Draft* draft) {
   while (!queue_.empty()) {
-    if (!Admit(NextInTurn(shares), /*owed=*/false, draft)) return;
+    Sequence* next = NextInTurn(shares);
+    if (draft->cut != nullptr && RanksBefore(*draft->cut, *next)) return;
+    if (!Admit(next, /*owed=*/false, draft)) return;
   }
 }
 
@@ -231,8 +245,8 @@ bool Scheduler::Admit(Sequence* sequence, bool owed, Draft* draft) {
     out_of_blocks_ = true;
     return false;
   }
+  if (!live->admitted) Begin(live, draft->now, sequence->computed);
   StartRunning(sequence);
-  live->admitted = true;
   PlanChunk(sequence, std::max(1, most()), draft);  // behind what was found in the prefix cache
   Charge(draft);
   return true;
@@ -246,6 +260,7 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
   const bool decode = sequence->decoding();
   const int left = sequence->awaits_token() ? 1 : sequence->known() - sequence->sent;
   int count = std::min({left, limits_.max_prefill_chunk, most, draft->budget});
+  if (!decode && count < std::min(left, limits_.max_prefill_chunk)) draft->cut = sequence;
   if (count < 1) return false;
   if (!Reserve(sequence, sequence->sent + count)) {
     draft->starved = true;
@@ -257,7 +272,7 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
     }
     UpdatePromise(sequence);
   }
-  AppendChunk(limits_, count, sequence, draft->step.get(), draft->plan);
+  AppendChunk(limits_, count, sequence, draft->step.get(), &draft->earlier);
   draft->budget -= count;
   if (decode) {
     ++draft->step->shape.decodes;

@@ -13,7 +13,7 @@
 namespace tessera::coordinator {
 
 struct Scheduler::Draft {
-  v1::StepPlan* plan = nullptr;  // its chunks beyond the step's are of an earlier one
+  EarlierPlan earlier;  // with the plan to write
   std::unique_ptr<Step> step;
   absl::Time now;
   int budget = 0;                     // tokens left
@@ -22,6 +22,7 @@ struct Scheduler::Draft {
   bool ahead = false;       // sequences may be in an earlier step that is still in flight
   int64_t oldest_step = 0;  // in flight; 0: none
   bool starved = false;     // somebody found no block: admit nobody
+  const Sequence* cut = nullptr;  // a prompt that got less than it could have used
   int charged_tenant = 0;   // computed for it here and not yet charged:
   int64_t charged_tokens = 0;
 };

@@ -87,6 +87,7 @@ void Scheduler::Preempt(Sequence* sequence) {
   pool_.Release(&sequence->blocks);
   sequence->computed = 0;
   sequence->sent = 0;
+  sequence->newest_step = 0;  // its chunk in the plan of that step has blocks of others by now
   Enqueue(sequence);  // first: a tenant without work loses its turn
   StopRunning(sequence);
 }
@@ -124,7 +125,7 @@ bool Scheduler::ShareWithSibling(Sequence* sequence, Draft* draft) {
   if (!copies) return true;
   const KvPool::OwnResult own = pool_.MakeOwn(blocks - 1, &sequence->blocks);
   if (own.copy) {
-    v1::BlockCopy* copy = draft->plan->add_copies();
+    v1::BlockCopy* copy = draft->earlier.plan->add_copies();
     copy->set_source(own.copy->source);
     copy->set_destination(own.copy->destination);
   }

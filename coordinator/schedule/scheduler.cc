@@ -1,4 +1,5 @@
-// Requests come and go. Planning is in plan.cc, seats and blocks in room.cc, results in commit.cc.
+// Requests come and go. Planning is in plan.cc, seats and blocks in room.cc, results in commit.cc,
+// deadlines in in_time.cc.
 #include "coordinator/schedule/scheduler.h"
 
 #include <algorithm>
@@ -19,10 +20,6 @@ namespace {
 
 // A client that finds the queue full may try again after this long; queues drain in steps.
 constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-
-// Estimates of a request's time are for the load there is; while it waits for its turn and runs,
-// more may come.
-constexpr double kMargin = 1.25;
 
 // Tokens of an output before any has been seen.
 constexpr double kFirstGuess = 32;
@@ -124,8 +121,10 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
 
 absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckRequest(request));
+  TESSERA_RETURN_IF_ERROR(CheckTurn(request, now));
   const std::shared_ptr<LiveRequest> live = MakeLive(std::move(request));
   live->tenant = queue_.TenantIndex(live->request.tenant);
+  live->added_at = now;
   for (size_t i = 0; i < live->choices.size(); ++i) {
     live->choices[i].request = live.get();
     live->choices[i].choice = static_cast<int>(i);
@@ -157,44 +156,6 @@ void Scheduler::ReleaseHeld(LiveRequest* live) {
     if (choice.state != Sequence::State::kHeld) continue;
     choice.tokens.assign(prompt, prompt + live->prompt_tokens);
     Enqueue(&choice);
-  }
-}
-
-// When to look at its deadline next: a request that has not run is dropped as soon as what it takes
-// would be too long. A service that starts what it cannot end in time has no time for anybody.
-absl::Time Scheduler::CheckAt(const LiveRequest& live) const {
-  if (live.admitted || !cost_.known()) return live.request.deadline;
-  return live.request.deadline - absl::Microseconds(MicrosForPrompt(live) + MicrosForOutput(live));
-}
-
-double Scheduler::MicrosForPrompt(const LiveRequest& live) const {
-  const int known = pool_.Match(live.salt, live.choices[0].tokens);
-  const int unknown = live.prompt_tokens - known;
-  const int steps = (unknown + limits_.max_tokens_per_step - 1) / limits_.max_tokens_per_step;
-  return steps * cost_.PredictMicros({}) + cost_.PromptMicros(unknown, known);
-}
-
-// Of the usual length, beside those that run now, and with prompts in between while others wait.
-double Scheduler::MicrosForOutput(const LiveRequest& live) const {
-  const double tokens = std::min<double>(live.request.max_tokens, typical_output_);
-  const double step = cost_.PredictMicros({.decodes = static_cast<int>(running_.size()) + 1});
-  const bool stretched = queue_.size() > 1 && limits_.prefill_stretch > 1;
-  return kMargin * tokens * step * (stretched ? limits_.prefill_stretch : 1);
-}
-
-bool Scheduler::TooLate(const LiveRequest& live, absl::Time now) const {
-  return live.request.deadline != absl::InfiniteFuture() && now >= CheckAt(live);
-}
-
-void Scheduler::DropExpired(absl::Time now) {
-  while (LiveRequest* live = deadlines_->PopDue(now)) {
-    if (!TooLate(*live, now)) {  // less to compute than was thought, or it has started since
-      deadlines_->Set(live, CheckAt(*live));
-      continue;
-    }
-    for (const Sequence& choice : live->choices) LearnOutput(choice, /*whole=*/false);
-    expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
-    FinishRequest(live);
   }
 }
 

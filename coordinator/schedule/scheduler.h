@@ -31,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/schedule/kv_pool.h"
+#include "coordinator/schedule/pace.h"
 #include "coordinator/schedule/step_cost.h"
 #include "coordinator/schedule/tenant_queue.h"
 #include "coordinator/schedule/token_constraint.h"
@@ -130,16 +131,19 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  // RESOURCE_EXHAUSTED when the queue is full; INVALID_ARGUMENT when the prompt plus one token does
+  // RESOURCE_EXHAUSTED when the queue is full, or so long that the request's deadline would pass
+  // before its turn (by arrival, and as far as is known); INVALID_ARGUMENT when the prompt plus one token does
   // not fit max_model_len or can never fit the KV blocks (names prompt and the limit), for an empty
   // prompt and for max_tokens below 0; ALREADY_EXISTS for an id that is live. A request that would
   // outgrow max_model_len or all KV blocks together is accepted and ends there with kLength.
   absl::Status Add(ScheduledRequest request, absl::Time now);
 
-  // Writes the next step over `plan`; false, with `plan` unspecified, when there is nothing to do
+  // Writes the next step over `plan`, which nobody else may have changed since it was passed last;
+  // a new one may be passed at any time. False, with `plan` unspecified, when there is nothing to do
   // or the steps in flight are the most allowed. Requests past their deadline are finished first,
   // and so are waiting ones that cannot be served in time as far as is known (what their prompt and
-  // an output of the usual length take beside those that run); see TakeExpired.
+  // an output of the usual length take beside those that run; while others wait, by as much more as
+  // requests have been late lately); see TakeExpired.
   bool Schedule(absl::Time now, v1::StepPlan* plan);
   // The same with a plan of its own; nullopt for false.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
@@ -168,6 +172,14 @@ class Scheduler {
 
  private:
   struct Draft;
+  struct Backlog {  // of prompts under way
+    int tokens = 0;
+    double micros = 0;
+  };
+  struct Ended {  // a choice
+    absl::Time begun_at;
+    double expected_micros = 0;
+  };
 
   // scheduler.cc: requests come and go.
   absl::Status CheckRequest(const ScheduledRequest& request) const;
@@ -175,11 +187,17 @@ class Scheduler {
   void ReleaseHeld(LiveRequest* live);
   void FinishSequence(Sequence* sequence);
   void FinishRequest(LiveRequest* live);
+
+  // in_time.cc: what a request takes, and whether there is time for it.
+  absl::Status CheckTurn(const ScheduledRequest& request, absl::Time now);
   void DropExpired(absl::Time now);
   absl::Time CheckAt(const LiveRequest& live) const;
-  double MicrosForPrompt(const LiveRequest& live) const;
-  double MicrosForOutput(const LiveRequest& live) const;
-  void LearnOutput(const Sequence& choice, bool whole);
+  double MicrosForPrompt(const LiveRequest& live, int known) const;
+  double MicrosForToken() const;
+  int SeatsBeside() const;
+  double ExpectedMicros(const LiveRequest& live, int emitted) const;
+  void Begin(LiveRequest* live, absl::Time now, int known);
+  void LearnPace(absl::Time now);
   bool TooLate(const LiveRequest& live, absl::Time now) const;
 
   // plan.cc: what goes into the next step.
@@ -227,6 +245,7 @@ class Scheduler {
   void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
                    const v1::ChunkTargets* targets, std::vector<Emission>* emissions);
   void Learn(const Step& step, int64_t compute_micros);
+  void LearnOutput(const Sequence& choice, bool whole);
   void Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission);
 
   const SchedulerLimits limits_;
@@ -234,6 +253,11 @@ class Scheduler {
   KvPool pool_;
   TenantQueue queue_;
   StepCost cost_;
+  Pace pace_;        // of requests, in what cost_ made expect of them
+  Backlog backlog_;  // after the last step planned
+  std::vector<Ended> ended_now_;                  // since the last Schedule, which knows the time
+  absl::Time last_begun_ = absl::InfinitePast();  // a request; others have waited ever since
+  double begin_micros_ = 0;                       // from one to the next while others wait, learned
   std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first
@@ -250,6 +274,7 @@ class Scheduler {
   int running_requests_ = 0;
   int64_t next_arrival_ = 1;
   int64_t next_step_id_ = 1;
+  const v1::StepPlan* newest_plan_ = nullptr;  // the caller's; only compared
   bool out_of_blocks_ = false;
   double typical_output_ = 0;   // tokens of a choice, averaged over those that ended lately
   bool stepped_aside_ = false;  // in the last step planned, see StepsAside

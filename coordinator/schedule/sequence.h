@@ -68,6 +68,10 @@ struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
   int running = 0;                // choices
   bool needs_last_token = false;  // each draw depends on the token before it, here
   bool admitted = false;          // has run at some time
+  absl::Time added_at;
+  absl::Time begun_at;            // when it was first admitted, and what it was expected to take
+  double expected_prompt = 0;     // then, in microseconds: until its first token;
+  double expected_token = 0;      // for each one. 0: not known
   int cached_tokens = 0;          // of the prompt, when the leader was first admitted
   int targets_next = 0;           // prompt position of the next target to tell; 0: none are wanted
   std::vector<int32_t> distinct_prompt_ids;      // with a repetition penalty
@@ -86,6 +90,28 @@ inline int Sequence::next_target() const {
 }
 
 inline int Sequence::emitted() const { return known() - request->prompt_tokens; }
+
+// Thousands of sequences do not fit into the caches. Whoever goes through `count` of them, of which
+// sequence_at(i) is the i-th, asks at each for what it will read of those that follow.
+template <typename SequenceAt>
+inline void PrefetchBehind(size_t i, size_t count, SequenceAt sequence_at) {
+  constexpr size_t kFar = 16;
+  constexpr size_t kNear = 8;
+  if (i + kFar < count) {
+    const Sequence* far = sequence_at(i + kFar);
+    __builtin_prefetch(far);
+    __builtin_prefetch(&far->sent);
+    __builtin_prefetch(&far->constraint);
+  }
+  if (i + kNear < count) {
+    const Sequence* near = sequence_at(i + kNear);
+    __builtin_prefetch(&near->request->request.max_tokens);
+    __builtin_prefetch(&near->request->request.stop_ids);
+    __builtin_prefetch(&near->request->request.bad_words);
+    __builtin_prefetch(&near->request->prompt_tokens);
+    __builtin_prefetch(near->tokens.data() + near->tokens.size() - 1);
+  }
+}
 
 }  // namespace tessera::coordinator
 

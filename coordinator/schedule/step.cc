@@ -10,9 +10,13 @@ namespace {
 constexpr int32_t kStillDrawn = -1;  // stands for the token that last_token_from_step draws
 constexpr int32_t kNoTarget = -1;
 
-// The plan's chunk at `index`, or a new one behind the last. An old one keeps its memory: Clear
-// would free the sampling parameters, so they stay and FillDraw writes over them.
-v1::SequenceChunk* ChunkAt(int index, bool draws, v1::StepPlan* plan) {
+// How many chunks of ended sequences may stand before the one looked for.
+constexpr int kMostSkipped = 64;
+constexpr int kMostMissed = 8;
+
+// The plan's chunk at `index`, or a new one behind the last, empty. An old one keeps its memory:
+// Clear would free the sampling parameters, so they stay and FillDraw writes over them.
+v1::SequenceChunk* EmptyChunkAt(int index, bool draws, v1::StepPlan* plan) {
   if (index == plan->chunks_size()) return plan->add_chunks();
   v1::SequenceChunk* chunk = plan->mutable_chunks(index);
   v1::SamplingParams* sampling = chunk->release_sampling();
@@ -25,7 +29,33 @@ v1::SequenceChunk* ChunkAt(int index, bool draws, v1::StepPlan* plan) {
   return chunk;
 }
 
+// The chunk that `sequence` had in the plan's earlier step, moved to `index`; null when that is not
+// to be found. Its blocks and sampling parameters are as they were then.
+v1::SequenceChunk* KeptChunkAt(int index, const Sequence& sequence, EarlierPlan* earlier) {
+  if (earlier->step_id == 0 || sequence.newest_step != earlier->step_id) return nullptr;
+  auto* chunks = earlier->plan->mutable_chunks();
+  const int first = index + earlier->skipped;
+  const int end = std::min(chunks->size(), first + kMostSkipped);
+  for (int i = first; i < end; ++i) {
+    if (chunks->Get(i).sequence_id() != sequence.id) continue;
+    earlier->skipped = i - index;
+    if (i != index) chunks->SwapElements(i, index);
+    return chunks->Mutable(index);
+  }
+  if (++earlier->missed > kMostMissed) earlier->step_id = 0;  // in another order: not worth it
+  return nullptr;
+}
+
+// A decode that follows another one of the same sequence: the token changes, and a block may be
+// new. All else in the chunk is what it was.
+bool IsPlainDecode(const v1::SequenceChunk& chunk) {
+  return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.has_draw() &&
+         chunk.target_ids_size() == 0;
+}
+
 void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
+  chunk->clear_token_ids();
+  chunk->clear_last_token_from_step();
   chunk->set_start_position(sequence.sent);
   if (sequence.awaits_token()) {
     chunk->add_token_ids(kStillDrawn);
@@ -37,7 +67,9 @@ void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
 }
 
 void FillBlocks(const Sequence& sequence, int block_count, v1::SequenceChunk* chunk) {
-  chunk->mutable_block_table()->Add(sequence.blocks.begin(), sequence.blocks.begin() + block_count);
+  const int kept = chunk->block_table_size();  // of a sequence that goes on: tables only grow
+  chunk->mutable_block_table()->Add(sequence.blocks.begin() + kept,
+                                    sequence.blocks.begin() + block_count);
 }
 
 // A target at prompt position p is asked for with the token at p - 1.
@@ -59,7 +91,7 @@ void FillTargets(int count, Sequence* sequence, v1::SequenceChunk* chunk, Expect
 }  // namespace
 
 void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, Step* step,
-                 v1::StepPlan* plan) {
+                 EarlierPlan* earlier) {
   const ScheduledRequest& request = sequence->request->request;
   const int end = sequence->sent + count;
   const int index = static_cast<int>(step->expected.size());
@@ -71,13 +103,23 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
   expected.num_logprobs = request.sampling.num_logprobs();
   expected.logits = request.return_logits;
 
-  v1::SequenceChunk* chunk = ChunkAt(index, expected.draws, plan);
-  chunk->set_sequence_id(sequence->id);
-  FillTokens(*sequence, count, chunk);
-  FillBlocks(*sequence, (end + limits.block_tokens - 1) / limits.block_tokens, chunk);
-  FillTargets(count, sequence, chunk, &expected);
-  if (expected.draws) FillDraw(*sequence, limits.vocab_size, chunk);
-  if (expected.logits) chunk->set_return_logits(true);
+  const int block_count = (end + limits.block_tokens - 1) / limits.block_tokens;
+  v1::SequenceChunk* chunk = nullptr;
+  if (count == 1 && expected.draws && !DrawsDiffer(*sequence)) {
+    chunk = KeptChunkAt(index, *sequence, earlier);
+  }
+  if (chunk != nullptr && IsPlainDecode(*chunk)) {
+    FillTokens(*sequence, count, chunk);
+    FillBlocks(*sequence, block_count, chunk);
+  } else {
+    chunk = EmptyChunkAt(index, expected.draws, earlier->plan);
+    chunk->set_sequence_id(sequence->id);
+    FillTokens(*sequence, count, chunk);
+    FillBlocks(*sequence, block_count, chunk);
+    FillTargets(count, sequence, chunk, &expected);
+    if (expected.draws) FillDraw(*sequence, limits.vocab_size, chunk);
+    if (expected.logits) chunk->set_return_logits(true);
+  }
 
   step->owners.push_back({sequence->request->shared_from_this(), sequence});
   sequence->sent = end;

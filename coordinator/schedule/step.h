@@ -34,11 +34,20 @@ struct Step {
   }
 };
 
+// A plan that is written over the one of an earlier step: where the chunks of sequences that go on
+// are to be found in it. Those come in the same order; what stands between them has ended.
+struct EarlierPlan {
+  v1::StepPlan* plan = nullptr;
+  int64_t step_id = 0;  // whose chunks it still has, beyond those written; 0: nobody knows
+  int skipped = 0;      // chunks that nobody wanted so far
+  int missed = 0;       // sequences whose chunk was looked for in vain
+};
+
 // Appends the next `count` tokens of `sequence` to what the step expects, writes them over the
 // plan's chunk at that index, or appends one, and marks them as sent. Its block table holds the
 // blocks for them.
 void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, Step* step,
-                 v1::StepPlan* plan);
+                 EarlierPlan* earlier);
 
 }  // namespace tessera::coordinator
 

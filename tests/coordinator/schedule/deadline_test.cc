@@ -11,6 +11,7 @@ namespace {
 using tessera::testing::Ids;
 using tessera::testing::Request;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 class DeadlineTest : public tessera::testing::SchedulerTest {
@@ -80,6 +81,27 @@ TEST_F(DeadlineTest, OneThatHasBegunRunsUntilItsDeadline) {
   EXPECT_THAT(Ids(scheduler_->TakeExpired()), ElementsAre(1));
   EXPECT_GE(now_, request.deadline);
   EXPECT_GT(output(1).size(), 10u);
+}
+
+TEST_F(DeadlineTest, OneThatComesTooFarBackInTheQueueIsRefusedAtOnce) {
+  StartLearned();
+  const auto fill = [this](int64_t first_id) {
+    for (int64_t id = first_id; id < first_id + 100; ++id) {
+      ASSERT_EQ(scheduler_->Add(Request(id, 3), now_), absl::OkStatus());
+    }
+  };
+  fill(2'000);  // learns how fast they begin: one every 46 ms
+  while (!scheduler_->idle()) TickInTime();
+  fill(3'000);
+  const absl::Status refused = scheduler_->Add(Until(1, 3, absl::Seconds(3)), now_);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("100 requests wait"));
+  EXPECT_EQ(scheduler_->Add(Until(2, 3, absl::Seconds(20)), now_), absl::OkStatus());
+  ScheduledRequest other = Until(3, 3, absl::Seconds(3));
+  other.tenant = "other";  // nobody of its own is ahead of it
+  EXPECT_EQ(scheduler_->Add(other, now_), absl::OkStatus());
+  while (!scheduler_->idle()) TickInTime();
+  EXPECT_THAT(scheduler_->TakeExpired(), IsEmpty());
 }
 
 TEST_F(DeadlineTest, WithoutKnowledgeOnlyTheDeadlineCounts) {

@@ -1,5 +1,5 @@
-// What the scheduler owes its users, in virtual time: the same on every machine and every day. The
-// group costs about what the default model costs on two cores.
+// What the scheduler owes its users, in virtual time: the same on every machine and every day.
+// Overload is in overload_simulation_test.cc.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tests/coordinator/simulated/simulated_requests.h"
 #include "tests/coordinator/simulated/simulation.h"
 
 namespace tessera::testing {
@@ -17,31 +18,6 @@ using coordinator::FinishCause;
 using coordinator::ScheduledRequest;
 using coordinator::SchedulerLimits;
 using coordinator::SchedulingPolicy;
-
-constexpr SimulatedCost kCost = {.base = absl::Milliseconds(20),
-                                 .per_decode = absl::Milliseconds(1),
-                                 .per_prefill = absl::Milliseconds(1),
-                                 .one_way = absl::Microseconds(300)};
-
-SchedulerLimits Limits() {
-  SchedulerLimits limits;
-  limits.num_blocks = 4096;
-  limits.max_model_len = 8192;
-  limits.vocab_size = SimulatedModel{}.vocab_size;
-  return limits;
-}
-
-// No two prompts begin alike: the prefix cache is not what is tested here.
-ScheduledRequest Request(int64_t id, int prompt_tokens, int max_tokens) {
-  std::mt19937 random(static_cast<unsigned>(id));
-  ScheduledRequest request;
-  request.id = id;
-  for (int i = 0; i < prompt_tokens; ++i) {
-    request.prompt_ids.push_back(static_cast<int32_t>(random() % 256));
-  }
-  request.max_tokens = max_tokens;
-  return request;
-}
 
 // ---- fair shares --------------------------------------------------------------------------------
 
@@ -131,64 +107,6 @@ TEST(SchedulerSimulationTest, NorDoesTheAttentionAtTheEndOfIt) {
   SimulatedCost cost = kCost;
   cost.per_attended = absl::Microseconds(2);
   ExpectSmallGapsBesideALongPrompt(cost);
-}
-
-// ---- overload -----------------------------------------------------------------------------------
-
-// Requests per second that were answered within four seconds, of `rate` that arrived.
-double Goodput(double rate, int64_t* most_waiting) {
-  constexpr absl::Duration kEnd = absl::Seconds(90);
-  constexpr absl::Duration kBegin = absl::Seconds(10);  // the first seconds only fill the group
-  SchedulerLimits limits = Limits();
-  limits.max_queue = 256;
-  Simulation simulation(limits, kCost);
-  std::mt19937 random(11);
-  std::exponential_distribution<double> gap(rate);
-  int64_t id = 0;
-  for (double at = 0; absl::Seconds(at) < kEnd; at += gap(random)) {
-    ScheduledRequest request = Request(id++, 60 + static_cast<int>(random() % 80), 20);
-    request.deadline = absl::UnixEpoch() + absl::Seconds(at) + absl::Seconds(4);
-    simulation.Submit(absl::Seconds(at), request);
-  }
-  for (int i = 0; i < 900; ++i) {
-    simulation.At(absl::Milliseconds(100) * i, [&] {
-      *most_waiting = std::max<int64_t>(*most_waiting, simulation.stats().waiting);
-    });
-  }
-  EXPECT_EQ(simulation.Run(), absl::OkStatus());
-  EXPECT_EQ(simulation.stats().blocks_free, limits.num_blocks);
-  int good = 0;
-  for (const auto& [request_id, answer] : simulation.answers()) {
-    if (!answer.refused.ok()) {
-      EXPECT_TRUE(absl::IsResourceExhausted(answer.refused)) << answer.refused;
-      continue;
-    }
-    EXPECT_NE(answer.finished, FinishCause::kNone);
-    if (!answer.answered()) continue;
-    EXPECT_LE(answer.ended - answer.arrived, absl::Seconds(4)) << "served late";
-    if (answer.ended - absl::UnixEpoch() >= kBegin && answer.ended - absl::UnixEpoch() < kEnd) {
-      ++good;
-    }
-  }
-  return good / absl::ToDoubleSeconds(kEnd - kBegin);
-}
-
-TEST(SchedulerSimulationTest, TenTimesTheLoadLeavesTheGoodput) {
-  int64_t most_waiting = 0;
-  double peak = 0;
-  double sustainable = 0;  // the highest rate of which nearly everything is answered
-  std::string table;
-  for (double rate = 4; rate <= 12; rate += 1) {
-    const double goodput = Goodput(rate, &most_waiting);
-    table += std::to_string(rate) + " arrive: " + std::to_string(goodput) + " answered\n";
-    peak = std::max(peak, goodput);
-    if (goodput >= 0.95 * rate) sustainable = rate;
-  }
-  ASSERT_GT(sustainable, 0) << table;
-  const double overloaded = Goodput(10 * sustainable, &most_waiting);
-  peak = std::max(peak, overloaded);
-  EXPECT_GE(overloaded / peak, 0.95) << table << 10 * sustainable << " arrive: " << overloaded;
-  EXPECT_LE(most_waiting, 256);
 }
 
 // ---- cancellation -------------------------------------------------------------------------------

@@ -48,7 +48,8 @@ SimulatedPipeline::Times SimulatedPipeline::Accept(const v1::StepPlan& plan, abs
 
   Times times;
   times.began = ready;
-  const absl::Duration share = StepDuration(cost_, plan) / cost_.stages;
+  absl::Duration share = StepDuration(cost_, plan) / cost_.stages;
+  if (cost_.outlier > 0 && random_() % 10 == 0) share *= cost_.outlier;
   for (absl::Time& free : stage_free_) {
     ready = std::max(ready, free) + share;
     free = ready;

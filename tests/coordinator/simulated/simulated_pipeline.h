@@ -1,18 +1,19 @@
 // When a group's steps begin and end: a cost model over pipeline stages. Pure; knows no clock.
 //
 // A step takes base + decodes × per_decode + prompt tokens × per_prefill + what those attend to ×
-// per_attended, split evenly over the stages. Steps begin in the order sent, at most one per stage under way, and one that continues
-// from a token still being drawn (SequenceChunk.last_token_from_step) begins once that step has
-// ended, as worker/engine/serve_loops.h promises.
+// per_attended, split evenly over the stages. Steps begin in the order sent, at most one per stage
+// under way, and one that continues from a token still being drawn
+// (SequenceChunk.last_token_from_step) begins once that step has ended, as
+// worker/engine/serve_loops.h promises.
 //
-//   SimulatedPipeline pipeline({.base = absl::Milliseconds(20), .one_way =
-//   absl::Microseconds(300)}); SimulatedPipeline::Times times = pipeline.Accept(plan, now);   //
-//   times.arrived: the result's
+//   SimulatedPipeline pipeline({.base = absl::Milliseconds(20)});
+//   SimulatedPipeline::Times times = pipeline.Accept(plan, now);  // times.arrived: the result's
 #ifndef TESSERA_TESTS_COORDINATOR_SIMULATED_SIMULATED_PIPELINE_H_
 #define TESSERA_TESTS_COORDINATOR_SIMULATED_SIMULATED_PIPELINE_H_
 
 #include <cstdint>
 #include <deque>
+#include <random>
 #include <set>
 #include <vector>
 
@@ -28,8 +29,12 @@ struct SimulatedCost {
   absl::Duration per_attended = absl::ZeroDuration();  // each token before each of those, and itself
   absl::Duration one_way = absl::ZeroDuration();      // coordinator to leader, and back
   int stages = 1;
+  // One step in ten, drawn from a fixed seed, takes so many times as long (0: none does).
+  double outlier = 0;
 
-  bool free() const { return base + per_decode + per_prefill + per_attended + one_way == absl::ZeroDuration(); }
+  bool free() const {
+    return base + per_decode + per_prefill + per_attended + one_way == absl::ZeroDuration();
+  }
 };
 
 absl::Duration StepDuration(const SimulatedCost& cost, const v1::StepPlan& plan);
@@ -57,6 +62,7 @@ class SimulatedPipeline {
   const SimulatedCost cost_;
   std::vector<absl::Time> stage_free_;
   std::deque<Step> recent_;  // newest first
+  std::mt19937 random_{1};
 };
 
 }  // namespace tessera::testing

@@ -1,0 +1,39 @@
+#include "coordinator/schedule/pace.h"
+
+#include <gtest/gtest.h>
+
+namespace tessera::coordinator {
+namespace {
+
+TEST(PaceTest, NothingSaysNothing) {
+  Pace pace;
+  const double before = pace.cautious();
+  pace.Observe(0, 5);
+  pace.Observe(5, 0);
+  pace.Observe(-1, 5);
+  EXPECT_EQ(pace.mean(), 1);
+  EXPECT_EQ(pace.cautious(), before);
+}
+
+TEST(PaceTest, LearnsHowMuchLongerThingsTake) {
+  Pace pace;
+  for (int i = 0; i < 400; ++i) pace.Observe(10, 20);
+  EXPECT_NEAR(pace.mean(), 2, 0.01);
+  EXPECT_NEAR(pace.cautious(), 2, 0.1);
+}
+
+TEST(PaceTest, IsCarefulWhereTheyTakeUnevenlyLong) {
+  Pace pace;
+  for (int i = 0; i < 400; ++i) pace.Observe(10, i % 10 == 0 ? 30 : 10);
+  EXPECT_LT(pace.mean(), 1.6);
+  EXPECT_GT(pace.cautious(), 2);
+}
+
+TEST(PaceTest, OneThatTookForEverIsOnlySoMuch) {
+  Pace pace;
+  pace.Observe(1, 1e12);
+  EXPECT_LE(pace.mean(), 2.2);
+}
+
+}  // namespace
+}  // namespace tessera::coordinator
