@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "kernels/device.h"
 #include "proto/wire/startup_times.h"
@@ -24,6 +25,8 @@ constexpr int kProtocolVersion = 2;
 constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
 constexpr absl::Duration kLoadTimeout = absl::Hours(1);
 constexpr absl::Duration kPlanTimeout = absl::Seconds(60);
+// What ranks that did not fail leave the one that did, to say why.
+constexpr absl::Duration kOthersWait = absl::Milliseconds(100);
 // Together these stay below the two seconds within which everything is gone.
 constexpr absl::Duration kLastWordTimeout = absl::Milliseconds(300);
 constexpr absl::Duration kOrderlyEndTimeout = absl::Milliseconds(1200);
@@ -136,11 +139,11 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   ClusterLink* link = nullptr;
   {
     absl::MutexLock lock(&mu_);
-    link_ = std::make_unique<ClusterLink>(
-        ClusterLinkOptions{.coordinator = options_.coordinator,
-                           .connect_timeout = options_.join_timeout,
-                           .plan_timeout = kPlanTimeout},
-        [this](const absl::Status& why) { OnLinkEnd(why); });
+    link_ =
+        std::make_unique<ClusterLink>(ClusterLinkOptions{.coordinator = options_.coordinator,
+                                                         .connect_timeout = options_.join_timeout,
+                                                         .plan_timeout = kPlanTimeout},
+                                      [this](const absl::Status& why) { OnLinkEnd(why); });
     link = link_.get();
   }
   group_id_ = NewGroupId();
@@ -167,7 +170,8 @@ void RankLife::StartReporting(const std::string& group_id) {
 
 absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
   if (gpu_) return absl::OkStatus();  // weights and KV cache are there
-  if (plan.ranks_size() != world_->size()) return absl::OkStatus();  // the engine says what is wrong
+  if (plan.ranks_size() != world_->size())
+    return absl::OkStatus();  // the engine says what is wrong
   const int local = std::min(options_.placement.local_size, world_->size());
   return CheckMemory(NeedOf(file_->description(), plan, world_rank_, local), ReadMemoryLimits("/"));
 }
@@ -214,7 +218,11 @@ void RankLife::Leave() {
 
 absl::Status RankLife::AllWell(const absl::Status& mine, absl::Duration timeout) {
   const Agreement agreement = Agree(*world_, mine, timeout);
-  if (agreement.failed_rank == world_rank_) Complain(agreement.status);
+  if (agreement.failed_rank == world_rank_) {
+    Complain(agreement.status);
+  } else if (!agreement.status.ok()) {
+    absl::SleepFor(kOthersWait);  // mpirun ends the job with the first exit
+  }
   return agreement.status;
 }
 
@@ -235,15 +243,15 @@ void RankLife::OnLinkEnd(const absl::Status& why) {
     PrintLine(absl::StrCat("tessera-worker: ", why.message()));
     exit_code_ = 1;
   }
-  if (!serving_) ExitNow(exit_code_);  // mpirun ends the other ranks
+  if (!serving_) ExitNow(exit_code_);        // mpirun ends the other ranks
   ExitUnlessDoneWithin(kOrderlyEndTimeout);  // the engine hears of it with its next plan
 }
 
 void RankLife::OnSignal(int number) {
   if (ending_.exchange(true)) return;
-  const std::string why = absl::StrCat(
-      "received ", number == SIGINT ? "SIGINT" : "SIGTERM",
-      ": ended from outside, or by mpirun because another rank died");
+  const std::string why =
+      absl::StrCat("received ", number == SIGINT ? "SIGINT" : "SIGTERM",
+                   ": ended from outside, or by mpirun because another rank died");
   if (health()) health()->SetServing(false);
   if (leader() && link()) {
     const bool serving = serving_;
