@@ -17,10 +17,6 @@ target_compile_options(tessera_options INTERFACE
   -fno-math-errno -ffp-contract=off)
 target_include_directories(tessera_options INTERFACE ${CMAKE_SOURCE_DIR})
 
-if(TESSERA_SANITIZER)
-  # What a sanitizer adds makes GCC 12 take members of the standard library for uninitialized.
-  add_compile_options(-Wno-maybe-uninitialized)
-endif()
 if(TESSERA_SANITIZER STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined
                       -fno-omit-frame-pointer)
