@@ -63,8 +63,9 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return sum;
 }
 
-TESSERA_INLINE Ints Times128Plus(Ints a, Ints b) {
-  return _mm256_add_epi32(_mm256_slli_epi32(a, 7), b);
+template <int kShift>
+TESSERA_INLINE Ints ShiftedPlus(Ints a, Ints b) {
+  return _mm256_add_epi32(_mm256_slli_epi32(a, kShift), b);
 }
 
 TESSERA_INLINE Vec ToFloats(Ints a) { return _mm256_cvtepi32_ps(a); }

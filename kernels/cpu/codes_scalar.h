@@ -48,7 +48,10 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return result;
 }
 
-TESSERA_INLINE Ints Times128Plus(Ints a, Ints b) { return a * 128 + b; }
+template <int kShift>
+TESSERA_INLINE Ints ShiftedPlus(Ints a, Ints b) {
+  return a * (1 << kShift) + b;
+}
 
 TESSERA_INLINE Vec ToFloats(Ints a) { return __builtin_convertvector(a, Vec); }
 

@@ -42,9 +42,10 @@ TESSERA_INLINE void Configure(int tokens, int input_bytes, int weight_rows) {
 // -- quantized ------------------------------------------------------------------------------------
 
 // One block of a group of rows: codes as signed bytes, what symmetric types are too high by taken
-// off, in the order that tiles want; scales as floats.
+// off, in the order that tiles want; scales as floats. Codes of 4 bits: all times 16, then all.
+template <bool kNibbleCodes>
 struct PanelBlock {
-  alignas(64) int8_t codes[512];
+  alignas(64) int8_t codes[kNibbleCodes ? 1024 : 512];
   float scale[2][16];
   float add[16];
 };
@@ -57,7 +58,7 @@ constexpr int kCodesOffset = kType == DType::kQ8_0     ? 128
                                                        : 0;
 
 template <DType kType>
-void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
+void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock<kNibbles<kType>>* panel) {
   for (int64_t b = 0; b < blocks; ++b) {
 #pragma GCC unroll 9
     for (int64_t line = 0; line < kBlockBytes<kType>; line += 64) {
@@ -66,10 +67,19 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
     RowsBlock rows;
     LoadScales<kType>(block, 0, &rows);
     LoadBlockCodes<kType>(block, 0, rows.codes);
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(kCodesOffset<kType>));
 #pragma GCC unroll 8
     for (int q = 0; q < 8; ++q) {
-      const __m512i offset = _mm512_set1_epi8(static_cast<char>(kCodesOffset<kType>));
-      _mm512_store_si512(panel[b].codes + 64 * q, _mm512_sub_epi8(rows.codes[q], offset));
+      int8_t* to = panel[b].codes + 64 * q;
+      if constexpr (kNibbles<kType>) {
+        // Half of them come times 16; no bit leaves its byte.
+        const __m512i once = q < 4 ? rows.codes[q] : _mm512_srli_epi16(rows.codes[q], 4);
+        const __m512i times_16 = q < 4 ? _mm512_slli_epi16(rows.codes[q], 4) : rows.codes[q];
+        _mm512_store_si512(to, _mm512_sub_epi8(times_16, _mm512_slli_epi16(offset, 4)));
+        _mm512_store_si512(to + 512, _mm512_sub_epi8(once, offset));
+      } else {
+        _mm512_store_si512(to, _mm512_sub_epi8(rows.codes[q], offset));
+      }
     }
     Store(panel[b].scale[0], rows.scale[0]);
     if constexpr (kType == DType::kQ6_K32) Store(panel[b].scale[1], rows.scale[1]);
@@ -92,20 +102,36 @@ TESSERA_INLINE void TileSums(const int8_t* x, int64_t plane, const int8_t* codes
   _tile_stored(1, sums + 256, 64);
 }
 
+// The same of inputs times codes of 4 bits. sums: (16, 16).
+template <DType kType>
+TESSERA_INLINE void NibbleSums(const int8_t* x, const int8_t* codes, int32_t* sums) {
+  _tile_loadd(6, codes, 64);
+  _tile_loadd(4, x, 64);
+  _tile_zero(0);
+  if constexpr (kType == DType::kQ4_0) {
+    _tile_dpbssd(0, 4, 6);
+  } else {
+    _tile_dpbsud(0, 4, 6);
+  }
+  _tile_stored(0, sums, 64);
+}
+
+template <DType kType>
 TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
-  return ToFloats(Times128Plus(_mm512_load_si512(sums + 16 * t),
-                               _mm512_load_si512(sums + 256 + 16 * t)));
+  if constexpr (kNibbles<kType>) return ToFloats(_mm512_load_si512(sums + 16 * t));
+  return ToFloats(ShiftedPlus<7>(_mm512_load_si512(sums + 16 * t),
+                                 _mm512_load_si512(sums + 256 + 16 * t)));
 }
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
 // matmul_quantized.cc in their order.
 template <DType kType, int kTokens, bool kPartial>
-void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
+void MultiplyPanel(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* panel, int64_t group,
                    const TileTokens& tokens) {
   alignas(64) int32_t tile_sums[2][kType == DType::kQ6_K32 ? 2 : 1][512];
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
-  const int64_t step = tokens.stride * 32;
+  const int64_t step = tokens.stride * (kNibbles<kType> ? 64 : 32);
   const BlockScales* scales = tokens.scales;
   constexpr bool kTwoScales = kType == DType::kQ6_K32;
   Vec sums[kTokens];
@@ -116,7 +142,11 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   // The tiles work one block ahead of the vectors, which else would wait for every sum.
   const auto start_block = [&](int64_t b) __attribute__((always_inline)) {
     int32_t(*to)[512] = tile_sums[b % 2];
-    TileSums(x + b * step, tokens.plane, panel[b].codes, to[0]);
+    if constexpr (kNibbles<kType>) {
+      NibbleSums<kType>(x + b * step, panel[b].codes, to[0]);
+    } else {
+      TileSums(x + b * step, tokens.plane, panel[b].codes, to[0]);
+    }
     if constexpr (kTwoScales) {
       TileSums(x + b * step + 16, tokens.plane, panel[b].codes + 256, to[1]);
     }
@@ -124,7 +154,7 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   start_block(0);
   for (int64_t b = 0; b < blocks; ++b) {
     if (b + 1 < blocks) start_block(b + 1);
-    const PanelBlock& block = panel[b];
+    const auto& block = panel[b];
     const int32_t(*block_sums)[512] = tile_sums[b % 2];
     const Vec scale = Load(block.scale[0]);
     const Vec scale_high = kTwoScales ? Load(block.scale[1]) : scale;
@@ -132,9 +162,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
       const Vec input_scale = Set(scales[t].scale);
-      sums[t] = MulAdd(SumOf(block_sums[0], t), Mul(scale, input_scale), sums[t]);
+      sums[t] = MulAdd(SumOf<kType>(block_sums[0], t), Mul(scale, input_scale), sums[t]);
       if constexpr (kTwoScales) {
-        sums[t] = MulAdd(SumOf(block_sums[1], t), Mul(scale_high, input_scale), sums[t]);
+        sums[t] = MulAdd(SumOf<kType>(block_sums[1], t), Mul(scale_high, input_scale), sums[t]);
       }
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
     }
@@ -161,11 +191,11 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
 
 // From `token` on, 16, 8 and 4 tokens of a tile.
 template <DType kType, int kTokens>
-void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group,
-                    int64_t tile_begin, int64_t tile_tokens, int64_t token) {
-  constexpr int kColumns = kType == DType::kQ6_K32 ? 16 : 32;
+void PanelTokens(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* panel, int64_t group,
+                 int64_t tile_begin, int64_t tile_tokens, int64_t token) {
+  constexpr int kInputBytes = kType == DType::kQ6_K32 ? 16 : kNibbles<kType> ? 64 : 32;
   if (token + kTokens <= tile_tokens) {
-    Configure(kTokens, kColumns, kColumns / 4);
+    Configure(kTokens, kInputBytes, kInputBytes / 4);
     const TileTokens tokens = TokensOf(args, tile_begin, tile_tokens, token);
     if (args.partials) {
       MultiplyPanel<kType, kTokens, true>(args, panel, group, tokens);
@@ -181,7 +211,8 @@ void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group
 
 template <DType kType>
 void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
-                  PanelBlock* panel) {
+                  uint8_t* scratch) {
+  auto* panel = reinterpret_cast<PanelBlock<kNibbles<kType>>*>(scratch);
   // So many tokens that their inputs stay in the second-level cache while all groups pass.
   constexpr int64_t kCachedBytes = 1024 * 1024;
   const int64_t fit = kCachedBytes / InputBytes(args.form, args.cols, kTokenTile);
@@ -284,28 +315,31 @@ struct BFloat16Kernel {
 
 }  // namespace
 
-int64_t PanelBytes(int64_t cols) { return BlocksOf(cols) * static_cast<int64_t>(sizeof(PanelBlock)); }
+int64_t PanelBytes(InputForm form, int64_t cols) {
+  const size_t block =
+      form == InputForm::kInt12 ? sizeof(PanelBlock<true>) : sizeof(PanelBlock<false>);
+  return BlocksOf(cols) * static_cast<int64_t>(block);
+}
 
 void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                     uint8_t* scratch) {
-  auto* panel = reinterpret_cast<PanelBlock*>(scratch);
   switch (args.dtype) {
     case DType::kQ8_0:
-      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, scratch);
     case DType::kQ4_0:
-      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, scratch);
     case DType::kQ4_1:
-      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, scratch);
     case DType::kQ5_0:
-      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, scratch);
     case DType::kQ5_1:
-      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, scratch);
     case DType::kQ4_K32:
-      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, scratch);
     case DType::kQ5_K32:
-      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, scratch);
     case DType::kQ6_K32:
-      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, panel);
+      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, scratch);
     default:
       return;
   }

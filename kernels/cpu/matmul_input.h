@@ -8,11 +8,16 @@
 //   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
 //   kInt15        (2, blocks, c, 32) int8 high, low, then scales
 //                 x = scale * q, q = 128 * high + low
+//   kInt12        (blocks, c, 2, 32) int8 high, low, then scales
+//                 x = scale * q, q = 16 * high + low, for codes of 4 bits
 //   scales        (blocks, c) BlockScales, then (blocks, c) BlockOffsets
 //
-// scale = max |x| of the block / kInt15Limit, so q is what rounding to nearest leaves.
+// scale = max |x| of the block / the largest q (LimitOf), so q is what rounding to nearest leaves.
 // A block with something that is not finite has a scale that is not a number, and so have all
 // products that it takes part in.
+//
+// Codes of 4 bits times 16 are still a byte: code * q = (16 * code) * high + code * low adds up in one
+// sum, which a dot product of twice the length computes. Two sums and a shift cost half as much again.
 //
 // Why two planes: with one, of 8 bits, the default model's most probable token was another one at 3
 // of 100 positions, with two as good as never; and a token alone waits for the weights either way.
@@ -27,11 +32,10 @@
 
 namespace tessera::kernels::cpu {
 
-enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt15 };
-inline constexpr int kNumInputForms = 3;
+enum class InputForm : uint8_t { kFloat32, kBFloat16Pair, kInt15, kInt12 };
+inline constexpr int kNumInputForms = 4;
 
 inline constexpr int64_t kTokenTile = 16;
-inline constexpr int kInt15Limit = 127 * 128;
 
 // Of one token's block.
 struct BlockScales {
@@ -55,15 +59,24 @@ struct BlockOffsets {
 
 TESSERA_STATIC_INLINE int64_t BlocksOf(int64_t cols) { return (cols + 31) / 32; }
 
-// Bytes of one token's block in one plane, planes, and bytes of its scales.
+TESSERA_STATIC_INLINE bool IsIntegers(InputForm form) {
+  return form == InputForm::kInt15 || form == InputForm::kInt12;
+}
+// q = RadixOf * high + low, the largest of them LimitOf; of integers.
+TESSERA_STATIC_INLINE constexpr int RadixOf(InputForm form) {
+  return form == InputForm::kInt12 ? 16 : 128;
+}
+TESSERA_STATIC_INLINE constexpr int LimitOf(InputForm form) { return 127 * RadixOf(form); }
+
+// Bytes of one token's block in one plane (kInt12: both stand in one), planes, and bytes of its scales.
 TESSERA_STATIC_INLINE int64_t PlaneBytes(InputForm form) {
-  return form == InputForm::kFloat32 ? 128 : form == InputForm::kBFloat16Pair ? 64 : 32;
+  return form == InputForm::kFloat32 ? 128 : form == InputForm::kInt15 ? 32 : 64;
 }
 TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
-  return form == InputForm::kFloat32 ? 1 : 2;
+  return form == InputForm::kFloat32 || form == InputForm::kInt12 ? 1 : 2;
 }
 TESSERA_STATIC_INLINE int64_t ScaleBytes(InputForm form) {
-  return form == InputForm::kInt15 ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
+  return IsIntegers(form) ? int64_t{sizeof(BlockScales) + sizeof(BlockOffsets)} : 0;
 }
 
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).

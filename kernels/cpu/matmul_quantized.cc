@@ -18,7 +18,7 @@ template <int kQuads, int kCodeBits>
 TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, int64_t plane, const int32_t* start) {
   const Ints high = DotQuads<kQuads, kCodeBits>(codes, x, nullptr);
   const Ints low = DotQuads<kQuads, kCodeBits>(codes, x + plane, start);
-  return ToFloats(Times128Plus(high, low));
+  return ToFloats(ShiftedPlus<7>(high, low));
 }
 
 // sums + the block's part of one token's outputs.
@@ -32,9 +32,15 @@ TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plan
                   Mul(rows.scale[0], scale), sums);
     return MulAdd(Dot<4, kCodeBits>(rows.codes + 4, x + 16, plane, &offsets.minus_32_high),
                   Mul(rows.scale[1], scale), sums);
+  } else if constexpr (kNibbles<kType>) {
+    constexpr bool kEight = kType == DType::kQ4_0;
+    const Ints dot = DotNibbles(rows.codes, x, kEight ? &offsets.minus_8 : nullptr,
+                                kEight ? &offsets.minus_128 : nullptr);
+    sums = MulAdd(ToFloats(dot), Mul(rows.scale[0], scale), sums);
+    if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
+    return sums;
   } else {
-    const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
-                           : kType == DType::kQ5_0 ? &offsets.minus_16
+    const int32_t* start = kType == DType::kQ5_0 ? &offsets.minus_16
                            : kType == DType::kQ8_0 ? &offsets.minus_128
                                                    : nullptr;
     sums = MulAdd(Dot<8, kCodeBits>(rows.codes, x, plane, start), Mul(rows.scale[0], scale), sums);
@@ -49,6 +55,8 @@ struct QuantizedKernel {
   template <int kTokens>
   static constexpr int kGroups = 1;
   static constexpr int kMaxTokens = kLanes == 16 ? 16 : 4;
+
+  static constexpr int64_t kInputBytes = kNibbles<kType> ? 64 : 32;  // of one token's block
 
   static int64_t GroupBytes(int64_t cols) { return cols / 32 * kBlockBytes<kType>; }
 
@@ -77,10 +85,11 @@ struct QuantizedKernel {
         LoadBlockCodes<kType>(block, part, rows.codes);
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddBlock<kType>(rows, x + t * 32, tokens.plane, scales[t], offsets[t], sums[t]);
+          sums[t] = AddBlock<kType>(rows, x + t * kInputBytes, tokens.plane, scales[t], offsets[t],
+                                    sums[t]);
         }
         block += kBlockBytes<kType>;
-        x += tokens.stride * 32;
+        x += tokens.stride * kInputBytes;
         scales += tokens.stride;
         offsets += tokens.stride;
         if constexpr (kPartial) {

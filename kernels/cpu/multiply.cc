@@ -14,6 +14,10 @@ InputForm InputFormOf(DType dtype) {
 #else
       return InputForm::kFloat32;
 #endif
+    case DType::kQ4_0:
+    case DType::kQ4_1:
+    case DType::kQ4_K32:
+      return InputForm::kInt12;
     default:
       return InputForm::kInt15;
   }
@@ -34,14 +38,14 @@ void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, u
 }
 
 int64_t MultiplyScratch(const ProductArgs& args) {
-  return args.n < kLeastTileTokens || args.form != InputForm::kInt15 ? 0 : PanelBytes(args.cols);
+  return args.n < kLeastTileTokens || !IsIntegers(args.form) ? 0 : PanelBytes(args.form, args.cols);
 }
 
 #else
 
 void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end,
               uint8_t* /*scratch*/) {
-  if (args.form == InputForm::kInt15) return MultiplyQuantized(args, group_begin, group_end, 0);
+  if (IsIntegers(args.form)) return MultiplyQuantized(args, group_begin, group_end, 0);
   MultiplyFloating(args, group_begin, group_end);
 }
 

@@ -10,8 +10,11 @@ namespace {
 constexpr int kVecs = 32 / kLanes;
 
 // One block of 32 to two planes that stand `plane` bytes apart.
+template <InputForm kForm>
 TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales,
                                   BlockOffsets* offsets) {
+  constexpr float kLimit = LimitOf(kForm);
+  constexpr float kRadix = RadixOf(kForm);
   Vec input[kVecs];
   Vec largest = Zero();
   Vec not_finite = Zero();  // v - v: 0, or not a number
@@ -24,16 +27,16 @@ TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, Bloc
   const float spoiled = ReduceSum(not_finite);
   // So small that its inverse might overflow: as good as zero. Not finite: q must be something.
   const bool zero = !(max > 1e-30f) || spoiled != spoiled;
-  const Vec inverse = Set(zero ? 0.0f : static_cast<float>(kInt15Limit) / max);
+  const Vec inverse = Set(zero ? 0.0f : kLimit / max);
   float half_sums[2] = {0, 0};
   for (int v = 0; v < kVecs; ++v) {
     const Vec rounded = zero ? Zero() : Round(Mul(input[v], inverse));
     half_sums[v / (kVecs / 2)] += ReduceSum(rounded);  // whole numbers below 2^24: exact
-    const Vec high = Round(Mul(rounded, Set(1.0f / 128)));
+    const Vec high = Round(Mul(rounded, Set(1.0f / kRadix)));
     StoreInt8(q + v * kLanes, high);
-    StoreInt8(q + plane + v * kLanes, MulAdd(high, Set(-128.0f), rounded));  // within 64, exact
+    StoreInt8(q + plane + v * kLanes, MulAdd(high, Set(-kRadix), rounded));  // exact
   }
-  const float scale = (zero ? 0.0f : max / static_cast<float>(kInt15Limit)) + spoiled;
+  const float scale = (zero ? 0.0f : max / kLimit) + spoiled;
   const int32_t low = static_cast<int32_t>(half_sums[0]);
   const int32_t high = static_cast<int32_t>(half_sums[1]);
   const int32_t sum = low + high;
@@ -80,8 +83,9 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
           reinterpret_cast<uint16_t*>(to + plane)[j] = RoundToBFloat16(left);
         }
       } else {
-        QuantizeBlock(from, reinterpret_cast<int8_t*>(to), plane, &scales[b * tokens + t],
-                      &offsets[b * tokens + t]);
+        QuantizeBlock<kForm>(from, reinterpret_cast<int8_t*>(to),
+                             kForm == InputForm::kInt12 ? 32 : plane, &scales[b * tokens + t],
+                             &offsets[b * tokens + t]);
       }
     }
   }
@@ -104,6 +108,9 @@ void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64
         break;
       case InputForm::kInt15:
         PrepareTile<InputForm::kInt15>(from, cols, tokens, tile);
+        break;
+      case InputForm::kInt12:
+        PrepareTile<InputForm::kInt12>(from, cols, tokens, tile);
         break;
     }
   }

@@ -123,6 +123,9 @@ std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const f
 std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n) {
   std::vector<double> error(n * w.rows);
   if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return error;
+  const bool nibbles =
+      w.dtype == DType::kQ4_0 || w.dtype == DType::kQ4_1 || w.dtype == DType::kQ4_K32;
+  const double steps = nibbles ? 127 * 16 : 127 * 128;
   std::vector<float> row(w.cols);
   for (int64_t r = 0; r < w.rows; ++r) {
     reference::DequantizeRow(w.dtype,
@@ -141,7 +144,7 @@ std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n
           weights += std::fabs(row[c]);
           largest = std::max<double>(largest, std::fabs(x[t * w.cols + c]));
         }
-        error[t * w.rows + r] += weights * largest / (2 * 16256);
+        error[t * w.rows + r] += weights * largest / (2 * steps);
       }
     }
   }

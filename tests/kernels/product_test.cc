@@ -89,8 +89,8 @@ std::vector<float> AsPrepared(InputForm form, const std::vector<float>& x, int64
           values[i] = upper + RoundedToBFloat16(values[i] - upper);
         }
       }
-      if (form != InputForm::kInt15) continue;
-      const float limit = cpu::kInt15Limit;
+      if (!cpu::IsIntegers(form)) continue;
+      const float limit = cpu::LimitOf(form);
       float largest = 0;
       for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(values[i]));
       for (int64_t i = 0; i < count && largest > 0; ++i) {
@@ -173,6 +173,7 @@ TEST_P(ProductTest, InputsAreRoundedToTheirForm) {
     double error = 0;
     for (size_t i = 0; i < exact.size(); ++i) error += std::pow(actual[i] - exact[i], 2);
     const double bound = form == InputForm::kInt15          ? 8e-5
+                         : form == InputForm::kInt12        ? 6.4e-4
                          : form == InputForm::kBFloat16Pair ? 8e-6
                                                             : 1e-6;
     EXPECT_LE(std::sqrt(error / power), bound) << static_cast<int>(form);
