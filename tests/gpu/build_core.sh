@@ -12,7 +12,7 @@ core_begin() {
   command -v g++ >/dev/null || { echo "error: no g++" >&2; return 1; }
   CUDA=$(dirname "$(dirname "$(readlink -f "$NVCC")")")
   OUT=$PWD/build/gpu
-  JOBS=$(nproc)
+  JOBS=${TESSERA_BUILD_JOBS:-$(nproc)}
   # The card's architecture; TESSERA_GPU_ARCH=sm_90a builds where there is no card.
   ARCH=${TESSERA_GPU_ARCH:-native}
   INCLUDES=(-I. -isystem "$CUDA/include")
