@@ -5,7 +5,7 @@
 # (tests/gpu/build_core.sh); no network.
 #
 # Usage: benchmarks/gpu.sh [--quick] [--json FILE]
-# TESSERA_GPU_BUILD_ONLY=1 stops before the program runs.
+# TESSERA_GPU_BUILD_ONLY=1 stops before the program runs. It is stopped after 10 minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tests/gpu/build_core.sh
@@ -15,4 +15,4 @@ core_compile
 core_program gpu_bench benchmarks/gpu/main.cc benchmarks/gpu/dummy_llama.cc \
   benchmarks/gpu/card_limits.cc
 [ -z "${TESSERA_GPU_BUILD_ONLY:-}" ] || exit 0
-"$OUT/gpu_bench" "$@"
+timeout 600 "$OUT/gpu_bench" "$@"

@@ -1,6 +1,7 @@
 // What one GPU does with Llamas of dummy weights, each beside the card's own measured limits. See
 // benchmarks/gpu.sh. Prints a table; with --json FILE also a list of {"name", "value", "unit",
-// "share"}.
+// "share"}, written anew after each model. A model that cannot be measured is said and the others go
+// on; the exit code is 1 then.
 //
 //   gpu_bench [--quick] [--json FILE]
 #include <chrono>
@@ -8,7 +9,9 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "benchmarks/gpu/card_limits.h"
@@ -36,6 +39,15 @@ class Report {
     std::fflush(stdout);
     rows_.push_back(std::move(row));
   }
+  // Whether `doing` went well; says what did not.
+  bool Well(const absl::Status& status, const std::string& doing) {
+    if (status.ok()) return true;
+    failed_ = true;
+    std::fprintf(stderr, "gpu_bench: %s: %s\n", doing.c_str(),
+                 std::string(status.message()).c_str());
+    return false;
+  }
+  bool failed() const { return failed_; }
   void Write(const std::string& path) const {
     std::ofstream out(path);
     out << "[";
@@ -51,25 +63,19 @@ class Report {
 
  private:
   std::vector<Row> rows_;
+  bool failed_ = false;
 };
 
-bool Well(const absl::Status& status, const std::string& doing) {
-  if (!status.ok()) {
-    std::fprintf(stderr, "gpu_bench: %s: %s\n", doing.c_str(),
-                 std::string(status.message()).c_str());
-  }
-  return status.ok();
-}
-
-// Seconds per call of `work` when `count` of them are waited for together.
+// Seconds per call of `work` when `count` of them are waited for together; none where it failed.
 template <typename Work>
-double SecondsPerCall(kernels::Device& device, int count, const Work& work) {
-  if (!Well(device.Sync(), "waiting")) return 1e30;
+std::optional<double> SecondsPerCall(Report& report, kernels::Device& device, int count,
+                                     const Work& work) {
+  if (!report.Well(device.Sync(), "waiting")) return std::nullopt;
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < count; ++i) {
-    if (!Well(work(), "a step")) return 1e30;
+    if (!report.Well(work(), "a step")) return std::nullopt;
   }
-  if (!Well(device.Sync(), "waiting")) return 1e30;
+  if (!report.Well(device.Sync(), "waiting")) return std::nullopt;
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   return took.count() / count;
 }
@@ -83,39 +89,41 @@ void Decode(Report& report, kernels::Device& device, DummyLlama& llama, const st
     absl::Status status = step();
     return status.ok() ? device.Sync() : status;
   };
-  SecondsPerCall(device, 3, step_and_wait);  // recorded then
-  const double wall = SecondsPerCall(device, 20, step_and_wait);
-  const double busy = SecondsPerCall(device, 20, step);
+  SecondsPerCall(report, device, 3, step_and_wait);  // recorded then
+  const auto wall = SecondsPerCall(report, device, 20, step_and_wait);
+  const auto busy = SecondsPerCall(report, device, 20, step);
+  if (!wall || !busy) return;
   const double bytes = static_cast<double>(llama.weight_bytes()) +
                        static_cast<double>(batch * context) * llama.KvBytesPerToken();
   report.Add({name + " decode, batch " + std::to_string(batch) + ", context " +
                   std::to_string(context),
-              batch / wall, "tokens/s", bytes / wall / card.copy_bytes_per_second});
-  report.Add({name + " idle between those steps", 100 * (1 - busy / wall), "%"});
+              batch / *wall, "tokens/s", bytes / *wall / card.copy_bytes_per_second});
+  report.Add({name + " idle between those steps", 100 * (1 - *busy / *wall), "%"});
 }
 
 void Prefill(Report& report, kernels::Device& device, DummyLlama& llama, const LlamaShape& shape,
              const std::string& name, int64_t tokens, const CardLimits& card) {
   const auto step = [&] { return llama.Step(1, 0, tokens); };
-  SecondsPerCall(device, 2, step);
-  const double seconds = SecondsPerCall(device, 5, step);
+  SecondsPerCall(report, device, 2, step);
+  const auto seconds = SecondsPerCall(report, device, 5, step);
+  if (!seconds) return;
   const double n = static_cast<double>(tokens);
   const double flops = 2 * n * shape.LayerParameters() + 2.0 * shape.HeadParameters() +
                        2 * n * n * shape.q_heads * shape.head_dim * shape.layers;
-  report.Add({name + " prefill of " + std::to_string(tokens), n / seconds, "tokens/s",
-              flops / seconds / card.matrix_flops});
+  report.Add({name + " prefill of " + std::to_string(tokens), n / *seconds, "tokens/s",
+              flops / *seconds / card.matrix_flops});
 }
 
 void RunModel(Report& report, const LlamaShape& whole, int ranks, DType dtype, bool quick,
               const CardLimits& card) {
   auto device = kernels::MakeDevice("cuda", {});
-  if (!Well(device.status(), "opening the device")) return;
+  if (!report.Well(device.status(), "opening the device")) return;
   const LlamaShape shape = whole.SliceOf(ranks);
   std::string name = shape.name + " " + std::string(kernels::DTypeName(dtype));
   if (ranks > 1) name += ", 1 of " + std::to_string(ranks) + " ranks";
   auto llama = DummyLlama::Create(device->get(), shape, dtype,
                                   {.tokens_per_step = 8192, .kv_tokens = 128 * 1100});
-  if (!Well(llama.status(), name)) return;
+  if (!report.Well(llama.status(), name)) return;
   DummyLlama& model = **llama;
   if (ranks == 1) {
     report.Add({name + " load", model.load_bytes_per_second() / 1e9, "GB/s",
@@ -132,40 +140,48 @@ void RunModel(Report& report, const LlamaShape& whole, int ranks, DType dtype, b
 // One layer's attention of 32 sequences at 8k, by the bytes of keys and values it must read.
 void RunAttention(Report& report, const CardLimits& card) {
   auto device = kernels::MakeDevice("cuda", {});
-  if (!Well(device.status(), "opening the device")) return;
+  if (!report.Well(device.status(), "opening the device")) return;
   LlamaShape shape = LlamaShape::Llama8B();
   shape.layers = 1;
   shape.vocab = 1024;
   const int64_t batch = 32, context = 8192;
   auto llama = DummyLlama::Create(device->get(), shape, DType::kBF16,
                                   {.tokens_per_step = 64, .kv_tokens = batch * (context + 32)});
-  if (!Well(llama.status(), "attention")) return;
+  if (!report.Well(llama.status(), "attention")) return;
   const auto step = [&] { return (*llama)->AttentionOnly(batch, context); };
-  SecondsPerCall(**device, 3, step);
-  const double seconds = SecondsPerCall(**device, 20, step);
+  SecondsPerCall(report, **device, 3, step);
+  const auto seconds = SecondsPerCall(report, **device, 20, step);
+  if (!seconds) return;
   const double bytes = static_cast<double>(batch * context) * (*llama)->KvBytesPerToken();
-  report.Add({"decode attention, 8B heads, batch 32, context 8192", bytes / seconds / 1e9, "GB/s",
-              bytes / seconds / card.copy_bytes_per_second});
+  report.Add({"decode attention, 8B heads, batch 32, context 8192", bytes / *seconds / 1e9, "GB/s",
+              bytes / *seconds / card.copy_bytes_per_second});
 }
 
 int Run(bool quick, const std::string& json) {
-  auto card = MeasureCard(0);
-  if (!Well(card.status(), "measuring the card")) return 1;
   Report report;
+  auto card = MeasureCard(0);
+  if (!report.Well(card.status(), "measuring the card")) return 1;
   report.Add({"card: copy, read and written", card->copy_bytes_per_second / 1e9, "GB/s"});
   report.Add({"card: bf16 matrix product", card->matrix_flops / 1e12, "TFLOP/s"});
   report.Add({"card: upload from pinned memory", card->upload_bytes_per_second / 1e9, "GB/s"});
   RunAttention(report, *card);
+  struct Case {
+    LlamaShape shape;
+    int ranks;
+    DType dtype;
+  };
+  std::vector<Case> cases;
   for (const DType dtype : {DType::kBF16, DType::kQ8_0, DType::kQ4_K32}) {
-    RunModel(report, LlamaShape::Llama1B(), 1, dtype, quick, *card);
-    RunModel(report, LlamaShape::Llama8B(), 1, dtype, quick, *card);
+    cases.push_back({LlamaShape::Llama1B(), 1, dtype});
+    cases.push_back({LlamaShape::Llama8B(), 1, dtype});
   }
-  for (const int ranks : {2, 4, 8}) {
-    RunModel(report, LlamaShape::Llama8B(), ranks, DType::kBF16, quick, *card);
+  for (const int ranks : {2, 4, 8}) cases.push_back({LlamaShape::Llama8B(), ranks, DType::kBF16});
+  for (const Case& one : cases) {
+    RunModel(report, one.shape, one.ranks, one.dtype, quick, *card);
+    if (!json.empty()) report.Write(json);
   }
   std::printf("fp8 weights: not measured, there is no such type yet\n");
-  if (!json.empty()) report.Write(json);
-  return 0;
+  return report.failed() ? 1 : 0;
 }
 
 }  // namespace
@@ -175,8 +191,15 @@ int main(int argc, char** argv) {
   bool quick = false;
   std::string json;
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) quick = true;
-    if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) json = argv[++i];
+    if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
+    } else if (std::strcmp(argv[i], "--json") == 0 && i + 1 < argc) {
+      json = argv[++i];
+    } else {
+      std::fprintf(stderr, "gpu_bench: unknown argument '%s'; expected [--quick] [--json FILE]\n",
+                   argv[i]);
+      return 2;
+    }
   }
   return tessera::gpu_bench::Run(quick, json);
 }

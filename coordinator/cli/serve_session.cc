@@ -147,6 +147,21 @@ absl::Status ServeSession::OpenDoors() {
   return absl::OkStatus();
 }
 
+std::vector<std::string> WorkerArguments(const ServeOptions& options) {
+  std::vector<std::string> args;
+  const auto pass_on = [&args](const char* flag, const std::string& value) {
+    if (!value.empty()) args.insert(args.end(), {flag, value});
+  };
+  if (options.comm_timeout_seconds > 0) {
+    pass_on("--comm-timeout", absl::StrCat(options.comm_timeout_seconds));
+  }
+  pass_on("--device", options.device);
+  pass_on("--comm", options.comm);
+  pass_on("--instruction-set", options.instruction_set);
+  if (options.deterministic) args.push_back("--deterministic");
+  return args;
+}
+
 int ServeSession::world_size() const {
   return options_.layout.tensor_parallel * options_.layout.pipeline_parallel;
 }
@@ -171,17 +186,7 @@ absl::Status ServeSession::Launch() {
   launch.model = options_.model;
   launch.load_format = options_.load_format;
   launch.threads_per_rank = options_.threads_per_rank;
-  if (options_.comm_timeout_seconds > 0) {
-    launch.worker_args = {"--comm-timeout", absl::StrCat(options_.comm_timeout_seconds)};
-  }
-  const auto pass_on = [&launch](const char* flag, const std::string& value) {
-    if (value.empty()) return;
-    launch.worker_args.push_back(flag);
-    launch.worker_args.push_back(value);
-  };
-  pass_on("--device", options_.device);
-  pass_on("--comm", options_.comm);
-  pass_on("--instruction-set", options_.instruction_set);
+  launch.worker_args = WorkerArguments(options_);
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;

@@ -43,7 +43,8 @@ struct ServeOptions {
   int threads_per_rank = 0;         // 0: the worker's default
   std::string instruction_set;      // empty: likewise
   std::string device, comm;         // empty: the worker's defaults
-  double comm_timeout_seconds = 0;  // likewise
+  bool deterministic = false;       // of the workers' GPUs
+  double comm_timeout_seconds = 0;  // 0: the worker's default
   std::string host = "127.0.0.1";
   int grpc_port = 50051;
   int http_port = 8000;
@@ -57,6 +58,9 @@ struct ServeOptions {
   std::string ready_file;  // gets the doors' HOST:PORT, gRPC's first, once a group serves
   bool verbose = false;    // show what the workers print
 };
+
+// What the workers' command lines get beyond what LaunchOptions has a field for.
+std::vector<std::string> WorkerArguments(const ServeOptions& options);
 
 class ServeSession {
  public:

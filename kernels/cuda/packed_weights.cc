@@ -19,31 +19,38 @@ int FloatBytes(DType dtype) {
   }
 }
 
-// The code of element j of a block: what tensor.h calls q, q5 or q6 before any offset. Signed for
-// kQ8_0.
-int CodeOf(DType dtype, const uint8_t* block, int j) {
-  const auto nibble = [j](const uint8_t* p) { return j < 16 ? p[j] & 15 : p[j - 16] >> 4; };
-  const auto bit = [j](const uint8_t* p) { return p[j / 8] >> (j % 8) & 1; };
+// Where a block of nibbles has them, and the bits of its codes above; 0: none above.
+struct BlockParts {
+  int nibbles = 0;
+  int high = 0;
+};
+constexpr BlockParts BlockPartsOf(DType dtype) {
   switch (dtype) {
-    case DType::kQ8_0:
-      return static_cast<int8_t>(block[2 + j]);
     case DType::kQ4_0:
-      return nibble(block + 2);
+      return {2, 0};
     case DType::kQ4_1:
-      return nibble(block + 4);
+      return {4, 0};
     case DType::kQ5_0:
-      return nibble(block + 6) + 16 * bit(block + 2);
+      return {6, 2};
     case DType::kQ5_1:
-      return nibble(block + 8) + 16 * bit(block + 4);
+      return {8, 4};
     case DType::kQ4_K32:
-      return nibble(block + 6);
+      return {6, 0};
     case DType::kQ5_K32:
-      return nibble(block + 10) + 16 * bit(block + 6);
+      return {10, 6};
     case DType::kQ6_K32:
-      return nibble(block + 4) + 16 * (block[20 + j / 4] >> (2 * (j % 4)) & 3);
+      return {4, 20};
     default:
-      return 0;
+      return {};
   }
+}
+
+// Sets bits of a little-endian word.
+void SetBits(uint8_t* word, uint32_t bits) {
+  uint32_t value;
+  std::memcpy(&value, word, sizeof(value));
+  value |= bits;
+  std::memcpy(word, &value, sizeof(value));
 }
 
 // Writes one tile's bytes, plane by plane.
@@ -56,35 +63,47 @@ class TilePacker {
   void Put(int r, int b, const uint8_t* block) {
     PutFactors(r, b, block);
     const bool in_sixteens = dtype_ == DType::kQ6_K32;
-    for (int j = 0; j < 32; ++j) {
-      const int step = in_sixteens ? j / 16 : j % 8 / 4;
-      const int lane = r % 8 * 4 + (in_sixteens ? j % 16 / 4 : j / 8);
-      const int reg = r / 8 + j % 4 / 2 * 2;  // of the fragment
-      const int is_high = j % 2;              // of the register's two elements
-      PutCode(lane, b, step, reg, is_high, CodeOf(dtype_, block, j));
+    // Four columns at a time: the low and high elements of one lane's registers a_i and a_i+2.
+    for (int four = 0; four < 8; ++four) {
+      const int step = in_sixteens ? four / 4 : four % 2;
+      const int lane = r % 8 * 4 + (in_sixteens ? four % 4 : four / 2);
+      if (dtype_ == DType::kQ8_0) {
+        PutBytes(block + 2 + 4 * four, codes_ + b * 512 + lane * 16 + step * 8 + r / 8);
+      } else {
+        PutNibbles(block, four, codes_ + lane * 16 + (2 * b + step) * 4, 4 * (r / 8));
+      }
+      if (TileBytesOf(dtype_).high == 128) {
+        PutFifthBits(block, four, high_ + lane * 4, 4 * (2 * b + step) + r / 8);
+      } else if (TileBytesOf(dtype_).high == 256) {
+        PutTwoBits(block, four, high_ + lane * 8 + b * 4, 8 * step + 2 * (r / 8));
+      }
     }
   }
 
  private:
-  void PutCode(int lane, int b, int step, int reg, int is_high, int code) {
-    if (dtype_ == DType::kQ8_0) {
-      codes_[b * 512 + lane * 16 + (2 * step + reg / 2) * 4 + reg % 2 + 2 * is_high] =
-          static_cast<uint8_t>(code);
-      return;
-    }
-    const int nibble = reg + 4 * is_high;
-    codes_[lane * 16 + (2 * b + step) * 4 + nibble / 2] |=
-        static_cast<uint8_t>((code & 15) << (nibble % 2 * 4));
-    const int above = code >> 4;
-    if (TileBytesOf(dtype_).high == 128) {
-      SetBits(high_ + lane * 4, 4 * (2 * b + step) + reg + 16 * is_high, above);
-    } else if (TileBytesOf(dtype_).high == 256) {
-      SetBits(high_ + lane * 8 + b * 4, 2 * (4 * step + reg) + 16 * is_high, above);
-    }
+  static void PutBytes(const uint8_t* codes, uint8_t* words) {
+    for (int k = 0; k < 4; ++k) words[2 * k] = codes[k];
   }
 
-  static void SetBits(uint8_t* bytes, int bit, int value) {
-    bytes[bit / 8] |= static_cast<uint8_t>(value << (bit % 8));
+  // The nibbles of columns 4·four .. + 3 in the order 0, 2, 1, 3, one a byte, from bit `shift` on.
+  void PutNibbles(const uint8_t* block, int four, uint8_t* word, int shift) const {
+    uint32_t pairs;
+    std::memcpy(&pairs, block + BlockPartsOf(dtype_).nibbles + four % 4 * 4, sizeof(pairs));
+    const uint32_t nibbles = pairs >> (four / 4 * 4) & 0x0f0f0f0f;
+    SetBits(word, ((nibbles & 0xff0000ff) | (nibbles >> 8 & 0xff00) | (nibbles << 8 & 0xff0000))
+                      << shift);
+  }
+
+  // The fifth bits of columns 0, 2 of the four from bit `shift` on, two apart; 1, 3 sixteen above.
+  void PutFifthBits(const uint8_t* block, int four, uint8_t* word, int shift) const {
+    const uint32_t bits = block[BlockPartsOf(dtype_).high + four / 2] >> (four % 2 * 4);
+    SetBits(word, ((bits & 0x5) | (bits & 0xa) << 15) << shift);
+  }
+
+  // Two upper bits alike, four apart.
+  void PutTwoBits(const uint8_t* block, int four, uint8_t* word, int shift) const {
+    const uint32_t bits = block[BlockPartsOf(dtype_).high + four];
+    SetBits(word, ((bits & 0x33) | (bits & 0xcc) << 14) << shift);
   }
 
   void PutFactors(int r, int b, const uint8_t* block) {

@@ -12,8 +12,7 @@ core_begin() {
   command -v g++ >/dev/null || { echo "error: no g++" >&2; return 1; }
   CUDA=$(dirname "$(dirname "$(readlink -f "$NVCC")")")
   OUT=$PWD/build/gpu
-  mkdir -p "$OUT/objects"
-  JOBS=$(nproc)
+  JOBS=${TESSERA_BUILD_JOBS:-$(nproc)}
   # The card's architecture; TESSERA_GPU_ARCH=sm_90a builds where there is no card.
   ARCH=${TESSERA_GPU_ARCH:-native}
   INCLUDES=(-I. -isystem "$CUDA/include")
@@ -21,20 +20,23 @@ core_begin() {
   if echo '#include "absl/status/statusor.h"' | g++ -x c++ -std=c++20 -fsyntax-only - 2>/dev/null &&
      [ -z "${TESSERA_GPU_STANDALONE:-}" ]; then
     echo "Abseil: installed"
+    OBJECT_DIR=$OUT/objects-$ARCH
     LIBRARIES+=($(pkg-config --libs absl_status absl_statusor absl_strings))
   else
     echo "Abseil: tests/gpu/standalone"
+    OBJECT_DIR=$OUT/objects-$ARCH-standalone
     INCLUDES=(-Itests/gpu/standalone "${INCLUDES[@]}")
   fi
   LIBRARIES+=(-L"$CUDA/lib64" -L"$CUDA/lib" -Wl,-rpath,"$CUDA/lib64" -Wl,-rpath,"$CUDA/lib"
               -lcublasLt -lcudart -lpthread)
+  mkdir -p "$OBJECT_DIR"
 }
 
 # core_object SOURCE [flags...]: in the background, unless its object is newer than the tree.
 core_object() {
   local source=$1 object
   shift
-  object=$OUT/objects/$(echo "$source $*" | tr -c 'A-Za-z0-9._\n' '_').o
+  object=$OBJECT_DIR/$(echo "$source $*" | tr -c 'A-Za-z0-9._\n' '_').o
   OBJECTS+=("$object")
   [ "$object" -nt "$source" ] && [ "$object" -nt "$STAMP" ] && return
   while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || return 1; done
@@ -60,7 +62,8 @@ core_wait() {
 
 core_compile() {
   # Headers decide too: the newest of them.
-  STAMP=$(ls -t kernels/*.h kernels/cuda/*.h kernels/cuda/*.cuh | head -1)
+  STAMP=$(ls -t kernels/*.h kernels/cuda/*.h kernels/cuda/*.cuh tests/kernels/*.h \
+    benchmarks/gpu/*.h | head -1)
   OBJECTS=()
   local source
   for source in kernels/cuda/*.cu; do core_object "$source"; done

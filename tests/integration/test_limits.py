@@ -57,6 +57,15 @@ def test_a_cpu_without_vector_units_serves(start):
     assert all("scalar" in rank.device for rank in cluster.group().ranks)
 
 
+def test_workers_are_told_to_be_deterministic(start):
+    cluster = start(TINY, 2, 1, "--deterministic")
+    ids, _, _ = cluster.client.generate(**ASK)
+    assert len(ids) == 20
+    for rank in cluster.group().ranks:
+        with open(f"/proc/{rank.pid}/cmdline", encoding="utf-8") as line:
+            assert "--deterministic" in line.read().split("\0")
+
+
 def test_an_unknown_instruction_set_is_named():
     result = run(TESSERA, "serve", "--model", TINY, "--grpc-port", 0, "--no-http",
                  "--cluster-port", 0, "--instruction-set", "mmx")

@@ -12,6 +12,7 @@
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/load_display.h"
+#include "coordinator/cli/serve_session.h"
 #include "coordinator/cli/terminal.h"
 
 namespace tessera::coordinator {
@@ -19,6 +20,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::internal::CaptureStderr;
 using ::testing::internal::CaptureStdout;
 using ::testing::internal::GetCapturedStderr;
@@ -107,6 +109,9 @@ TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
       {{"serve", "--model", "m", "-tp", "two"}, "--tensor-parallel-size"},
       {{"serve", "--model", "m", "--grpc-port", "70000"}, "--grpc-port"},
       {{"serve", "--model", "m", "--launch", "slurm"}, "--launch"},
+      {{"serve", "--model", "m", "--device", "tpu"}, "--device"},
+      {{"serve", "--model", "m", "--comm", "tcp"}, "--comm"},
+      {{"serve", "--model", "m", "--deterministic=perhaps"}, "--deterministic"},
       {{"generate", "--max-tokens"}, "--max-tokens"},
   };
   for (const auto& mistake : cases) {
@@ -116,6 +121,20 @@ TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
     EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
     EXPECT_EQ(outcome.out, "");
   }
+}
+
+TEST(CommandLine, WorkersGetOnlyWhatWasGiven) {
+  ServeOptions options;
+  EXPECT_THAT(WorkerArguments(options), IsEmpty());
+  options.deterministic = true;
+  EXPECT_THAT(WorkerArguments(options), ElementsAre("--deterministic"));
+  options.device = "cuda";
+  options.comm = "mpi";
+  options.instruction_set = "avx2";
+  options.comm_timeout_seconds = 2.5;
+  EXPECT_THAT(WorkerArguments(options),
+              ElementsAre("--comm-timeout", "2.5", "--device", "cuda", "--comm", "mpi",
+                          "--instruction-set", "avx2", "--deterministic"));
 }
 
 TEST(CommandLine, HelpHasUsageAndExamples) {

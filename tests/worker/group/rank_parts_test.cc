@@ -54,6 +54,18 @@ TEST_F(WorkerOptionsTest, LesserWaysCanBeAskedFor) {
   EXPECT_EQ(lesser.options.instruction_set, "scalar");
 }
 
+TEST_F(WorkerOptionsTest, DevicesOfAllKinds) {
+  const auto usual = Parse({"--model", "m", "--coordinator", "h:1"});
+  EXPECT_EQ(usual.options.device, "auto");
+  EXPECT_FALSE(usual.options.deterministic);
+  const auto gpu = Parse({"--model", "m", "--coordinator", "h:1", "--device", "cuda", "--comm",
+                          "mpi", "--deterministic"});
+  EXPECT_FALSE(gpu.exit_code) << errors_;
+  EXPECT_EQ(gpu.options.device, "cuda");
+  EXPECT_EQ(gpu.options.comm, LinkPreference::kMpi);
+  EXPECT_TRUE(gpu.options.deterministic);
+}
+
 TEST_F(WorkerOptionsTest, UnderMpirun) {
   setenv("OMPI_COMM_WORLD_SIZE", "4", 1);
   setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3", 1);
@@ -83,6 +95,9 @@ TEST_F(WorkerOptionsTest, MistakesAreNamed) {
       {{"--model", "m", "--coordinator", "h:1", "--load-format", "onnx"}, "--load-format"},
       {{"--model", "m", "--coordinator", "h:1", "--communicator", "x"}, "--communicator"},
       {{"--model", "m", "--coordinator", "h:1", "--comm-timeout", "nan"}, "--comm-timeout"},
+      {{"--model", "m", "--coordinator", "h:1", "--device", "tpu"}, "--device"},
+      {{"--model", "m", "--coordinator", "h:1", "--comm", "tcp"}, "--comm"},
+      {{"--model", "m", "--coordinator", "h:1", "--deterministic=perhaps"}, "--deterministic"},
   };
   for (const Mistake& mistake : mistakes) {
     const auto parsed = Parse(mistake.args);
