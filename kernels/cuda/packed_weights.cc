@@ -54,27 +54,28 @@ void SetBits(uint8_t* word, uint32_t bits) {
 }
 
 // Writes one tile's bytes, plane by plane.
+template <DType kType>
 class TilePacker {
  public:
-  TilePacker(DType dtype, uint8_t* codes, uint8_t* high, uint8_t* factor, uint8_t* small)
-      : dtype_(dtype), codes_(codes), high_(high), factor_(factor), small_(small) {}
+  TilePacker(uint8_t* codes, uint8_t* high, uint8_t* factor, uint8_t* small)
+      : codes_(codes), high_(high), factor_(factor), small_(small) {}
 
   // Block b (0 or 1) of row r (of 16). The tile is zeros before.
   void Put(int r, int b, const uint8_t* block) {
     PutFactors(r, b, block);
-    const bool in_sixteens = dtype_ == DType::kQ6_K32;
+    constexpr bool kInSixteens = kType == DType::kQ6_K32;
     // Four columns at a time: the low and high elements of one lane's registers a_i and a_i+2.
     for (int four = 0; four < 8; ++four) {
-      const int step = in_sixteens ? four / 4 : four % 2;
-      const int lane = r % 8 * 4 + (in_sixteens ? four % 4 : four / 2);
-      if (dtype_ == DType::kQ8_0) {
+      const int step = kInSixteens ? four / 4 : four % 2;
+      const int lane = r % 8 * 4 + (kInSixteens ? four % 4 : four / 2);
+      if constexpr (kType == DType::kQ8_0) {
         PutBytes(block + 2 + 4 * four, codes_ + b * 512 + lane * 16 + step * 8 + r / 8);
       } else {
         PutNibbles(block, four, codes_ + lane * 16 + (2 * b + step) * 4, 4 * (r / 8));
       }
-      if (TileBytesOf(dtype_).high == 128) {
+      if constexpr (TileBytesOf(kType).high == 128) {
         PutFifthBits(block, four, high_ + lane * 4, 4 * (2 * b + step) + r / 8);
-      } else if (TileBytesOf(dtype_).high == 256) {
+      } else if constexpr (TileBytesOf(kType).high == 256) {
         PutTwoBits(block, four, high_ + lane * 8 + b * 4, 8 * step + 2 * (r / 8));
       }
     }
@@ -86,40 +87,83 @@ class TilePacker {
   }
 
   // The nibbles of columns 4·four .. + 3 in the order 0, 2, 1, 3, one a byte, from bit `shift` on.
-  void PutNibbles(const uint8_t* block, int four, uint8_t* word, int shift) const {
+  static void PutNibbles(const uint8_t* block, int four, uint8_t* word, int shift) {
     uint32_t pairs;
-    std::memcpy(&pairs, block + BlockPartsOf(dtype_).nibbles + four % 4 * 4, sizeof(pairs));
+    std::memcpy(&pairs, block + BlockPartsOf(kType).nibbles + four % 4 * 4, sizeof(pairs));
     const uint32_t nibbles = pairs >> (four / 4 * 4) & 0x0f0f0f0f;
     SetBits(word, ((nibbles & 0xff0000ff) | (nibbles >> 8 & 0xff00) | (nibbles << 8 & 0xff0000))
                       << shift);
   }
 
   // The fifth bits of columns 0, 2 of the four from bit `shift` on, two apart; 1, 3 sixteen above.
-  void PutFifthBits(const uint8_t* block, int four, uint8_t* word, int shift) const {
-    const uint32_t bits = block[BlockPartsOf(dtype_).high + four / 2] >> (four % 2 * 4);
+  static void PutFifthBits(const uint8_t* block, int four, uint8_t* word, int shift) {
+    const uint32_t bits = block[BlockPartsOf(kType).high + four / 2] >> (four % 2 * 4);
     SetBits(word, ((bits & 0x5) | (bits & 0xa) << 15) << shift);
   }
 
   // Two upper bits alike, four apart.
-  void PutTwoBits(const uint8_t* block, int four, uint8_t* word, int shift) const {
-    const uint32_t bits = block[BlockPartsOf(dtype_).high + four];
+  static void PutTwoBits(const uint8_t* block, int four, uint8_t* word, int shift) {
+    const uint32_t bits = block[BlockPartsOf(kType).high + four];
     SetBits(word, ((bits & 0x33) | (bits & 0xcc) << 14) << shift);
   }
 
   void PutFactors(int r, int b, const uint8_t* block) {
     const int entry = r % 8 * 4 + r / 8 * 2 + b;
-    const int entry_bytes = TileBytesOf(dtype_).factor / 32;
+    constexpr int kEntryBytes = TileBytesOf(kType).factor / 32;
     // Every type begins with what its factor entry holds.
-    std::memcpy(factor_ + entry * entry_bytes, block, entry_bytes);
-    if (TileBytesOf(dtype_).small != 0) std::memcpy(small_ + entry * 2, block + 4, 2);
+    std::memcpy(factor_ + entry * kEntryBytes, block, kEntryBytes);
+    if constexpr (TileBytesOf(kType).small != 0) std::memcpy(small_ + entry * 2, block + 4, 2);
   }
 
-  DType dtype_;
   uint8_t* codes_;
   uint8_t* high_;
   uint8_t* factor_;
   uint8_t* small_;
 };
+
+// `count` rows of blocks into the planes of `part` in `target`, which is zeros before.
+template <DType kType>
+void PackBlocks(const PackedLayout& part, int64_t count, int64_t cols, const uint8_t* rows,
+                uint8_t* target) {
+  constexpr TileBytes kTile = TileBytesOf(kType);
+  const size_t block_bytes = BlockBytes(kType);
+  const uint8_t* block = rows;
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t b = 0; b < cols / 32; ++b, block += block_bytes) {
+      const int64_t t = r / kPackRows * part.col_tiles + b / 2;
+      TilePacker<kType>(target + part.codes + t * kTile.codes, target + part.high + t * kTile.high,
+                        target + part.factor + t * kTile.factor,
+                        target + part.small + t * kTile.small)
+          .Put(static_cast<int>(r % kPackRows), static_cast<int>(b % 2), block);
+    }
+  }
+}
+
+void PackBlocksOf(DType dtype, const PackedLayout& part, int64_t count, int64_t cols,
+                  const uint8_t* rows, uint8_t* target) {
+  switch (dtype) {
+    case DType::kQ8_0:
+      return PackBlocks<DType::kQ8_0>(part, count, cols, rows, target);
+    case DType::kQ4_0:
+      return PackBlocks<DType::kQ4_0>(part, count, cols, rows, target);
+    case DType::kQ4_1:
+      return PackBlocks<DType::kQ4_1>(part, count, cols, rows, target);
+    case DType::kQ5_0:
+      return PackBlocks<DType::kQ5_0>(part, count, cols, rows, target);
+    case DType::kQ5_1:
+      return PackBlocks<DType::kQ5_1>(part, count, cols, rows, target);
+    case DType::kQ4_K32:
+      return PackBlocks<DType::kQ4_K32>(part, count, cols, rows, target);
+    case DType::kQ5_K32:
+      return PackBlocks<DType::kQ5_K32>(part, count, cols, rows, target);
+    case DType::kQ6_K32:
+      return PackBlocks<DType::kQ6_K32>(part, count, cols, rows, target);
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+      return;  // have no blocks
+  }
+}
 
 }  // namespace
 
@@ -145,18 +189,7 @@ PackedPieces PackRows(DType dtype, int64_t rows, int64_t cols, int64_t row, int6
       std::memcpy(target + r * pitch, source + r * row_bytes, row_bytes);
     }
   } else {
-    const size_t block_bytes = BlockBytes(dtype);
-    for (int64_t r = 0; r < count; ++r) {
-      for (int64_t b = 0; b < cols / 32; ++b) {
-        const int64_t t = r / kPackRows * part.col_tiles + b / 2;
-        TilePacker tile(dtype, target + part.codes + t * tile_bytes.codes,
-                        target + part.high + t * tile_bytes.high,
-                        target + part.factor + t * tile_bytes.factor,
-                        target + part.small + t * tile_bytes.small);
-        tile.Put(static_cast<int>(r % kPackRows), static_cast<int>(b % 2),
-                 source + r * row_bytes + b * block_bytes);
-      }
-    }
+    PackBlocksOf(dtype, part, count, cols, source, target);
   }
 
   PackedPieces pieces;

@@ -1,6 +1,7 @@
-// Embed, RMSNorm with and without a sum before it, SiluMul, Add and GatherRows.
+// Embed, RMSNorm with and without a sum before it, SiluMul, Add, GatherRows and LookAtRows.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -10,6 +11,7 @@
 #include "kernels/reference.h"
 #include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
+#include "worker/engine/gumbel.h"
 
 namespace tessera::kernels {
 namespace {
@@ -191,6 +193,73 @@ TEST_P(ElementwiseTest, AddAdds) {
       std::vector<float> expected(count);
       for (int64_t i = 0; i < count; ++i) expected[i] = x[i] + y[i];
       EXPECT_EQ(ops.Add(y, x), ops.Rounded(expected));
+    }
+  }
+}
+
+// The draw with the host's own noise, the greedy one, the masses and the best of each row.
+TEST_P(ElementwiseTest, LooksAtRowsAsTheHostWould) {
+  HostOps ops(DeviceOf(GetParam()));
+  Device& device = ops.device();
+  const int most = device.MaxRowCandidates();
+  if (most == 0) GTEST_SKIP() << "this device does not look at logits";
+  const int32_t first_id = 128;
+  const std::vector<RowQuestion> questions = {
+      {.seed = 1, .position = 0, .temperature = 0, .num_candidates = 0},
+      {.seed = 1, .position = 7, .temperature = 1, .num_candidates = 1},
+      {.seed = ~uint64_t{0}, .position = 1 << 20, .temperature = 5, .num_candidates = most},
+      {.seed = 9, .position = 3, .temperature = 1, .num_candidates = 0}};
+  const auto rows = static_cast<int64_t>(questions.size());
+  for (int64_t vocab : {1, 2, 31, 1025, 5000}) {
+    std::vector<float> logits = RandomFloats(rows * vocab, random_);
+    for (float& logit : logits) logit *= 3;
+    logits.back() = std::numeric_limits<float>::quiet_NaN();  // of the last row
+    auto memory = device.Allocate(logits.size() * sizeof(float));
+    ASSERT_TRUE(memory.ok());
+    ASSERT_TRUE(device.WriteBytes(logits.data(), logits.size() * sizeof(float), memory->get()).ok());
+    std::vector<RowAnswer> answers(rows);
+    std::vector<RowCandidate> candidates(rows * most);
+    const absl::Status looked =
+        device.LookAtRows(reinterpret_cast<const float*>(memory->get()), vocab, first_id, questions,
+                          answers.data(), candidates.data());
+    ASSERT_TRUE(looked.ok()) << looked;
+    EXPECT_FALSE(answers[rows - 1].finite) << "vocab " << vocab;
+    for (int64_t r = 0; r + 1 < rows; ++r) {
+      const std::string what = absl::StrCat("vocab ", vocab, ", row ", r);
+      const float* row = &logits[r * vocab];
+      const RowQuestion& question = questions[r];
+      const RowAnswer& answer = answers[r];
+      std::vector<int32_t> order(vocab);  // best first, ties by lowest id
+      std::iota(order.begin(), order.end(), 0);
+      std::stable_sort(order.begin(), order.end(),
+                       [row](int32_t a, int32_t b) { return row[a] > row[b]; });
+      const auto mass = [row, vocab](double temperature) {
+        double sum = 0;
+        for (int64_t i = 0; i < vocab; ++i) sum += std::exp(row[i] / temperature);
+        return std::log(sum);
+      };
+      EXPECT_TRUE(answer.finite) << what;
+      EXPECT_EQ(answer.greedy_id, first_id + order[0]) << what;
+      EXPECT_EQ(answer.greedy_logit, row[order[0]]) << what;
+      EXPECT_LE(std::abs(answer.raw_mass - mass(1)), 1e-4) << what;
+      int32_t drawn = order[0];
+      if (question.temperature > 0) {
+        const worker::NoiseRow noise(question.seed, question.position);
+        const auto score = [&](int32_t i) {
+          return row[i] / double{question.temperature} + noise.Gumbel(first_id + i);
+        };
+        for (int32_t i = 0; i < vocab; ++i) drawn = score(i) > score(drawn) ? i : drawn;
+        EXPECT_LE(std::abs(answer.score - score(drawn)), 1e-12 * std::abs(score(drawn))) << what;
+        EXPECT_LE(std::abs(answer.scaled_mass - mass(question.temperature)), 1e-4) << what;
+      }
+      EXPECT_EQ(answer.id, first_id + drawn) << what;
+      EXPECT_EQ(answer.logit, row[drawn]) << what;
+      for (int c = 0; c < question.num_candidates; ++c) {
+        const RowCandidate& candidate = candidates[r * most + c];
+        EXPECT_EQ(candidate.id, c < vocab ? first_id + order[c] : -1) << what << ", place " << c;
+        if (candidate.id < 0) continue;
+        EXPECT_EQ(candidate.logit, row[candidate.id - first_id]) << what << ", place " << c;
+      }
     }
   }
 }
