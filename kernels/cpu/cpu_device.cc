@@ -28,6 +28,11 @@ const float* Floats(const Activation* x) { return reinterpret_cast<const float*>
 double* Doubles(Partial* x) { return reinterpret_cast<double*>(x); }
 const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>(x); }
 
+// Of nothing too, whose pointers may be null.
+void Copy(const void* from, size_t bytes, void* to) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
+
 class CpuDevice final : public Device {
  public:
   CpuDevice(const OpsTable& ops, const DeviceOptions& options)
@@ -72,22 +77,22 @@ class CpuDevice final : public Device {
   }
 
   absl::Status WriteBytes(const void* from, size_t bytes, void* to) override {
-    std::memcpy(to, from, bytes);
+    Copy(from, bytes, to);
     return absl::OkStatus();
   }
 
   absl::Status ReadBytes(const void* from, size_t bytes, void* to) override {
-    std::memcpy(to, from, bytes);
+    Copy(from, bytes, to);
     return absl::OkStatus();
   }
 
   absl::Status ReadActivations(const Activation* from, int64_t count, float* to) override {
-    std::memcpy(to, Floats(from), count * sizeof(float));
+    Copy(Floats(from), count * sizeof(float), to);
     return absl::OkStatus();
   }
 
   absl::Status WriteActivations(const float* from, int64_t count, Activation* to) override {
-    std::memcpy(Floats(to), from, count * sizeof(float));
+    Copy(from, count * sizeof(float), Floats(to));
     return absl::OkStatus();
   }
 
@@ -97,12 +102,12 @@ class CpuDevice final : public Device {
   double* HostPartials(Partial* x) override { return Doubles(x); }
 
   absl::Status ReadPartials(const Partial* from, int64_t count, double* to) override {
-    std::memcpy(to, Doubles(from), count * sizeof(double));
+    Copy(Doubles(from), count * sizeof(double), to);
     return absl::OkStatus();
   }
 
   absl::Status WritePartials(const double* from, int64_t count, Partial* to) override {
-    std::memcpy(Doubles(to), from, count * sizeof(double));
+    Copy(from, count * sizeof(double), Doubles(to));
     return absl::OkStatus();
   }
 
