@@ -58,7 +58,8 @@ struct SchedulerLimits {
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
   std::map<std::string, double> tenant_weights = {};  // tenants not named: 1
   // Prompt chunks beside decodes may make a step this many times as long as the decodes alone take
-  // (learned: step_cost.h). A tenant that has had less than its share may fill the whole budget.
+  // (learned: step_cost.h), or four times that while requests are turned away for their deadlines.
+  // A tenant that has had less than its share may fill the whole budget.
   // 0: no bound but the token budget.
   double prefill_stretch = 2.0;
   int vocab_size = 0;  // Commit refuses token ids from here on; 0 = unchecked
@@ -193,7 +194,12 @@ class Scheduler {
   void DropExpired(absl::Time now);
   absl::Time CheckAt(const LiveRequest& live) const;
   double MicrosForPrompt(const LiveRequest& live, int known) const;
-  double MicrosForToken() const;
+  double MicrosForToken(int sequences) const;
+  double MicrosForPressedStep(int sequences, double own_prompt) const;
+  double Stretch() const;
+  double TypicalTokens(const LiveRequest& live) const;
+  bool MayJoin(const LiveRequest& live, Draft* draft);
+  double BearableMicros(absl::Time now);
   int SeatsBeside() const;
   double ExpectedMicros(const LiveRequest& live, int emitted) const;
   void Begin(LiveRequest* live, absl::Time now, int known);
@@ -258,6 +264,10 @@ class Scheduler {
   std::vector<Ended> ended_now_;                  // since the last Schedule, which knows the time
   absl::Time last_begun_ = absl::InfinitePast();  // a request; others have waited ever since
   double begin_micros_ = 0;                       // from one to the next while others wait, learned
+  absl::Time pressed_at_ = absl::InfinitePast();  // a request was turned away for its deadline
+  bool pressed_ = false;           // one was lately, and no other tenant is about
+  double typical_prompt_ = 0;      // microseconds that the prompts of those that begin take alone
+  std::vector<double> bearable_;  // scratch of BearableMicros
   std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first

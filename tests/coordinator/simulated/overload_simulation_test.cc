@@ -21,6 +21,7 @@ struct Load {
   int prompt_tokens = 100;  // the mean; evenly spread between 0.6 and 1.4 times as many
   int output_tokens = 20;
   absl::Duration deadline = absl::Seconds(4);
+  double most_rate = 12;  // requests per second, more than can be served
 };
 
 // Requests per second that were answered in time, of `rate` that arrived.
@@ -70,7 +71,7 @@ void ExpectGoodputOutlivesOverload(const Load& load) {
   double peak = 0;
   double sustainable = 0;
   std::string table;
-  for (double rate = 1; rate <= 12; rate += 1) {
+  for (double rate = 1; rate <= load.most_rate; rate += 1) {
     const double goodput = Goodput(load, rate, &most_waiting);
     table += std::to_string(rate) + " arrive: " + std::to_string(goodput) + " answered\n";
     peak = std::max(peak, goodput);
@@ -101,6 +102,20 @@ TEST(OverloadSimulationTest, NorDoesItWherePromptsTakeMostOfTheTime) {
                                  .prompt_tokens = 64,
                                  .output_tokens = 16,
                                  .deadline = absl::Seconds(10)});
+}
+
+// Many tokens of prompts at once take little longer than a few.
+TEST(OverloadSimulationTest, NorDoesItWhereSmallChunksAreDear) {
+  ExpectGoodputOutlivesOverload({.cost = {.base = absl::Microseconds(2300),
+                                          .per_decode = absl::Microseconds(800),
+                                          .per_prefill = absl::Microseconds(400),
+                                          .per_attended = absl::Microseconds(1),
+                                          .one_way = absl::Microseconds(300),
+                                          .per_chunk = absl::Milliseconds(8)},
+                                 .prompt_tokens = 64,
+                                 .output_tokens = 16,
+                                 .deadline = absl::Seconds(10),
+                                 .most_rate = 20});
 }
 
 // A machine that others use too.
