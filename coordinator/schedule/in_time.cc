@@ -22,12 +22,16 @@ constexpr double kBeginRate = 1.0 / 32;  // of the time between requests that be
 // late with as much, waiting for one with more helps nobody.
 constexpr double kMostSpare = 0.75;
 
-// Small chunks leave the group's time unused. Where that costs others their answers, and nobody else
-// waits for a step to end, streams bear steps so many times as long as prefill_stretch says.
+// Small chunks leave the group's time unused. For so long after that has cost others their answers,
+// streams bear steps so many times as long as prefill_stretch says.
+constexpr absl::Duration kPressed = absl::Seconds(2);
 constexpr double kPressedStretch = 4;
 
 // Of the requests that run, so many may be too late already: for them the others do not wait.
 constexpr double kGivenUp = 0.1;
+
+// So much longer than on average the steps of a request may take, in deviations of their sum.
+constexpr double kDeviations = 2;
 
 constexpr double kPromptRate = 1.0 / 32;  // of what typical prompts take
 
@@ -70,8 +74,8 @@ absl::Time Scheduler::CheckAt(const LiveRequest& live) const {
     // Those that begin with time left for a full group let it fill. With less, they would keep the
     // others out: few would run at once, and the group's time be spent on small steps.
     if (pressed_) {
-      const double full = prompt + tokens * MicrosForToken(limits_.max_sequences_per_step);
-      careful = std::max(careful, full * pace_.cautious());
+      const double step = MicrosForToken(limits_.max_sequences_per_step);
+      careful = std::max(careful, step_noise_.Micros(step, tokens + prompt / step, kDeviations));
     }
     needed = std::max(needed, std::min(careful, kMostSpare * whole));
   }
@@ -93,6 +97,13 @@ double Scheduler::MicrosForPrompt(const LiveRequest& live, int known) const {
   double beside = steps * cost_.PredictMicros({.decodes = decodes});
   if (decodes > 0 && Stretch() > 1) beside = std::max(beside, prompts / (Stretch() - 1));
   return prompts + beside;
+}
+
+// Whether a request was turned away for its deadline lately, and nobody is about who goes before
+// others or waits for a step to end.
+bool Scheduler::IsPressed(absl::Time now) const {
+  const bool lately = now - pressed_at_ < kPressed;
+  return lately && limits_.policy == SchedulingPolicy::kFcfs && !HasCompany(now);
 }
 
 double Scheduler::Stretch() const {
@@ -126,24 +137,28 @@ bool Scheduler::MayJoin(const LiveRequest& live, Draft* draft) {
   if (running_.empty() || !cost_.known()) return true;
   const int known = pool_.Match(live.salt, live.choices[0].tokens);
   const double prompt = cost_.PromptMicros(live.prompt_tokens - known, known);
-  const double step =
-      MicrosForPressedStep(static_cast<int>(running_.size()) + 1, prompt) * pace_.mean();
+  const double step = MicrosForPressedStep(static_cast<int>(running_.size()) + 1, prompt);
   if (draft->bearable_micros < 0) draft->bearable_micros = BearableMicros(draft->now);
   if (step > draft->bearable_micros) return false;
-  const double whole = MicrosForPrompt(live, known) * pace_.mean() + TypicalTokens(live) * step;
+  // Its prompt takes steps as well.
+  const double steps = TypicalTokens(live) + MicrosForPrompt(live, known) / step;
+  const double whole = step_noise_.Micros(step, steps, kDeviations);
   return draft->now + absl::Microseconds(whole) <= live.request.deadline;
 }
 
-// The longest steps with which nearly all that run still end in time. Infinite where none has to.
+// How long steps can be expected to take and nearly all that run still end in time. Infinite where
+// none has to. Those that would be too late if nobody began any more do not count.
 double Scheduler::BearableMicros(absl::Time now) {
+  const double least_step = cost_.PredictMicros({.decodes = static_cast<int>(running_.size())});
   bearable_.clear();
   for (const Sequence* sequence : running_) {
     const LiveRequest& live = *sequence->request;
     if (live.request.deadline == absl::InfiniteFuture()) continue;
     double left = absl::ToDoubleMicroseconds(live.request.deadline - now);
     if (!sequence->decoding()) left -= backlog_.micros;
-    const double tokens = TypicalTokens(live) - std::max(0, sequence->emitted());
-    bearable_.push_back(std::max(0.0, left) / std::max(1.0, tokens));
+    const double tokens = std::max(1.0, TypicalTokens(live) - std::max(0, sequence->emitted()));
+    const double step = left / step_noise_.Micros(1, tokens, /*deviations=*/0);
+    if (step >= least_step) bearable_.push_back(step);
   }
   if (bearable_.empty()) return HUGE_VAL;
   const auto least = bearable_.begin() +

@@ -19,9 +19,6 @@ constexpr int kLeastPrefillTokens = 4;
 // Of the steps, until their costs are known, so many to one of decodes alone.
 constexpr int64_t kTryEverySteps = 8;
 
-// The group counts as pressed for so long after a request was refused or dropped for its deadline.
-constexpr absl::Duration kPressed = absl::Seconds(2);
-
 // A tenant that added a request so recently is expected to come again.
 constexpr absl::Duration kAbout = absl::Seconds(10);
 
@@ -36,8 +33,7 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
 bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   LearnPace(now);
   DropExpired(now);
-  pressed_ = now - pressed_at_ < kPressed && limits_.policy == SchedulingPolicy::kFcfs &&
-             !HasCompany(now);
+  pressed_ = IsPressed(now);
   Draft draft;
   draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
   const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));

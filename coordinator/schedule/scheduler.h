@@ -144,7 +144,8 @@ class Scheduler {
   // or the steps in flight are the most allowed. Requests past their deadline are finished first,
   // and so are waiting ones that cannot be served in time as far as is known (what their prompt and
   // an output of the usual length take beside those that run; while others wait, by as much more as
-  // requests have been late lately); see TakeExpired.
+  // requests have been late lately); see TakeExpired. For a while after that has happened (to the
+  // only tenant), one begins only if it and those that run can all be expected to end in time.
   bool Schedule(absl::Time now, v1::StepPlan* plan);
   // The same with a plan of its own; nullopt for false.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
@@ -196,6 +197,7 @@ class Scheduler {
   double MicrosForPrompt(const LiveRequest& live, int known) const;
   double MicrosForToken(int sequences) const;
   double MicrosForPressedStep(int sequences, double own_prompt) const;
+  bool IsPressed(absl::Time now) const;
   double Stretch() const;
   double TypicalTokens(const LiveRequest& live) const;
   bool MayJoin(const LiveRequest& live, Draft* draft);
@@ -260,13 +262,14 @@ class Scheduler {
   TenantQueue queue_;
   StepCost cost_;
   Pace pace_;        // of requests, in what cost_ made expect of them
+  StepNoise step_noise_;
   Backlog backlog_;  // after the last step planned
   std::vector<Ended> ended_now_;                  // since the last Schedule, which knows the time
   absl::Time last_begun_ = absl::InfinitePast();  // a request; others have waited ever since
   double begin_micros_ = 0;                       // from one to the next while others wait, learned
   absl::Time pressed_at_ = absl::InfinitePast();  // a request was turned away for its deadline
-  bool pressed_ = false;           // one was lately, and no other tenant is about
-  double typical_prompt_ = 0;      // microseconds that the prompts of those that begin take alone
+  bool pressed_ = false;          // as of the last Schedule
+  double typical_prompt_ = 0;     // microseconds of steps, averaged over requests that began
   std::vector<double> bearable_;  // scratch of BearableMicros
   std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
