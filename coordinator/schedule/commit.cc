@@ -96,7 +96,11 @@ void Scheduler::Learn(const Step& step, int64_t compute_micros) {
   const absl::Duration own = end - std::max(began, last_end);
   if (!had_room) ended_.pop_front();
   ended_.push_back(std::max(end, last_end));
-  cost_.Observe(step.shape, absl::ToInt64Microseconds(own));
+  const int64_t micros = absl::ToInt64Microseconds(own);
+  if (cost_.known()) {
+    step_noise_.Observe(cost_.PredictMicros(step.shape), static_cast<double>(micros));
+  }
+  cost_.Observe(step.shape, micros);
 }
 
 // An output that was cut short says only that the usual one may be longer.

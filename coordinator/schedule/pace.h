@@ -38,6 +38,39 @@ class Pace {
   double deviation_ = 0.0625;  // cautious() is 1.25 before anything is known
 };
 
+// The same of single steps, in what step_cost.h expects of them, which looks past outliers. A
+// request's steps take so much longer on average, and the more of them the more surely.
+//
+//   noise.Observe(expected_micros, took_micros);
+//   if (left < noise.Micros(step, steps, 2)) ...   // would probably end too late
+class StepNoise {
+ public:
+  void Observe(double expected, double took) {
+    if (!(expected > 0) || !(took > 0)) return;
+    const double ratio = took / expected;
+    observed_ = std::min(observed_ + 1, kRemembered);
+    took_ += (took - took_) / observed_;
+    expected_ += (expected - expected_) / observed_;
+    square_ += (ratio * ratio - square_) / observed_;
+  }
+
+  // What `steps` of them, expected to take `each`, take: with so many deviations added.
+  double Micros(double each, double steps, double deviations) const {
+    if (observed_ == 0 || steps <= 0) return each * std::max(0.0, steps);
+    const double mean = took_ / expected_;
+    const double deviation = std::sqrt(std::max(0.0, square_ - mean * mean));
+    return each * (steps * mean + deviations * deviation * std::sqrt(steps));
+  }
+
+ private:
+  static constexpr double kRemembered = 256;  // steps
+
+  double observed_ = 0;
+  double took_ = 0;  // averages
+  double expected_ = 0;
+  double square_ = 0;  // of the ratio
+};
+
 }  // namespace tessera::coordinator
 
 #endif  // TESSERA_COORDINATOR_SCHEDULE_PACE_H_

@@ -33,6 +33,7 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
 bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   LearnPace(now);
   DropExpired(now);
+  pressed_ = IsPressed(now);
   Draft draft;
   draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
   const size_t most = static_cast<size_t>(limits_.max_steps_in_flight + (draft.ahead ? 1 : 0));
@@ -149,8 +150,7 @@ void Scheduler::PlanPrompts(Draft* draft) {
       !cost_.known() && totals_.compute_micros > 0 && draft->step->id % kTryEverySteps == 0;
   if (tries_without && draft->step->shape.decodes > 0) return;
   if (limits_.prefill_stretch > 0) {
-    draft->prefill_micros =
-        cost_.PrefillMicros(draft->step->shape.decodes, limits_.prefill_stretch);
+    draft->prefill_micros = cost_.PrefillMicros(draft->step->shape.decodes, Stretch());
     draft->least_prefill = kLeastPrefillTokens;
   }
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
@@ -236,10 +236,12 @@ bool Scheduler::Admit(Sequence* sequence, bool owed, Draft* draft) {
   if (draft->step->owners.size() >= seats) return false;
   LiveRequest* live = sequence->request;
   if (!live->admitted && TooLate(*live, draft->now)) {
+    pressed_at_ = draft->now;
     expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
     FinishRequest(live);
     return true;
   }
+  if (pressed_ && !owed && !live->admitted && !MayJoin(*live, draft)) return false;
   // Room for all it is known to need, so that a prompt is not admitted only to be preempted.
   if (!TakeKnownBlocks(sequence, draft)) {
     out_of_blocks_ = true;

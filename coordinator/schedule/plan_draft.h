@@ -21,6 +21,7 @@ struct Scheduler::Draft {
   int least_prefill = 0;              // and the tokens of those that go whatever they take
   bool ahead = false;       // sequences may be in an earlier step that is still in flight
   int64_t oldest_step = 0;  // in flight; 0: none
+  double bearable_micros = -1;  // Scheduler::BearableMicros; negative: not computed yet
   bool starved = false;     // somebody found no block: admit nobody
   const Sequence* cut = nullptr;  // a prompt that got less than it could have used
   int charged_tenant = 0;   // computed for it here and not yet charged:

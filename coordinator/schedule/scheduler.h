@@ -58,7 +58,8 @@ struct SchedulerLimits {
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
   std::map<std::string, double> tenant_weights = {};  // tenants not named: 1
   // Prompt chunks beside decodes may make a step this many times as long as the decodes alone take
-  // (learned: step_cost.h). A tenant that has had less than its share may fill the whole budget.
+  // (learned: step_cost.h), or four times that while requests are turned away for their deadlines.
+  // A tenant that has had less than its share may fill the whole budget.
   // 0: no bound but the token budget.
   double prefill_stretch = 2.0;
   int vocab_size = 0;  // Commit refuses token ids from here on; 0 = unchecked
@@ -143,7 +144,8 @@ class Scheduler {
   // or the steps in flight are the most allowed. Requests past their deadline are finished first,
   // and so are waiting ones that cannot be served in time as far as is known (what their prompt and
   // an output of the usual length take beside those that run; while others wait, by as much more as
-  // requests have been late lately); see TakeExpired.
+  // requests have been late lately); see TakeExpired. For a while after that has happened (to the
+  // only tenant), one begins only if it and those that run can all be expected to end in time.
   bool Schedule(absl::Time now, v1::StepPlan* plan);
   // The same with a plan of its own; nullopt for false.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
@@ -193,7 +195,13 @@ class Scheduler {
   void DropExpired(absl::Time now);
   absl::Time CheckAt(const LiveRequest& live) const;
   double MicrosForPrompt(const LiveRequest& live, int known) const;
-  double MicrosForToken() const;
+  double MicrosForToken(int sequences) const;
+  double MicrosForPressedStep(int sequences, double own_prompt) const;
+  bool IsPressed(absl::Time now) const;
+  double Stretch() const;
+  double TypicalTokens(const LiveRequest& live) const;
+  bool MayJoin(const LiveRequest& live, Draft* draft);
+  double BearableMicros(absl::Time now);
   int SeatsBeside() const;
   double ExpectedMicros(const LiveRequest& live, int emitted) const;
   void Begin(LiveRequest* live, absl::Time now, int known);
@@ -254,10 +262,15 @@ class Scheduler {
   TenantQueue queue_;
   StepCost cost_;
   Pace pace_;        // of requests, in what cost_ made expect of them
+  StepNoise step_noise_;
   Backlog backlog_;  // after the last step planned
   std::vector<Ended> ended_now_;                  // since the last Schedule, which knows the time
   absl::Time last_begun_ = absl::InfinitePast();  // a request; others have waited ever since
   double begin_micros_ = 0;                       // from one to the next while others wait, learned
+  absl::Time pressed_at_ = absl::InfinitePast();  // a request was turned away for its deadline
+  bool pressed_ = false;          // as of the last Schedule
+  double typical_prompt_ = 0;     // microseconds of steps, averaged over requests that began
+  std::vector<double> bearable_;  // scratch of BearableMicros
   std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first

@@ -35,5 +35,28 @@ TEST(PaceTest, OneThatTookForEverIsOnlySoMuch) {
   EXPECT_LE(pace.mean(), 2.2);
 }
 
+TEST(StepNoiseTest, NothingSaysNothing) {
+  StepNoise noise;
+  noise.Observe(0, 5);
+  noise.Observe(5, -1);
+  EXPECT_EQ(noise.Micros(10, 4, 2), 40);
+  EXPECT_EQ(noise.Micros(10, -1, 2), 0);
+}
+
+TEST(StepNoiseTest, ManyStepsTakeTheMeanMoreSurelyThanFew) {
+  StepNoise noise;
+  for (int i = 0; i < 1000; ++i) noise.Observe(10, i % 10 == 0 ? 80 : 10);
+  EXPECT_NEAR(noise.Micros(10, 100, 0), 1700, 100);
+  EXPECT_NEAR(noise.Micros(10, 1, 1), 17 + 21, 2);
+  EXPECT_NEAR(noise.Micros(10, 100, 1), 1700 + 210, 100);
+}
+
+TEST(StepNoiseTest, SoonForgetsTheMachineThatWas) {
+  StepNoise noise;
+  for (int i = 0; i < 1000; ++i) noise.Observe(10, 30);
+  for (int i = 0; i < 1000; ++i) noise.Observe(10, 10);
+  EXPECT_NEAR(noise.Micros(10, 10, 0), 100, 5);
+}
+
 }  // namespace
 }  // namespace tessera::coordinator

@@ -21,28 +21,31 @@ struct Load {
   int prompt_tokens = 100;  // the mean; evenly spread between 0.6 and 1.4 times as many
   int output_tokens = 20;
   absl::Duration deadline = absl::Seconds(4);
+  double most_rate = 12;  // requests per second, more than can be served
+  absl::Duration lasts = absl::Seconds(90);
+  int runs = 1;  // with other arrivals each; their mean counts
 };
 
 // Requests per second that were answered in time, of `rate` that arrived.
-double Goodput(const Load& load, double rate, int64_t* most_waiting) {
-  constexpr absl::Duration kEnd = absl::Seconds(90);
+double GoodputOfRun(const Load& load, double rate, int run, int64_t* most_waiting) {
+  const absl::Duration end = load.lasts;
   constexpr absl::Duration kBegin = absl::Seconds(10);  // the first seconds only fill the group
   SchedulerLimits limits = Limits();
   limits.max_queue = 256;
   Simulation simulation(limits, load.cost);
-  std::mt19937 random(11);
+  std::mt19937 random(11 + static_cast<unsigned>(run));
   std::exponential_distribution<double> gap(rate);
   const int spread = load.prompt_tokens * 4 / 5;
   int64_t id = 0;
-  for (double at = 0; absl::Seconds(at) < kEnd; at += gap(random)) {
+  for (double at = 0; absl::Seconds(at) < end; at += gap(random)) {
     const int more = static_cast<int>(random() % static_cast<unsigned>(spread));
     ScheduledRequest request =
         Request(id++, load.prompt_tokens - spread / 2 + more, load.output_tokens);
     request.deadline = absl::UnixEpoch() + absl::Seconds(at) + load.deadline;
     simulation.Submit(absl::Seconds(at), request);
   }
-  for (int i = 0; i < 900; ++i) {
-    simulation.At(absl::Milliseconds(100) * i, [&] {
+  for (absl::Duration at; at < end; at += absl::Milliseconds(100)) {
+    simulation.At(at, [&] {
       *most_waiting = std::max<int64_t>(*most_waiting, simulation.stats().waiting);
     });
   }
@@ -57,11 +60,17 @@ double Goodput(const Load& load, double rate, int64_t* most_waiting) {
     EXPECT_NE(answer.finished, FinishCause::kNone);
     if (!answer.answered()) continue;
     EXPECT_LE(answer.ended - answer.arrived, load.deadline) << "served late";
-    if (answer.ended - absl::UnixEpoch() >= kBegin && answer.ended - absl::UnixEpoch() < kEnd) {
+    if (answer.ended - absl::UnixEpoch() >= kBegin && answer.ended - absl::UnixEpoch() < end) {
       ++good;
     }
   }
-  return good / absl::ToDoubleSeconds(kEnd - kBegin);
+  return good / absl::ToDoubleSeconds(end - kBegin);
+}
+
+double Goodput(const Load& load, double rate, int64_t* most_waiting) {
+  double sum = 0;
+  for (int run = 0; run < load.runs; ++run) sum += GoodputOfRun(load, rate, run, most_waiting);
+  return sum / load.runs;
 }
 
 // The highest rate of which nearly everything is answered, times ten.
@@ -70,7 +79,7 @@ void ExpectGoodputOutlivesOverload(const Load& load) {
   double peak = 0;
   double sustainable = 0;
   std::string table;
-  for (double rate = 1; rate <= 12; rate += 1) {
+  for (double rate = 1; rate <= load.most_rate; rate += 1) {
     const double goodput = Goodput(load, rate, &most_waiting);
     table += std::to_string(rate) + " arrive: " + std::to_string(goodput) + " answered\n";
     peak = std::max(peak, goodput);
@@ -103,15 +112,34 @@ TEST(OverloadSimulationTest, NorDoesItWherePromptsTakeMostOfTheTime) {
                                  .deadline = absl::Seconds(10)});
 }
 
+// Many tokens of prompts at once take little longer than a few.
+TEST(OverloadSimulationTest, NorDoesItWhereSmallChunksAreDear) {
+  ExpectGoodputOutlivesOverload({.cost = {.base = absl::Microseconds(2300),
+                                          .per_decode = absl::Microseconds(800),
+                                          .per_prefill = absl::Microseconds(400),
+                                          .per_attended = absl::Microseconds(1),
+                                          .one_way = absl::Microseconds(300),
+                                          .per_chunk = absl::Milliseconds(8)},
+                                 .prompt_tokens = 64,
+                                 .output_tokens = 16,
+                                 .deadline = absl::Seconds(10),
+                                 .most_rate = 20});
+}
+
 // A machine that others use too.
 TEST(OverloadSimulationTest, NorDoesItWhereStepsTakeUnevenlyLong) {
   SimulatedCost cost = kPromptBound;
   cost.outlier = 8;
-  ExpectGoodputOutlivesOverload(
-      {.cost = cost, .prompt_tokens = 64, .output_tokens = 16, .deadline = absl::Seconds(10)});
+  // By chance the goodput of 90 s differs by 5 %, and the highest of a dozen is one that was lucky.
+  ExpectGoodputOutlivesOverload({.cost = cost,
+                                 .prompt_tokens = 64,
+                                 .output_tokens = 16,
+                                 .deadline = absl::Seconds(10),
+                                 .lasts = absl::Seconds(600),
+                                 .runs = 3});
   cost = kCost;
   cost.outlier = 8;
-  ExpectGoodputOutlivesOverload({.cost = cost});
+  ExpectGoodputOutlivesOverload({.cost = cost, .lasts = absl::Seconds(600), .runs = 3});
 }
 
 }  // namespace

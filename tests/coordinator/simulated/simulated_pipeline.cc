@@ -13,17 +13,19 @@ constexpr absl::Duration kLongestStall = absl::Seconds(1);
 
 absl::Duration StepDuration(const SimulatedCost& cost, const v1::StepPlan& plan) {
   absl::Duration duration = cost.base;
+  bool has_prompt = false;
   for (const v1::SequenceChunk& chunk : plan.chunks()) {
     const bool decode = chunk.token_ids_size() == 1 && chunk.has_sampling();
     if (decode) {
       duration += cost.per_decode;
       continue;
     }
+    has_prompt = true;
     const int64_t tokens = chunk.token_ids_size();
     const int64_t attended = tokens * chunk.start_position() + tokens * (tokens + 1) / 2;
     duration += tokens * cost.per_prefill + attended * cost.per_attended;
   }
-  return duration;
+  return has_prompt ? duration + cost.per_chunk : duration;
 }
 
 SimulatedPipeline::SimulatedPipeline(const SimulatedCost& cost)

@@ -1,8 +1,8 @@
 // When a group's steps begin and end: a cost model over pipeline stages. Pure; knows no clock.
 //
 // A step takes base + decodes × per_decode + prompt tokens × per_prefill + what those attend to ×
-// per_attended, split evenly over the stages. Steps begin in the order sent, at most one per stage
-// under way, and one that continues from a token still being drawn
+// per_attended (+ per_chunk with any prompt tokens), split evenly over the stages. Steps begin in the
+// order sent, at most one per stage under way, and one that continues from a token still being drawn
 // (SequenceChunk.last_token_from_step) begins once that step has ended, as
 // worker/engine/serve_loops.h promises.
 //
@@ -29,11 +29,13 @@ struct SimulatedCost {
   absl::Duration per_attended = absl::ZeroDuration();  // each token before each of those, and itself
   absl::Duration one_way = absl::ZeroDuration();      // coordinator to leader, and back
   int stages = 1;
+  absl::Duration per_chunk = absl::ZeroDuration();  // of a step with prompt tokens, besides those
   // One step in ten, drawn from a fixed seed, takes so many times as long (0: none does).
   double outlier = 0;
 
   bool free() const {
-    return base + per_decode + per_prefill + per_attended + one_way == absl::ZeroDuration();
+    return base + per_decode + per_prefill + per_attended + per_chunk + one_way ==
+           absl::ZeroDuration();
   }
 };
 
