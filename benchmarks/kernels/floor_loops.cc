@@ -1,6 +1,9 @@
 #include "benchmarks/kernels/floor_loops.h"
 
 #include "kernels/cpu/simd.h"
+#if defined(TESSERA_SIMD_AMX)
+#include "kernels/cpu/tile_config.h"
+#endif
 
 #define TESSERA_QUOTE_INNER(x) #x
 #define TESSERA_QUOTE(x) TESSERA_QUOTE_INNER(x)
@@ -75,22 +78,13 @@ void BFloat16Dots() {
   static_cast<void>(kept);
 }
 
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-
 void ConfigureFullTiles() {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
     config.row_bytes[tile] = 64;
     config.rows[tile] = 16;
   }
-  asm volatile("" : : "r"(&config) : "memory");  // GCC 12 believes that only 8 bytes are read
-  _tile_loadconfig(&config);
+  LoadTiles(config);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

@@ -15,17 +15,10 @@
 #include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/matmul_tiles.h"
 #include "kernels/cpu/rows_block.h"
+#include "kernels/cpu/tile_config.h"
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 namespace {
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
 
 // Tiles 0 .. 3 are sums, 4 .. 5 inputs, 6 .. 7 weights. columns: that one product takes.
 TESSERA_INLINE void Configure(int tokens, int input_bytes, int weight_rows) {
@@ -35,8 +28,7 @@ TESSERA_INLINE void Configure(int tokens, int input_bytes, int weight_rows) {
     config.row_bytes[tile] = static_cast<uint16_t>(inputs ? input_bytes : 64);
     config.rows[tile] = static_cast<uint8_t>(tile < 6 ? tokens : weight_rows);
   }
-  asm volatile("" : : "r"(&config) : "memory");  // GCC 12 believes that only 8 bytes are read
-  _tile_loadconfig(&config);
+  LoadTiles(config);
 }
 
 // -- quantized ------------------------------------------------------------------------------------
