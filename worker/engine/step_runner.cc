@@ -92,9 +92,7 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
                                               " bytes of activations for ", batch_.size(),
                                               " tokens, got ", incoming.size()));
     }
-    incoming_.resize(expected / sizeof(float));  // aligned, as the message's bytes are not
-    std::memcpy(incoming_.data(), incoming.data(), expected);
-    TESSERA_RETURN_IF_ERROR(decoder_->WriteHidden(incoming_));
+    TESSERA_RETURN_IF_ERROR(decoder_->WriteHidden(incoming));
   }
   return decoder_->RunLayers(between);
 }

@@ -95,7 +95,6 @@ class StepRunner {
   Links links_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;
-  std::vector<float> incoming_;
 };
 
 }  // namespace tessera::worker

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "proto/wire/status_macros.h"
+#include "worker/group/process.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -28,18 +29,6 @@ std::optional<int64_t> NumberIn(const std::string& path) {
   return number;
 }
 
-// The number behind `key` in a file of "key number [unit]" lines.
-int64_t Entry(const std::string& path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const std::vector<std::string> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t:"), absl::SkipEmpty());
-    int64_t number = 0;
-    if (words.size() >= 2 && words[0] == key && absl::SimpleAtoi(words[1], &number)) return number;
-  }
-  return 0;
-}
-
 void TakeSmaller(std::optional<int64_t>& least, int64_t value) {
   least = std::min(least.value_or(value), value);
 }
@@ -47,8 +36,8 @@ void TakeSmaller(std::optional<int64_t>& least, int64_t value) {
 // Page cache counts as used, but gives way; shared memory is in `file` too and does not.
 int64_t Reclaimable(const std::string& folder, const std::string& prefix) {
   const std::string stat = absl::StrCat(folder, "/memory.stat");
-  return Entry(stat, absl::StrCat(prefix, "inactive_file")) +
-         Entry(stat, absl::StrCat(prefix, "active_file"));
+  return NumberBehind(stat, absl::StrCat(prefix, "inactive_file")) +
+         NumberBehind(stat, absl::StrCat(prefix, "active_file"));
 }
 
 struct Names {
@@ -96,7 +85,7 @@ std::optional<int64_t> CgroupLeft(const std::string& root) {
 std::optional<int64_t> AddressSpaceLeft(const std::string& root) {
   rlimit limit{};
   if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return std::nullopt;
-  const int64_t mapped = Entry(absl::StrCat(root, "proc/self/status"), "VmSize") * 1024;
+  const int64_t mapped = NumberBehind(absl::StrCat(root, "proc/self/status"), "VmSize") * 1024;
   return std::max<int64_t>(0, static_cast<int64_t>(limit.rlim_cur) - mapped);
 }
 
@@ -113,10 +102,9 @@ absl::Status Check(const std::optional<int64_t>& left, int64_t weights, int64_t 
     absl::StrAppend(&needs, " and ", Megabytes(kv), " of KV cache");
     if (weights <= *left) advice = "--kv-cache-memory makes the KV cache smaller";
   }
-  return absl::ResourceExhaustedError(absl::StrCat("not loaded: ", limit, " leaves ",
-                                                   Megabytes(*left), ", and ", who,
-                                                   ranks == 1 ? " needs " : " need ", needs, "; ",
-                                                   advice));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("not loaded: ", limit, " leaves ", Megabytes(*left), ", and ", who,
+                   ranks == 1 ? " needs " : " need ", needs, "; ", advice));
 }
 
 }  // namespace
@@ -125,7 +113,7 @@ MemoryLimits ReadMemoryLimits(const std::string& root) {
   MemoryLimits limits;
   limits.address_space = AddressSpaceLeft(root);
   limits.cgroup = CgroupLeft(root);
-  const int64_t kilobytes = Entry(absl::StrCat(root, "proc/meminfo"), "MemAvailable");
+  const int64_t kilobytes = NumberBehind(absl::StrCat(root, "proc/meminfo"), "MemAvailable");
   if (kilobytes > 0) limits.available = kilobytes * 1024;
   return limits;
 }

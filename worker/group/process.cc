@@ -9,7 +9,6 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -26,25 +25,23 @@ sigset_t EndSignals() {
   return set;
 }
 
-// "VmHWM:      1234 kB" → bytes
-int64_t KilobyteLine(const std::string& line) {
-  const std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t"),
-                                                        absl::SkipEmpty());
-  int64_t kilobytes = 0;
-  if (words.size() < 2 || !absl::SimpleAtoi(words[1], &kilobytes)) return 0;
-  return kilobytes * 1024;
-}
-
 }  // namespace
 
-MemoryUse ReadMemoryUse() {
-  MemoryUse use;
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (absl::StartsWith(line, "VmRSS:")) use.resident_bytes = KilobyteLine(line);
-    if (absl::StartsWith(line, "VmHWM:")) use.peak_bytes = KilobyteLine(line);
+int64_t NumberBehind(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<std::string> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t:"), absl::SkipEmpty());
+    int64_t number = 0;
+    if (words.size() >= 2 && words[0] == key && absl::SimpleAtoi(words[1], &number)) return number;
   }
-  return use;
+  return 0;
+}
+
+MemoryUse ReadMemoryUse() {
+  constexpr int64_t kKilobyte = 1024;
+  return {.resident_bytes = NumberBehind("/proc/self/status", "VmRSS") * kKilobyte,
+          .peak_bytes = NumberBehind("/proc/self/status", "VmHWM") * kKilobyte};
 }
 
 void ResetPeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }

@@ -14,6 +14,10 @@
 
 namespace tessera::worker {
 
+// The number behind `key` in a file of "key number [unit]" lines, as the kernel writes them; 0 where
+// there is none.
+int64_t NumberBehind(const std::string& path, const std::string& key);
+
 struct MemoryUse {
   int64_t resident_bytes = 0;  // VmRSS
   int64_t peak_bytes = 0;      // VmHWM

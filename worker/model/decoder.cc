@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "proto/wire/status_macros.h"
@@ -129,8 +130,15 @@ absl::Status Decoder::Embed() {
   return tp_->AllReduceSum(hidden_, rows_ * arch_.hidden_size());
 }
 
-absl::Status Decoder::WriteHidden(absl::Span<const float> hidden) {
-  return device_->WriteActivations(hidden.data(), static_cast<int64_t>(hidden.size()), hidden_);
+absl::Status Decoder::WriteHidden(absl::Span<const std::byte> hidden) {
+  if (float* floats = device_->HostFloats(hidden_)) {
+    std::memcpy(floats, hidden.data(), hidden.size());
+    return absl::OkStatus();
+  }
+  host_hidden_.resize(hidden.size() / sizeof(float));
+  std::memcpy(host_hidden_.data(), hidden.data(), hidden.size());
+  return device_->WriteActivations(host_hidden_.data(), static_cast<int64_t>(host_hidden_.size()),
+                                   hidden_);
 }
 
 absl::StatusOr<absl::Span<const float>> Decoder::ReadHidden() {

@@ -14,6 +14,7 @@
 #ifndef TESSERA_WORKER_MODEL_DECODER_H_
 #define TESSERA_WORKER_MODEL_DECODER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -67,7 +68,7 @@ class Decoder {
   // The hidden state of the batch's tokens, (n, hidden_size): made by Embed, or that of the stage
   // before; changed by RunLayers.
   absl::Status Embed();
-  absl::Status WriteHidden(absl::Span<const float> hidden);
+  absl::Status WriteHidden(absl::Span<const std::byte> hidden);  // float32, at any address
   absl::StatusOr<absl::Span<const float>> ReadHidden();  // valid until the next call
   // The same from and to a neighbour's device, without the host.
   absl::Status ReceiveHidden(StageLink& stage) {
