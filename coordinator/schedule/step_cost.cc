@@ -189,8 +189,4 @@ int StepCost::PromptTokens(double micros, int context) const {
   return 2 * micros >= divisor * INT_MAX ? INT_MAX : static_cast<int>(2 * micros / divisor);
 }
 
-int StepCost::PrefillAllowance(int decodes, double stretch, int context) const {
-  return std::max(1, PromptTokens(PrefillMicros(decodes, stretch), context));
-}
-
 }  // namespace tessera::coordinator

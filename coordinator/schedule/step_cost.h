@@ -7,7 +7,7 @@
 // waited for the machine). Pure, deterministic.
 //
 //   cost.Observe({.decodes = 8, .prefill_tokens = 0}, 21'000);
-//   int most = cost.PrefillAllowance(8, 2.0);   // tokens of a new prompt beside 8 decodes
+//   int most = cost.PromptTokens(cost.PrefillMicros(8, 2.0), 0);  // of a prompt beside 8 decodes
 #ifndef TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
 #define TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
 
@@ -40,8 +40,6 @@ class StepCost {
   double PromptMicros(int tokens, int context) const;
   // The most of them that add no more than `micros`; INT_MAX when that is infinite.
   int PromptTokens(double micros, int context) const;
-  // The last two together, at least 1.
-  int PrefillAllowance(int decodes, double stretch, int context = 0) const;
 
  private:
   static constexpr int kTerms = 4;  // 1, decodes, prompt tokens, attended

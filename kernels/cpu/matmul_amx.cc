@@ -80,8 +80,8 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock<kNibbles<kType
   }
 }
 
-// Sums of both planes of tokens' inputs times codes, as many columns as the tiles are configured for.
-// sums: (2, 16, 16).
+// Sums of both planes of tokens' inputs times codes, as many columns as the tiles are configured
+// for. sums: (2, 16, 16).
 TESSERA_INLINE void TileSums(const int8_t* x, int64_t plane, const int8_t* codes, int32_t* sums) {
   _tile_loadd(6, codes, 64);
   _tile_loadd(4, x, 32);
@@ -111,8 +111,8 @@ TESSERA_INLINE void NibbleSums(const int8_t* x, const int8_t* codes, int32_t* su
 template <DType kType>
 TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
   if constexpr (kNibbles<kType>) return ToFloats(_mm512_load_si512(sums + 16 * t));
-  return ToFloats(ShiftedPlus<7>(_mm512_load_si512(sums + 16 * t),
-                                 _mm512_load_si512(sums + 256 + 16 * t)));
+  return ToFloats(
+      ShiftedPlus<7>(_mm512_load_si512(sums + 16 * t), _mm512_load_si512(sums + 256 + 16 * t)));
 }
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
@@ -181,13 +181,14 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* p
   }
 }
 
-// From `token` on, 16, 8 and 4 tokens of a tile.
+// From `token` on, 16, 8 and 4 tokens of a tile. configured: for how many tokens the tiles are.
 template <DType kType, int kTokens>
 void PanelTokens(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* panel, int64_t group,
-                 int64_t tile_begin, int64_t tile_tokens, int64_t token) {
+                 int64_t tile_begin, int64_t tile_tokens, int64_t token, int* configured) {
   constexpr int kInputBytes = kType == DType::kQ6_K32 ? 16 : kNibbles<kType> ? 64 : 32;
   if (token + kTokens <= tile_tokens) {
-    Configure(kTokens, kInputBytes, kInputBytes / 4);
+    if (*configured != kTokens) Configure(kTokens, kInputBytes, kInputBytes / 4);
+    *configured = kTokens;
     const TileTokens tokens = TokensOf(args, tile_begin, tile_tokens, token);
     if (args.partials) {
       MultiplyPanel<kType, kTokens, true>(args, panel, group, tokens);
@@ -197,7 +198,7 @@ void PanelTokens(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* pan
     token += kTokens;
   }
   if constexpr (kTokens > 4) {
-    PanelTokens<kType, kTokens / 2>(args, panel, group, tile_begin, tile_tokens, token);
+    PanelTokens<kType, kTokens / 2>(args, panel, group, tile_begin, tile_tokens, token, configured);
   }
 }
 
@@ -210,13 +211,14 @@ void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_en
   const int64_t fit = kCachedBytes / InputBytes(args.form, args.cols, kTokenTile);
   const int64_t some = (fit < 1 ? 1 : fit) * kTokenTile;
   const int64_t blocks = args.cols / 32;
+  int configured = 0;
   for (int64_t begin = 0; begin < args.n; begin += some) {
     const int64_t end = begin + some < args.n ? begin + some : args.n;
     for (int64_t group = group_begin; group < group_end; ++group) {
       UnpackGroup<kType>(args.w + group * blocks * kBlockBytes<kType>, blocks, panel);
       for (int64_t tile = begin; tile < end; tile += kTokenTile) {
         const int64_t tokens = args.n - tile < kTokenTile ? args.n - tile : kTokenTile;
-        PanelTokens<kType, 16>(args, panel, group, tile, tokens, 0);
+        PanelTokens<kType, 16>(args, panel, group, tile, tokens, 0, &configured);
       }
     }
   }
@@ -225,8 +227,8 @@ void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_en
 
 // -- bfloat16 -------------------------------------------------------------------------------------
 
-// kTokens tokens of kGroups groups of rows side by side, blocks of columns a segment at a time. Both
-// planes of the inputs have sums of their own.
+// kTokens tokens of kGroups groups of rows side by side, blocks of columns a segment at a time.
+// Both planes of the inputs have sums of their own.
 template <int kTokens, int kGroups>
 void MultiplyBFloat16Groups(const ProductArgs& args, int64_t group, const TileTokens& tokens) {
   const int64_t blocks = BlocksOf(args.cols);
@@ -315,26 +317,9 @@ int64_t PanelBytes(InputForm form, int64_t cols) {
 
 void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                     uint8_t* scratch) {
-  switch (args.dtype) {
-    case DType::kQ8_0:
-      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, scratch);
-    case DType::kQ4_0:
-      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, scratch);
-    case DType::kQ4_1:
-      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, scratch);
-    case DType::kQ5_0:
-      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, scratch);
-    case DType::kQ5_1:
-      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, scratch);
-    case DType::kQ4_K32:
-      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, scratch);
-    case DType::kQ5_K32:
-      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, scratch);
-    case DType::kQ6_K32:
-      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, scratch);
-    default:
-      return;
-  }
+  VisitQuantized(args.dtype, [&]<DType kType>() {
+    MultiplyType<kType>(args, group_begin, group_end, scratch);
+  });
 }
 
 void MultiplyBFloat16(const ProductArgs& args, int64_t group_begin, int64_t group_end) {

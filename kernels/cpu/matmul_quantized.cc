@@ -129,26 +129,9 @@ void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_en
 
 void MultiplyQuantized(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                        int64_t first_token) {
-  switch (args.dtype) {
-    case DType::kQ8_0:
-      return MultiplyType<DType::kQ8_0>(args, group_begin, group_end, first_token);
-    case DType::kQ4_0:
-      return MultiplyType<DType::kQ4_0>(args, group_begin, group_end, first_token);
-    case DType::kQ4_1:
-      return MultiplyType<DType::kQ4_1>(args, group_begin, group_end, first_token);
-    case DType::kQ5_0:
-      return MultiplyType<DType::kQ5_0>(args, group_begin, group_end, first_token);
-    case DType::kQ5_1:
-      return MultiplyType<DType::kQ5_1>(args, group_begin, group_end, first_token);
-    case DType::kQ4_K32:
-      return MultiplyType<DType::kQ4_K32>(args, group_begin, group_end, first_token);
-    case DType::kQ5_K32:
-      return MultiplyType<DType::kQ5_K32>(args, group_begin, group_end, first_token);
-    case DType::kQ6_K32:
-      return MultiplyType<DType::kQ6_K32>(args, group_begin, group_end, first_token);
-    default:
-      return;
-  }
+  VisitQuantized(args.dtype, [&]<DType kType>() {
+    MultiplyType<kType>(args, group_begin, group_end, first_token);
+  });
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

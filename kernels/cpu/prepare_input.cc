@@ -49,13 +49,6 @@ TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, Bloc
               .unused = 0};
 }
 
-TESSERA_INLINE uint16_t RoundToBFloat16(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof(bits));
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 template <InputForm kForm>
 void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
   const int64_t blocks = BlocksOf(cols);
@@ -77,10 +70,10 @@ void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
         }
       } else if constexpr (kForm == InputForm::kBFloat16Pair) {
         for (int j = 0; j < 32; ++j) {
-          const uint16_t upper = RoundToBFloat16(from[j]);
+          const uint16_t upper = FloatToBFloat16(from[j]);
           const float left = from[j] - BFloat16ToFloat(upper);
           reinterpret_cast<uint16_t*>(to)[j] = upper;
-          reinterpret_cast<uint16_t*>(to + plane)[j] = RoundToBFloat16(left);
+          reinterpret_cast<uint16_t*>(to + plane)[j] = FloatToBFloat16(left);
         }
       } else {
         QuantizeBlock<kForm>(from, reinterpret_cast<int8_t*>(to),

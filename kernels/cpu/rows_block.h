@@ -41,6 +41,31 @@ constexpr bool kHasAdd = kType == DType::kQ4_1 || kType == DType::kQ5_1 ||
 template <DType kType>
 constexpr bool kNibbles = kBits<kType> == 4;  // inputs are kInt12, codes what LoadNibbles makes
 
+// visit.template operator()<kType>() for the quantized type at hand; nothing for a floating one.
+template <typename Visitor>
+TESSERA_INLINE void VisitQuantized(DType dtype, const Visitor& visit) {
+  switch (dtype) {
+    case DType::kQ8_0:
+      return visit.template operator()<DType::kQ8_0>();
+    case DType::kQ4_0:
+      return visit.template operator()<DType::kQ4_0>();
+    case DType::kQ4_1:
+      return visit.template operator()<DType::kQ4_1>();
+    case DType::kQ5_0:
+      return visit.template operator()<DType::kQ5_0>();
+    case DType::kQ5_1:
+      return visit.template operator()<DType::kQ5_1>();
+    case DType::kQ4_K32:
+      return visit.template operator()<DType::kQ4_K32>();
+    case DType::kQ5_K32:
+      return visit.template operator()<DType::kQ5_K32>();
+    case DType::kQ6_K32:
+      return visit.template operator()<DType::kQ6_K32>();
+    default:
+      return;
+  }
+}
+
 // One block of kLanes rows.
 struct RowsBlock {
   Codes codes[8];

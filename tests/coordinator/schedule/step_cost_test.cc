@@ -1,5 +1,6 @@
 #include "coordinator/schedule/step_cost.h"
 
+#include <algorithm>
 #include <climits>
 #include <cmath>
 #include <random>
@@ -36,14 +37,19 @@ void Learn(StepCost& cost, const Machine& machine, int steps, std::mt19937& rand
   }
 }
 
+// Tokens of a prompt, behind `context` others, beside decodes: as the scheduler asks, at least one.
+int PrefillAllowance(const StepCost& cost, int decodes, double stretch, int context = 0) {
+  return std::max(1, cost.PromptTokens(cost.PrefillMicros(decodes, stretch), context));
+}
+
 TEST(StepCostTest, KnowsNothingAtFirst) {
   StepCost cost;
   EXPECT_FALSE(cost.known());
   EXPECT_EQ(cost.PredictMicros({.decodes = 8, .prefill_tokens = 100}), 0);
-  EXPECT_EQ(cost.PrefillAllowance(8, 2), INT_MAX);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 2), INT_MAX);
   for (int i = 0; i < 100; ++i) cost.Observe({.decodes = 8, .prefill_tokens = 0}, 5000);
   EXPECT_FALSE(cost.known());  // nobody has seen what prompts cost
-  EXPECT_EQ(cost.PrefillAllowance(8, 2), INT_MAX);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 2), INT_MAX);
 }
 
 TEST(StepCostTest, LearnsALinearMachineExactly) {
@@ -56,11 +62,11 @@ TEST(StepCostTest, LearnsALinearMachineExactly) {
     EXPECT_NEAR(cost.PredictMicros(shape) / machine.Micros(shape), 1, 0.001);
   }
   // 2 × (2000 + 8 × 500) leaves 6000 for prompts: 20 tokens.
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 20, 1);
-  EXPECT_NEAR(cost.PrefillAllowance(8, 3.0), 40, 1);
-  EXPECT_EQ(cost.PrefillAllowance(8, 1.0), 1);
-  EXPECT_EQ(cost.PrefillAllowance(8, 0.0), 1);
-  EXPECT_EQ(cost.PrefillAllowance(0, 2.0), INT_MAX);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), 20, 1);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 3.0), 40, 1);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 1.0), 1);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 0.0), 1);
+  EXPECT_EQ(PrefillAllowance(cost, 0, 2.0), INT_MAX);
 }
 
 TEST(StepCostTest, LearnsWhatAttentionCosts) {
@@ -74,8 +80,8 @@ TEST(StepCostTest, LearnsWhatAttentionCosts) {
     EXPECT_NEAR(cost.PredictMicros(shape) / machine.Micros(shape), 1, 0.05);
   }
   // 6000 for prompts: at 300 each, and at 300 + 0.5 × 4000.
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 20, 1);
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0, 4000), 2, 1);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), 20, 1);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0, 4000), 2, 1);
   const int many = cost.PromptTokens(1e6, 4000);
   EXPECT_LE(cost.PromptMicros(many, 4000), 1e6);
   EXPECT_GT(cost.PromptMicros(many + 1, 4000), 1e6);
@@ -87,8 +93,8 @@ TEST(StepCostTest, PromptsThatAreAllAlikeSayNothingOfAttention) {
     cost.Observe({8, 0}, 6'000);
     cost.Observe({8, 20, Attended(20, 0)}, 12'000);
   }
-  EXPECT_EQ(cost.PrefillAllowance(8, 2.0), 20);
-  EXPECT_EQ(cost.PrefillAllowance(8, 2.0, 4000), 20);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 2.0), 20);
+  EXPECT_EQ(PrefillAllowance(cost, 8, 2.0, 4000), 20);
 }
 
 TEST(StepCostTest, NoiseAveragesOut) {
@@ -107,11 +113,11 @@ TEST(StepCostTest, ASingleOutlierChangesLittle) {
   for (const int64_t outlier : {int64_t{1}, int64_t{10'000'000}}) {
     StepCost cost;
     Learn(cost, machine, 100, random, 0.02);
-    const int before = cost.PrefillAllowance(8, 2.0);
+    const int before = PrefillAllowance(cost, 8, 2.0);
     const double predicted = cost.PredictMicros({.decodes = 8, .prefill_tokens = 0});
     cost.Observe({.decodes = 8, .prefill_tokens = 0}, outlier);
     EXPECT_NEAR(cost.PredictMicros({.decodes = 8, .prefill_tokens = 0}) / predicted, 1, 0.03);
-    EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), before, 2);
+    EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), before, 2);
   }
 }
 
@@ -121,7 +127,7 @@ TEST(StepCostTest, AFirstStepThatTookForeverDoesNotCount) {
   const Machine machine;
   cost.Observe({.decodes = 0, .prefill_tokens = 30}, 5'000'000);
   Learn(cost, machine, 40, random);
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 20, 2);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), 20, 2);
 }
 
 TEST(StepCostTest, AMachineThatGotSlowerIsLearned) {
@@ -130,7 +136,7 @@ TEST(StepCostTest, AMachineThatGotSlowerIsLearned) {
   Learn(cost, {}, 300, random, 0.02);
   const Machine slower = {.base = 2000, .per_decode = 500, .per_prefill = 1200};
   Learn(cost, slower, 300, random, 0.02);
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 5, 1);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), 5, 1);
   EXPECT_NEAR(cost.PredictMicros({0, 512}) / slower.Micros({0, 512}), 1, 0.05);
 }
 
@@ -139,7 +145,7 @@ TEST(StepCostTest, HoursWithoutPromptsDoNotForgetWhatPromptsCost) {
   StepCost cost;
   Learn(cost, {}, 100, random);
   for (int i = 0; i < 200'000; ++i) cost.Observe({.decodes = 8, .prefill_tokens = 0}, 6000);
-  EXPECT_NEAR(cost.PrefillAllowance(8, 2.0), 20, 1);
+  EXPECT_NEAR(PrefillAllowance(cost, 8, 2.0), 20, 1);
 }
 
 TEST(StepCostTest, CoefficientsAreNeverNegative) {
@@ -155,7 +161,7 @@ TEST(StepCostTest, CoefficientsAreNeverNegative) {
   EXPECT_GE(cost.PredictMicros({64, 0}), cost.PredictMicros({1, 0}));
   EXPECT_GE(cost.PredictMicros({1, 500}), cost.PredictMicros({1, 0}));
   EXPECT_GT(cost.PredictMicros({1, 0}), 0);
-  EXPECT_GE(cost.PrefillAllowance(8, 2.0), 1);
+  EXPECT_GE(PrefillAllowance(cost, 8, 2.0), 1);
 }
 
 TEST(StepCostTest, NonsenseIsNotObserved) {
