@@ -55,7 +55,7 @@ void ByteDots() {
 }
 #endif
 
-#if defined(TESSERA_SIMD_AMX)
+#if defined(TESSERA_SIMD_BF16)
 void BFloat16Dots() {
   __m512 sums[kChains];
   for (__m512& sum : sums) sum = _mm512_setzero_ps();
@@ -77,7 +77,9 @@ void BFloat16Dots() {
   volatile float kept = _mm512_reduce_add_ps(total);
   static_cast<void>(kept);
 }
+#endif
 
+#if defined(TESSERA_SIMD_AMX)
 void ConfigureFullTiles() {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) {
@@ -140,12 +142,15 @@ const FloorLoops kFloorLoops = {
 #else
     .int8_dots = {},
 #endif
-#if defined(TESSERA_SIMD_AMX)
+#if defined(TESSERA_SIMD_BF16)
     .bfloat16_dots = {BFloat16Dots, int64_t{2} * 32 * kChains * kRounds},
+#else
+    .bfloat16_dots = {},
+#endif
+#if defined(TESSERA_SIMD_AMX)
     .int8_tiles = {ByteTiles, int64_t{4} * 2 * 16 * 16 * 64 * kRounds},
     .bfloat16_tiles = {BFloat16Tiles, int64_t{4} * 2 * 16 * 16 * 32 * kRounds},
 #else
-    .bfloat16_dots = {},
     .int8_tiles = {},
     .bfloat16_tiles = {},
 #endif

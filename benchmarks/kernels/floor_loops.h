@@ -36,6 +36,9 @@ extern const FloorLoops kFloorLoops;
 namespace avx512vnni {
 extern const FloorLoops kFloorLoops;
 }
+namespace avx512bf16 {
+extern const FloorLoops kFloorLoops;
+}
 namespace amx {
 extern const FloorLoops kFloorLoops;
 }

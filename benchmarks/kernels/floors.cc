@@ -26,6 +26,7 @@ const cpu::FloorLoops& LoopsOf(const std::string& instruction_set) {
   if (instruction_set == "avx2") return cpu::avx2::kFloorLoops;
   if (instruction_set == "avx512") return cpu::avx512::kFloorLoops;
   if (instruction_set == "avx512vnni") return cpu::avx512vnni::kFloorLoops;
+  if (instruction_set == "avx512bf16") return cpu::avx512bf16::kFloorLoops;
   if (instruction_set == "amx") return cpu::amx::kFloorLoops;
 #endif
   return cpu::scalar::kFloorLoops;

@@ -11,11 +11,6 @@
 //       sum over kQuads quads of code * x, and *start, which corrects unsigned codes of symmetric
 //       types (matmul_input.h), for each row. Null: nothing to add. x: kQuads * 4 int8.
 //       kBits: what the codes have at most. The result is exact.
-//   LoadNibbles(p, codes)         4 planes of nibbles to 8 codes as DotNibbles takes them
-//   DotNibbles(codes, x, start, start_16)
-//       sum over 8 quads of code * q, and *start; *start_16 is 16 times that. Null: nothing to add.
-//       q = 16 * x[j] + x[32 + j], |x[32 + j]| <= 8. The result is exact.
-//   ShiftedPlus<kShift>(a, b)     (a << kShift) + b
 //   ToFloats(a)
 //   LoadBytes(p) LoadSignedBytes(p)  kLanes bytes as floats
 //   StoreInt8(p, v)                  whole numbers in [-128, 127]
@@ -30,27 +25,6 @@
 #include "kernels/cpu/codes_avx2.h"
 #else
 #include "kernels/cpu/codes_scalar.h"
-#endif
-
-#if !defined(TESSERA_SIMD_VNNI)
-namespace tessera::kernels::cpu::TESSERA_ISA {
-
-TESSERA_INLINE void LoadNibbles(const uint8_t* p, Codes* codes) {
-#pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    const Codes bytes = LoadCodes(p + 64 * k);
-    codes[k] = Nibbles<false>(bytes);
-    codes[k + 4] = Nibbles<true>(bytes);
-  }
-}
-
-TESSERA_INLINE Ints DotNibbles(const Codes* codes, const int8_t* x, const int32_t* start,
-                               const int32_t* /*start_16*/) {
-  const Ints high = DotQuads<8, 4>(codes, x, nullptr);
-  return ShiftedPlus<4>(high, DotQuads<8, 4>(codes, x + 32, start));
-}
-
-}  // namespace tessera::kernels::cpu::TESSERA_ISA
 #endif
 
 #endif  // TESSERA_KERNELS_CPU_CODES_H_

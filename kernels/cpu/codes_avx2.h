@@ -63,11 +63,6 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return sum;
 }
 
-template <int kShift>
-TESSERA_INLINE Ints ShiftedPlus(Ints a, Ints b) {
-  return _mm256_add_epi32(_mm256_slli_epi32(a, kShift), b);
-}
-
 TESSERA_INLINE Vec ToFloats(Ints a) { return _mm256_cvtepi32_ps(a); }
 
 TESSERA_INLINE Vec LoadBytes(const uint8_t* p) {

@@ -45,29 +45,6 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return sum;
 }
 
-// The high halves stay where they are: times 16.
-TESSERA_INLINE void LoadNibbles(const uint8_t* p, Codes* codes) {
-#pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    const Codes bytes = LoadCodes(p + 64 * k);
-    codes[k] = _mm512_and_si512(bytes, _mm512_set1_epi8(0x0f));
-    codes[k + 4] = _mm512_and_si512(bytes, _mm512_set1_epi8(static_cast<char>(0xf0)));
-  }
-}
-
-TESSERA_INLINE Ints DotNibbles(const Codes* codes, const int8_t* x, const int32_t* /*start*/,
-                               const int32_t* start_16) {
-  // 1/16, once and 16 times the sum's parts.
-  Ints part = DotQuads<4, 4>(codes + 4, x + 48, start_16);
-  Ints sum = _mm512_slli_epi32(DotQuads<4, 4>(codes, x, nullptr), 4);
-#pragma GCC unroll 4
-  for (int k = 0; k < 4; ++k) {
-    sum = _mm512_dpbusd_epi32(sum, codes[k], BroadcastQuad(x + 32 + 4 * k));
-    sum = _mm512_dpbusd_epi32(sum, codes[k + 4], BroadcastQuad(x + 16 + 4 * k));
-  }
-  return _mm512_add_epi32(sum, _mm512_srai_epi32(part, 4));
-}
-
 #else
 
 // Signed: an unsigned byte times a signed one, twice, is more than 16 bits hold.
@@ -101,11 +78,6 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
 }
 
 #endif
-
-template <int kShift>
-TESSERA_INLINE Ints ShiftedPlus(Ints a, Ints b) {
-  return _mm512_add_epi32(_mm512_slli_epi32(a, kShift), b);
-}
 
 TESSERA_INLINE Vec ToFloats(Ints a) { return _mm512_cvtepi32_ps(a); }
 

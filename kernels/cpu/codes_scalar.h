@@ -48,11 +48,6 @@ TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t*
   return result;
 }
 
-template <int kShift>
-TESSERA_INLINE Ints ShiftedPlus(Ints a, Ints b) {
-  return a * (1 << kShift) + b;
-}
-
 TESSERA_INLINE Vec ToFloats(Ints a) { return __builtin_convertvector(a, Vec); }
 
 TESSERA_INLINE Vec LoadBytes(const uint8_t* p) {

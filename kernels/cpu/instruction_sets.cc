@@ -50,9 +50,13 @@ std::vector<InstructionSet> AllSets() {
   sets.push_back({"avx2", &avx2::kOps, has_avx2});
   sets.push_back({"avx512", &avx512::kOps, has_avx512});
   sets.push_back({"avx512vnni", &avx512vnni::kOps, has_vnni});
-  sets.push_back({"amx", &amx::kOps, has_vnni && __builtin_cpu_supports("avx512bf16") && MayUseTiles()});
+  const bool has_bf16 = has_vnni && __builtin_cpu_supports("avx512bf16");
+  sets.push_back({"avx512bf16", &avx512bf16::kOps, has_bf16});
+  sets.push_back({"amx", &amx::kOps, has_bf16 && MayUseTiles()});
 #else
-  for (const char* name : {"avx2", "avx512", "avx512vnni", "amx"}) sets.push_back({name, nullptr, false});
+  for (const char* name : {"avx2", "avx512", "avx512vnni", "avx512bf16", "amx"}) {
+    sets.push_back({name, nullptr, false});
+  }
 #endif
   return sets;
 }

@@ -22,7 +22,7 @@ void MultiplyFloating(const ProductArgs& args, int64_t group_begin, int64_t grou
 // With AMX only. The first: quantized weights and whole fours of tokens; scratch: PanelBytes.
 void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                     uint8_t* scratch);
-int64_t PanelBytes(InputForm form, int64_t cols);
+int64_t PanelBytes(int64_t cols);
 void MultiplyBFloat16(const ProductArgs& args, int64_t group_begin, int64_t group_end);
 void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 void Attention(const AttentionArgs& args, const AttentionTile& tile, int chunk_begin, int chunk_end,

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/codes.h"
 #include "kernels/cpu/isa_ops.h"
+#include "kernels/cpu/low_sums.h"
 #include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/matmul_tiles.h"
 #include "kernels/cpu/rows_block.h"
@@ -34,10 +35,9 @@ TESSERA_INLINE void Configure(int tokens, int input_bytes, int weight_rows) {
 // -- quantized ------------------------------------------------------------------------------------
 
 // One block of a group of rows: codes as signed bytes, what symmetric types are too high by taken
-// off, in the order that tiles want; scales as floats. Codes of 4 bits: all times 16, then all.
-template <bool kNibbleCodes>
+// off, in the order that tiles want; scales as floats.
 struct PanelBlock {
-  alignas(64) int8_t codes[kNibbleCodes ? 1024 : 512];
+  alignas(64) int8_t codes[512];
   float scale[2][16];
   float add[16];
 };
@@ -50,7 +50,7 @@ constexpr int kCodesOffset = kType == DType::kQ8_0     ? 128
                                                        : 0;
 
 template <DType kType>
-void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock<kNibbles<kType>>* panel) {
+void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock* panel) {
   for (int64_t b = 0; b < blocks; ++b) {
 #pragma GCC unroll 9
     for (int64_t line = 0; line < kBlockBytes<kType>; line += 64) {
@@ -62,16 +62,7 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock<kNibbles<kType
     const __m512i offset = _mm512_set1_epi8(static_cast<char>(kCodesOffset<kType>));
 #pragma GCC unroll 8
     for (int q = 0; q < 8; ++q) {
-      int8_t* to = panel[b].codes + 64 * q;
-      if constexpr (kNibbles<kType>) {
-        // Half of them come times 16; no bit leaves its byte.
-        const __m512i once = q < 4 ? rows.codes[q] : _mm512_srli_epi16(rows.codes[q], 4);
-        const __m512i times_16 = q < 4 ? _mm512_slli_epi16(rows.codes[q], 4) : rows.codes[q];
-        _mm512_store_si512(to, _mm512_sub_epi8(times_16, _mm512_slli_epi16(offset, 4)));
-        _mm512_store_si512(to + 512, _mm512_sub_epi8(once, offset));
-      } else {
-        _mm512_store_si512(to, _mm512_sub_epi8(rows.codes[q], offset));
-      }
+      _mm512_store_si512(panel[b].codes + 64 * q, _mm512_sub_epi8(rows.codes[q], offset));
     }
     Store(panel[b].scale[0], rows.scale[0]);
     if constexpr (kType == DType::kQ6_K32) Store(panel[b].scale[1], rows.scale[1]);
@@ -80,90 +71,82 @@ void UnpackGroup(const uint8_t* block, int64_t blocks, PanelBlock<kNibbles<kType
   }
 }
 
-// Sums of both planes of tokens' inputs times codes, as many columns as the tiles are configured
-// for. sums: (2, 16, 16).
-TESSERA_INLINE void TileSums(const int8_t* x, int64_t plane, const int8_t* codes, int32_t* sums) {
+// Sums of one plane of tokens' inputs times codes, as many columns as the tiles are configured for.
+// sums: (16, 16).
+TESSERA_INLINE void TileSums(const int8_t* x, const int8_t* codes, int32_t* sums) {
   _tile_loadd(6, codes, 64);
   _tile_loadd(4, x, 32);
   _tile_zero(0);
   _tile_dpbssd(0, 4, 6);
-  _tile_loadd(5, x + plane, 32);
-  _tile_zero(1);
-  _tile_dpbssd(1, 5, 6);
   _tile_stored(0, sums, 64);
-  _tile_stored(1, sums + 256, 64);
 }
 
-// The same of inputs times codes of 4 bits. sums: (16, 16).
+// Of one block: by planes, then halves of the block where those have scales of their own.
 template <DType kType>
-TESSERA_INLINE void NibbleSums(const int8_t* x, const int8_t* codes, int32_t* sums) {
-  _tile_loadd(6, codes, 64);
-  _tile_loadd(4, x, 64);
-  _tile_zero(0);
-  if constexpr (kType == DType::kQ4_0) {
-    _tile_dpbssd(0, 4, 6);
-  } else {
-    _tile_dpbsud(0, 4, 6);
+struct BlockSums {
+  static constexpr int kHalves = kType == DType::kQ6_K32 ? 2 : 1;
+  alignas(64) int32_t of[2][kHalves][256];
+
+  TESSERA_INLINE void Compute(int plane, const int8_t* x, const PanelBlock& block) {
+    for (int h = 0; h < kHalves; ++h) TileSums(x + 16 * h, block.codes + 256 * h, of[plane][h]);
   }
-  _tile_stored(0, sums, 64);
-}
-
-template <DType kType>
-TESSERA_INLINE Vec SumOf(const int32_t* sums, int t) {
-  if constexpr (kNibbles<kType>) return ToFloats(_mm512_load_si512(sums + 16 * t));
-  return ToFloats(
-      ShiftedPlus<7>(_mm512_load_si512(sums + 16 * t), _mm512_load_si512(sums + 256 + 16 * t)));
-}
+  // sums + token t's, scaled.
+  TESSERA_INLINE Vec AddTo(Vec sums, int plane, int t, const Vec* row_scales, float scale) const {
+#pragma GCC unroll 2
+    for (int h = 0; h < kHalves; ++h) {
+      const Vec dots = ToFloats(_mm512_load_si512(of[plane][h] + 16 * t));
+      sums = MulAdd(dots, Mul(row_scales[h], Set(scale)), sums);
+    }
+    return sums;
+  }
+};
 
 // kTokens tokens of one group, whose panel that is. The float operations are those of
 // matmul_quantized.cc in their order.
 template <DType kType, int kTokens, bool kPartial>
-void MultiplyPanel(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* panel, int64_t group,
+void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                    const TileTokens& tokens) {
-  alignas(64) int32_t tile_sums[2][kType == DType::kQ6_K32 ? 2 : 1][512];
+  BlockSums<kType> block_sums[2];
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
-  const int64_t step = tokens.stride * (kNibbles<kType> ? 64 : 32);
+  const int64_t step = tokens.stride * 32;
   const BlockScales* scales = tokens.scales;
-  constexpr bool kTwoScales = kType == DType::kQ6_K32;
   Vec sums[kTokens];
-  alignas(64) double totals[kPartial ? kTokens * 16 : 1] = {};
+  LowSums<kTokens> low_sums;
+  alignas(64) double totals[kPartial ? kTokens * 16 : 1];
+  if constexpr (kPartial) ZeroDoubles<kTokens>(totals);
   int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
   // The tiles work one block ahead of the vectors, which else would wait for every sum.
   const auto start_block = [&](int64_t b) __attribute__((always_inline)) {
-    int32_t(*to)[512] = tile_sums[b % 2];
-    if constexpr (kNibbles<kType>) {
-      NibbleSums<kType>(x + b * step, panel[b].codes, to[0]);
-    } else {
-      TileSums(x + b * step, tokens.plane, panel[b].codes, to[0]);
-    }
-    if constexpr (kTwoScales) {
-      TileSums(x + b * step + 16, tokens.plane, panel[b].codes + 256, to[1]);
+    block_sums[b % 2].Compute(0, x + b * step, panel[b]);
+    if (tokens.PeakedIn<kTokens>(b) != 0) {
+      block_sums[b % 2].Compute(1, x + tokens.plane + b * step, panel[b]);
     }
   };
   start_block(0);
   for (int64_t b = 0; b < blocks; ++b) {
     if (b + 1 < blocks) start_block(b + 1);
-    const auto& block = panel[b];
-    const int32_t(*block_sums)[512] = tile_sums[b % 2];
-    const Vec scale = Load(block.scale[0]);
-    const Vec scale_high = kTwoScales ? Load(block.scale[1]) : scale;
-    const Vec add = kHasAdd<kType> ? Load(block.add) : scale;
+    const PanelBlock& block = panel[b];
+    const BlockSums<kType>& dots = block_sums[b % 2];
+    Vec row_scales[BlockSums<kType>::kHalves];
+#pragma GCC unroll 2
+    for (int h = 0; h < BlockSums<kType>::kHalves; ++h) row_scales[h] = Load(block.scale[h]);
+    const Vec add = kHasAdd<kType> ? Load(block.add) : Zero();
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      const Vec input_scale = Set(scales[t].scale);
-      sums[t] = MulAdd(SumOf<kType>(block_sums[0], t), Mul(scale, input_scale), sums[t]);
-      if constexpr (kTwoScales) {
-        sums[t] = MulAdd(SumOf<kType>(block_sums[1], t), Mul(scale_high, input_scale), sums[t]);
-      }
+      sums[t] = dots.AddTo(sums[t], 0, t, row_scales, scales[t].scale);
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
     }
+    low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
+      return dots.AddTo(sum, 1, t, row_scales, scales[t].scale * kLowUnit);
+    });
     scales += tokens.stride;
     if constexpr (kPartial) {
       if (--left > 0 && b + 1 < blocks) continue;
       left = args.segment_blocks;
+      low_sums.MoveTo(sums);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         AddToDoubles(sums[t], totals + t * 16);
@@ -171,6 +154,7 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* p
       }
     }
   }
+  if constexpr (!kPartial) low_sums.MoveTo(sums);
 #pragma GCC unroll 16
   for (int t = 0; t < kTokens; ++t) {
     if constexpr (kPartial) {
@@ -183,9 +167,9 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* p
 
 // From `token` on, 16, 8 and 4 tokens of a tile. configured: for how many tokens the tiles are.
 template <DType kType, int kTokens>
-void PanelTokens(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* panel, int64_t group,
+void PanelTokens(const ProductArgs& args, const PanelBlock* panel, int64_t group,
                  int64_t tile_begin, int64_t tile_tokens, int64_t token, int* configured) {
-  constexpr int kInputBytes = kType == DType::kQ6_K32 ? 16 : kNibbles<kType> ? 64 : 32;
+  constexpr int kInputBytes = kType == DType::kQ6_K32 ? 16 : 32;
   if (token + kTokens <= tile_tokens) {
     if (*configured != kTokens) Configure(kTokens, kInputBytes, kInputBytes / 4);
     *configured = kTokens;
@@ -205,7 +189,7 @@ void PanelTokens(const ProductArgs& args, const PanelBlock<kNibbles<kType>>* pan
 template <DType kType>
 void MultiplyType(const ProductArgs& args, int64_t group_begin, int64_t group_end,
                   uint8_t* scratch) {
-  auto* panel = reinterpret_cast<PanelBlock<kNibbles<kType>>*>(scratch);
+  auto* panel = reinterpret_cast<PanelBlock*>(scratch);
   // So many tokens that their inputs stay in the second-level cache while all groups pass.
   constexpr int64_t kCachedBytes = 1024 * 1024;
   const int64_t fit = kCachedBytes / InputBytes(args.form, args.cols, kTokenTile);
@@ -309,10 +293,8 @@ struct BFloat16Kernel {
 
 }  // namespace
 
-int64_t PanelBytes(InputForm form, int64_t cols) {
-  const size_t block =
-      form == InputForm::kInt12 ? sizeof(PanelBlock<true>) : sizeof(PanelBlock<false>);
-  return BlocksOf(cols) * static_cast<int64_t>(block);
+int64_t PanelBytes(int64_t cols) {
+  return BlocksOf(cols) * static_cast<int64_t>(sizeof(PanelBlock));
 }
 
 void MultiplyPanels(const ProductArgs& args, int64_t group_begin, int64_t group_end,

@@ -18,6 +18,13 @@ template <DType kType>
 constexpr int kSteps = kType == DType::kBF16 ? 16 : 32;
 template <DType kType>
 constexpr int64_t kStepBytes = kType == DType::kF16 ? 32 : 64;
+#if defined(TESSERA_SIMD_BF16)
+template <DType kType>
+constexpr bool kDots = kType == DType::kBF16;  // by inputs in the same type
+#else
+template <DType kType>
+constexpr bool kDots = false;
+#endif
 
 // kPartial: segments are those of the product, and added up in float64.
 template <DType kType, bool kPartial>
@@ -26,7 +33,7 @@ struct FloatingKernel {
   static constexpr int kGroups = kTokens <= 4 ? 4 : 2;
   static constexpr int kMaxTokens = kLanes == 16 ? 8 : 2;
   static constexpr int64_t kBlockBytes = kSteps<kType> * kStepBytes<kType>;
-  static constexpr int64_t kInputBytes = 128;  // of a token's block
+  static constexpr int64_t kInputBytes = kDots<kType> ? 64 : 128;  // of a token's block
 
   static int64_t GroupBytes(int64_t cols) { return BlocksOf(cols) * kBlockBytes; }
 
@@ -34,6 +41,16 @@ struct FloatingKernel {
   template <int kGroupCount, int kTokens>
   TESSERA_INLINE static void AddStep(const uint8_t* const* w, int64_t offset, const uint8_t* x,
                                      Vec (*sums)[kTokens]) {
+    if constexpr (kDots<kType>) {
+#pragma GCC unroll 16
+      for (int t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+        for (int g = 0; g < kGroupCount; ++g) {
+          sums[g][t] = AddBFloat16Dots(sums[g][t], w[g] + offset, x + t * kInputBytes);
+        }
+      }
+      return;
+    }
     constexpr int kColumns = kType == DType::kBF16 ? 2 : 1;
     Vec weights[kGroupCount][kColumns];
 #pragma GCC unroll 4

@@ -1,8 +1,10 @@
 // Products of quantized weights: per block of 32 columns the exact integer sum of codes times
-// quantized inputs, then float32 over the blocks in order. One function does that for one token or
-// sixteen, so an output has the same bits whatever company it is computed in.
+// quantized inputs, then float32 over the blocks in order; the low planes' sums on their own, added
+// at the end. One function does that for one token or sixteen, so an output has the same bits
+// whatever company it is computed in.
 #include "kernels/cpu/codes.h"
 #include "kernels/cpu/isa_ops.h"
+#include "kernels/cpu/low_sums.h"
 #include "kernels/cpu/matmul_input.h"
 #include "kernels/cpu/matmul_tiles.h"
 #include "kernels/cpu/rows_block.h"
@@ -13,39 +15,24 @@ namespace {
 // How far ahead of their reading weights are asked for.
 constexpr int64_t kPrefetchBytes = 4096;
 
-// x: `plane` bytes from one plane to the other.
-template <int kQuads, int kCodeBits>
-TESSERA_INLINE Vec Dot(const Codes* codes, const int8_t* x, int64_t plane, const int32_t* start) {
-  const Ints high = DotQuads<kQuads, kCodeBits>(codes, x, nullptr);
-  const Ints low = DotQuads<kQuads, kCodeBits>(codes, x + plane, start);
-  return ToFloats(ShiftedPlus<7>(high, low));
-}
-
-// sums + the block's part of one token's outputs.
+// sums + codes times one plane of a token's block, scaled. Without what the type adds.
 template <DType kType>
-TESSERA_INLINE Vec AddBlock(const RowsBlock& rows, const int8_t* x, int64_t plane,
-                            const BlockScales& s, const BlockOffsets& offsets, Vec sums) {
+TESSERA_INLINE Vec AddDots(const RowsBlock& rows, const int8_t* x, float scale,
+                           const BlockOffsets& offsets, Vec sums) {
   constexpr int kCodeBits = kBits<kType>;
-  const Vec scale = Set(s.scale);
+  const Vec input_scale = Set(scale);
   if constexpr (kType == DType::kQ6_K32) {
-    sums = MulAdd(Dot<4, kCodeBits>(rows.codes, x, plane, &offsets.minus_32_low),
-                  Mul(rows.scale[0], scale), sums);
-    return MulAdd(Dot<4, kCodeBits>(rows.codes + 4, x + 16, plane, &offsets.minus_32_high),
-                  Mul(rows.scale[1], scale), sums);
-  } else if constexpr (kNibbles<kType>) {
-    constexpr bool kEight = kType == DType::kQ4_0;
-    const Ints dot = DotNibbles(rows.codes, x, kEight ? &offsets.minus_8 : nullptr,
-                                kEight ? &offsets.minus_128 : nullptr);
-    sums = MulAdd(ToFloats(dot), Mul(rows.scale[0], scale), sums);
-    if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
-    return sums;
+    const Ints low = DotQuads<4, kCodeBits>(rows.codes, x, &offsets.minus_32_low);
+    const Ints high = DotQuads<4, kCodeBits>(rows.codes + 4, x + 16, &offsets.minus_32_high);
+    sums = MulAdd(ToFloats(low), Mul(rows.scale[0], input_scale), sums);
+    return MulAdd(ToFloats(high), Mul(rows.scale[1], input_scale), sums);
   } else {
-    const int32_t* start = kType == DType::kQ5_0 ? &offsets.minus_16
+    const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
+                           : kType == DType::kQ5_0 ? &offsets.minus_16
                            : kType == DType::kQ8_0 ? &offsets.minus_128
                                                    : nullptr;
-    sums = MulAdd(Dot<8, kCodeBits>(rows.codes, x, plane, start), Mul(rows.scale[0], scale), sums);
-    if constexpr (kHasAdd<kType>) sums = MulAdd(rows.add, Set(s.scaled_sum), sums);
-    return sums;
+    const Ints dots = DotQuads<8, kCodeBits>(rows.codes, x, start);
+    return MulAdd(ToFloats(dots), Mul(rows.scale[0], input_scale), sums);
   }
 }
 
@@ -56,8 +43,6 @@ struct QuantizedKernel {
   static constexpr int kGroups = 1;
   static constexpr int kMaxTokens = kLanes == 16 ? 16 : 4;
 
-  static constexpr int64_t kInputBytes = kNibbles<kType> ? 64 : 32;  // of one token's block
-
   static int64_t GroupBytes(int64_t cols) { return cols / 32 * kBlockBytes<kType>; }
 
   template <int kGroupCount, int kTokens>
@@ -66,10 +51,11 @@ struct QuantizedKernel {
     for (int part = 0; part < kParts; ++part) {
       const uint8_t* block = args.w + group * GroupBytes(args.cols);
       const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
-      const BlockScales* scales = tokens.scales;
-      const BlockOffsets* offsets = tokens.offsets;
+      int64_t at = 0;  // of the block's first token
       Vec sums[kTokens];
-      alignas(64) double totals[kPartial ? kTokens * kLanes : 1] = {};
+      LowSums<kTokens> low_sums;
+      alignas(64) double totals[kPartial ? kTokens * kLanes : 1];
+      if constexpr (kPartial) ZeroDoubles<kTokens>(totals);
       int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
@@ -85,16 +71,23 @@ struct QuantizedKernel {
         LoadBlockCodes<kType>(block, part, rows.codes);
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddBlock<kType>(rows, x + t * kInputBytes, tokens.plane, scales[t], offsets[t],
-                                    sums[t]);
+          sums[t] = AddDots<kType>(rows, x + (at + t) * 32, tokens.scales[at + t].scale,
+                                   tokens.high_offsets[at + t], sums[t]);
+          if constexpr (kHasAdd<kType>) {
+            sums[t] = MulAdd(rows.add, Set(tokens.scales[at + t].scaled_sum), sums[t]);
+          }
         }
+        low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
+          return AddDots<kType>(rows, x + tokens.plane + (at + t) * 32,
+                                tokens.scales[at + t].scale * kLowUnit,
+                                tokens.low_offsets[at + t], sum);
+        });
         block += kBlockBytes<kType>;
-        x += tokens.stride * kInputBytes;
-        scales += tokens.stride;
-        offsets += tokens.stride;
+        at += tokens.stride;
         if constexpr (kPartial) {
           if (--left > 0 && b + 1 < blocks) continue;
           left = args.segment_blocks;
+          low_sums.MoveTo(sums);
 #pragma GCC unroll 16
           for (int t = 0; t < kTokens; ++t) {
             AddToDoubles(sums[t], totals + t * kLanes);
@@ -102,6 +95,7 @@ struct QuantizedKernel {
           }
         }
       }
+      if constexpr (!kPartial) low_sums.MoveTo(sums);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         const int64_t row = group * 16 + part * kLanes;

@@ -16,27 +16,43 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 
 constexpr int kParts = 16 / kLanes;  // vectors per group of rows
 
-// Some of a tile's tokens: `stride` tokens stand in the tile, these begin at the
-// pointers.
+// Some of a tile's tokens: `stride` tokens stand in the tile, these begin at the pointers.
 struct TileTokens {
   const uint8_t* values;
   int64_t plane;  // bytes from one plane to the next
-  const BlockScales* scales;
-  const BlockOffsets* offsets;
   int64_t stride;
   int64_t first;  // in the input
+  // Of integers.
+  const BlockScales* scales = nullptr;
+  const BlockOffsets* high_offsets = nullptr;
+  const BlockOffsets* low_offsets = nullptr;
+  const uint32_t* peaked = nullptr;
+  int shift = 0;  // of the first token's bit in `peaked`
+
+  // Bit t: token t of kTokens is peaked in that block.
+  template <int kTokens>
+  TESSERA_INLINE uint32_t PeakedIn(int64_t block) const {
+    return peaked[block] >> shift & ((1u << kTokens) - 1u);
+  }
 };
 
 TESSERA_INLINE TileTokens TokensOf(const ProductArgs& args, int64_t tile_begin, int64_t tile_tokens,
                                    int64_t token) {
   const int64_t bytes = PlaneBytes(args.form);
-  const int64_t plane = BlocksOf(args.cols) * tile_tokens * bytes;
   const uint8_t* tile = args.input + InputBytes(args.form, args.cols, tile_begin);
-  const auto* scales = reinterpret_cast<const BlockScales*>(tile + PlanesOf(args.form) * plane);
-  const auto* offsets =
-      reinterpret_cast<const BlockOffsets*>(scales + BlocksOf(args.cols) * tile_tokens);
-  return {tile + token * bytes, plane, scales + token, offsets + token, tile_tokens,
-          tile_begin + token};
+  TileTokens tokens = {.values = tile + token * bytes,
+                       .plane = BlocksOf(args.cols) * tile_tokens * bytes,
+                       .stride = tile_tokens,
+                       .first = tile_begin + token};
+  if (args.form == InputForm::kInt8) {
+    const Int8Tile parts = Int8TileAt(const_cast<uint8_t*>(tile), args.cols, tile_tokens);
+    tokens.scales = parts.scales + token;
+    tokens.high_offsets = parts.high_offsets + token;
+    tokens.low_offsets = parts.low_offsets + token;
+    tokens.peaked = parts.peaked;
+    tokens.shift = static_cast<int>(token);
+  }
+  return tokens;
 }
 
 // kLanes rows of one token, which may be fewer at the matrix's end.
@@ -58,6 +74,15 @@ TESSERA_INLINE void StorePartials(const ProductArgs& args, int64_t token, int64_
                                   const double* sums) {
   double* out = args.partials + token * args.rows + row;
   for (int64_t r = 0; r < kLanes && row + r < args.rows; ++r) out[r] = sums[r];
+}
+
+// (kTokens, kLanes) of them: a call of memset would take as long as a block.
+template <int kTokens>
+TESSERA_INLINE void ZeroDoubles(double* sums) {
+#pragma GCC unroll 32
+  for (int v = 0; v < 2 * kTokens; ++v) {
+    Store(reinterpret_cast<float*>(sums) + v * kLanes, Zero());
+  }
 }
 
 // Kernel::Begin<T>, if there is one, comes before any groups of T tokens.

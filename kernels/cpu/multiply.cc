@@ -11,15 +11,13 @@ InputForm InputFormOf(DType dtype) {
     case DType::kBF16:
 #if defined(TESSERA_SIMD_AMX)
       return InputForm::kBFloat16Pair;
+#elif defined(TESSERA_SIMD_BF16)
+      return InputForm::kBFloat16;
 #else
       return InputForm::kFloat32;
 #endif
-    case DType::kQ4_0:
-    case DType::kQ4_1:
-    case DType::kQ4_K32:
-      return InputForm::kInt12;
     default:
-      return InputForm::kInt15;
+      return InputForm::kInt8;
   }
 }
 
@@ -38,14 +36,14 @@ void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, u
 }
 
 int64_t MultiplyScratch(const ProductArgs& args) {
-  return args.n < kLeastTileTokens || !IsIntegers(args.form) ? 0 : PanelBytes(args.form, args.cols);
+  return args.n < kLeastTileTokens || args.form != InputForm::kInt8 ? 0 : PanelBytes(args.cols);
 }
 
 #else
 
 void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end,
               uint8_t* /*scratch*/) {
-  if (IsIntegers(args.form)) return MultiplyQuantized(args, group_begin, group_end, 0);
+  if (args.form == InputForm::kInt8) return MultiplyQuantized(args, group_begin, group_end, 0);
   MultiplyFloating(args, group_begin, group_end);
 }
 

@@ -115,6 +115,9 @@ extern const OpsTable kOps;
 namespace avx512vnni {
 extern const OpsTable kOps;
 }
+namespace avx512bf16 {
+extern const OpsTable kOps;
+}
 namespace amx {
 extern const OpsTable kOps;
 }

@@ -5,6 +5,8 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
+extern const OpsTable kOps;  // tests compile sets that ops.h does not know
+
 // Constant-initialized: nothing of this instruction set runs at start-up.
 const OpsTable kOps = {
     .name = TESSERA_QUOTE(TESSERA_ISA),

@@ -9,76 +9,131 @@ namespace {
 
 constexpr int kVecs = 32 / kLanes;
 
-// One block of 32 to two planes that stand `plane` bytes apart.
-template <InputForm kForm>
-TESSERA_INLINE void QuantizeBlock(const float* x, int8_t* q, int64_t plane, BlockScales* scales,
-                                  BlockOffsets* offsets) {
-  constexpr float kLimit = LimitOf(kForm);
-  constexpr float kRadix = RadixOf(kForm);
-  Vec input[kVecs];
+// The sum of squares of `high` below which a block is peaked: 32 * (127 / 4)^2.
+constexpr float kPeakedBelow = 32258.0f;
+
+// Sums over the halves of a block.
+struct HalfSums {
+  float low = 0, high = 0;
+};
+
+TESSERA_INLINE BlockOffsets OffsetsOf(HalfSums sums) {
+  const auto low = static_cast<int32_t>(sums.low);
+  const auto high = static_cast<int32_t>(sums.high);
+  const int32_t sum = low + high;
+  return {.minus_8 = -8 * sum,
+          .minus_16 = -16 * sum,
+          .minus_128 = -128 * sum,
+          .minus_32_low = -32 * low,
+          .minus_32_high = -32 * high,
+          .unused = 0};
+}
+
+// Whole numbers to bytes, and their sums, which are exact.
+TESSERA_INLINE HalfSums StorePlane(const Vec* values, int8_t* to) {
+  float sums[2] = {0, 0};
+  for (int v = 0; v < kVecs; ++v) {
+    StoreInt8(to + v * kLanes, values[v]);
+    sums[v / (kVecs / 2)] += ReduceSum(values[v]);
+  }
+  return {sums[0], sums[1]};
+}
+
+// Where one token's block goes.
+struct QuantizedBlock {
+  int8_t* high;
+  int8_t* low;
+  BlockScales* scales;
+  BlockOffsets* high_offsets;
+  BlockOffsets* low_offsets;
+};
+
+// True if the block is peaked; `low` is written then only.
+TESSERA_INLINE bool QuantizeBlock(const float* x, const QuantizedBlock& to) {
+  Vec values[kVecs];
   Vec largest = Zero();
   Vec not_finite = Zero();  // v - v: 0, or not a number
   for (int v = 0; v < kVecs; ++v) {
-    input[v] = Load(x + v * kLanes);
-    largest = Max(largest, Max(input[v], Sub(Zero(), input[v])));
-    not_finite = Add(not_finite, Sub(input[v], input[v]));
+    values[v] = Load(x + v * kLanes);
+    largest = Max(largest, Max(values[v], Sub(Zero(), values[v])));
+    not_finite = Add(not_finite, Sub(values[v], values[v]));
   }
   const float max = ReduceMax(largest);
   const float spoiled = ReduceSum(not_finite);
   // So small that its inverse might overflow: as good as zero. Not finite: q must be something.
   const bool zero = !(max > 1e-30f) || spoiled != spoiled;
-  const Vec inverse = Set(zero ? 0.0f : kLimit / max);
-  float half_sums[2] = {0, 0};
+  const Vec inverse = Set(zero ? 0.0f : 127.0f / max);
+  const float scale = (zero ? 0.0f : max / 127.0f) + spoiled;
+  Vec high[kVecs];
+  Vec squares = Zero();
   for (int v = 0; v < kVecs; ++v) {
-    const Vec rounded = zero ? Zero() : Round(Mul(input[v], inverse));
-    half_sums[v / (kVecs / 2)] += ReduceSum(rounded);  // whole numbers below 2^24: exact
-    const Vec high = Round(Mul(rounded, Set(1.0f / kRadix)));
-    StoreInt8(q + v * kLanes, high);
-    StoreInt8(q + plane + v * kLanes, MulAdd(high, Set(-kRadix), rounded));  // exact
+    values[v] = zero ? Zero() : Mul(values[v], inverse);
+    high[v] = Round(values[v]);
+    squares = MulAdd(high[v], high[v], squares);  // whole numbers below 2^24: exact
   }
-  const float scale = (zero ? 0.0f : max / kLimit) + spoiled;
-  const int32_t low = static_cast<int32_t>(half_sums[0]);
-  const int32_t high = static_cast<int32_t>(half_sums[1]);
-  const int32_t sum = low + high;
-  *scales = {.scale = scale, .scaled_sum = scale * static_cast<float>(sum)};
-  *offsets = {.minus_8 = -8 * sum,
-              .minus_16 = -16 * sum,
-              .minus_128 = -128 * sum,
-              .minus_32_low = -32 * low,
-              .minus_32_high = -32 * high,
-              .unused = 0};
+  const HalfSums sums = StorePlane(high, to.high);
+  *to.high_offsets = OffsetsOf(sums);
+  float sum = sums.low + sums.high;
+  const bool peaked = !zero && ReduceSum(squares) < kPeakedBelow;
+  if (peaked) {
+    for (int v = 0; v < kVecs; ++v) {
+      values[v] = Round(Mul(Sub(values[v], high[v]), Set(128.0f)));
+    }
+    const HalfSums low_sums = StorePlane(values, to.low);
+    *to.low_offsets = OffsetsOf(low_sums);
+    sum += (low_sums.low + low_sums.high) * (1.0f / 128);
+  }
+  *to.scales = {.scale = scale, .scaled_sum = scale * sum};
+  return peaked;
+}
+
+// `count` columns, at most 32, filled up with zeros.
+TESSERA_INLINE const float* WholeBlock(const float* x, int64_t count, float* room) {
+  if (count >= 32) return x;
+  for (int64_t j = 0; j < 32; ++j) room[j] = j < count ? x[j] : 0.0f;
+  return room;
+}
+
+void PrepareIntegers(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
+  const Int8Tile to = Int8TileAt(tile, cols, tokens);
+  for (int64_t b = 0; b < BlocksOf(cols); ++b) to.peaked[b] = 0;
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t b = 0; b < BlocksOf(cols); ++b) {
+      float room[32];
+      const float* from = WholeBlock(x + t * cols + b * 32, cols - b * 32, room);
+      const int64_t at = b * tokens + t;
+      const bool peaked = QuantizeBlock(from, {.high = to.high + at * 32,
+                                               .low = to.low + at * 32,
+                                               .scales = to.scales + at,
+                                               .high_offsets = to.high_offsets + at,
+                                               .low_offsets = to.low_offsets + at});
+      to.peaked[b] |= static_cast<uint32_t>(peaked) << t;
+    }
+  }
 }
 
 template <InputForm kForm>
-void PrepareTile(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
+void PrepareFloats(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
   const int64_t blocks = BlocksOf(cols);
-  const int64_t plane = blocks * tokens * PlaneBytes(kForm);
-  auto* scales = reinterpret_cast<BlockScales*>(tile + PlanesOf(kForm) * plane);
-  auto* offsets = reinterpret_cast<BlockOffsets*>(scales + blocks * tokens);
+  [[maybe_unused]] const int64_t plane = blocks * tokens * PlaneBytes(kForm);
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t b = 0; b < blocks; ++b) {
-      const float* from = x + t * cols + b * 32;
+      float room[32];
+      const float* from = WholeBlock(x + t * cols + b * 32, cols - b * 32, room);
       uint8_t* to = tile + (b * tokens + t) * PlaneBytes(kForm);
-      float last[32];
-      if (cols - b * 32 < 32) {
-        for (int64_t j = 0; j < 32; ++j) last[j] = b * 32 + j < cols ? from[j] : 0.0f;
-        from = last;
-      }
       if constexpr (kForm == InputForm::kFloat32) {
         for (int v = 0; v < kVecs; ++v) {
           Store(reinterpret_cast<float*>(to) + v * kLanes, Load(from + v * kLanes));
         }
-      } else if constexpr (kForm == InputForm::kBFloat16Pair) {
+      } else {
         for (int j = 0; j < 32; ++j) {
           const uint16_t upper = FloatToBFloat16(from[j]);
-          const float left = from[j] - BFloat16ToFloat(upper);
           reinterpret_cast<uint16_t*>(to)[j] = upper;
-          reinterpret_cast<uint16_t*>(to + plane)[j] = FloatToBFloat16(left);
+          if constexpr (kForm == InputForm::kBFloat16Pair) {
+            const float left = from[j] - BFloat16ToFloat(upper);
+            reinterpret_cast<uint16_t*>(to + plane)[j] = FloatToBFloat16(left);
+          }
         }
-      } else {
-        QuantizeBlock<kForm>(from, reinterpret_cast<int8_t*>(to),
-                             kForm == InputForm::kInt12 ? 32 : plane, &scales[b * tokens + t],
-                             &offsets[b * tokens + t]);
       }
     }
   }
@@ -94,16 +149,16 @@ void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64
     const float* from = x + t * cols;
     switch (form) {
       case InputForm::kFloat32:
-        PrepareTile<InputForm::kFloat32>(from, cols, tokens, tile);
+        PrepareFloats<InputForm::kFloat32>(from, cols, tokens, tile);
+        break;
+      case InputForm::kBFloat16:
+        PrepareFloats<InputForm::kBFloat16>(from, cols, tokens, tile);
         break;
       case InputForm::kBFloat16Pair:
-        PrepareTile<InputForm::kBFloat16Pair>(from, cols, tokens, tile);
+        PrepareFloats<InputForm::kBFloat16Pair>(from, cols, tokens, tile);
         break;
-      case InputForm::kInt15:
-        PrepareTile<InputForm::kInt15>(from, cols, tokens, tile);
-        break;
-      case InputForm::kInt12:
-        PrepareTile<InputForm::kInt12>(from, cols, tokens, tile);
+      case InputForm::kInt8:
+        PrepareIntegers(from, cols, tokens, tile);
         break;
     }
   }

@@ -38,9 +38,6 @@ template <DType kType>
 constexpr bool kHasAdd = kType == DType::kQ4_1 || kType == DType::kQ5_1 ||
                          kType == DType::kQ4_K32 || kType == DType::kQ5_K32;
 
-template <DType kType>
-constexpr bool kNibbles = kBits<kType> == 4;  // inputs are kInt12, codes what LoadNibbles makes
-
 // visit.template operator()<kType>() for the quantized type at hand; nothing for a floating one.
 template <typename Visitor>
 TESSERA_INLINE void VisitQuantized(DType dtype, const Visitor& visit) {
@@ -99,8 +96,6 @@ TESSERA_INLINE void LoadBlockCodes(const uint8_t* block, int part, Codes* codes)
   if constexpr (kType == DType::kQ8_0) {
 #pragma GCC unroll 8
     for (int q = 0; q < 8; ++q) codes[q] = PrepareBytes(LoadCodes(planes + 64 * q));
-  } else if constexpr (kNibbles<kType>) {
-    LoadNibbles(planes, codes);
   } else {
 #pragma GCC unroll 4
     for (int k = 0; k < 4; ++k) {

@@ -74,6 +74,16 @@ TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second)
   *second = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
 }
 
+#if defined(TESSERA_SIMD_BF16)
+// sum + the dot product of kLanes pairs of bfloat16 and one pair, the same for every lane.
+TESSERA_INLINE Vec AddBFloat16Dots(Vec sum, const uint8_t* pairs, const uint8_t* pair) {
+  int32_t same;
+  __builtin_memcpy(&same, pair, sizeof(same));
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_loadu_si512(pairs)),
+                          reinterpret_cast<__m512bh>(_mm512_set1_epi32(same)));
+}
+#endif
+
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 
 #endif  // TESSERA_KERNELS_CPU_SIMD_AVX512_H_

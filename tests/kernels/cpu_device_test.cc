@@ -29,7 +29,8 @@ TEST(MakeDeviceTest, UnknownKindIsNotFound) {
 }
 
 TEST(MakeDeviceTest, InstructionSetsAreTheMachinesOrUnimplemented) {
-  for (const std::string name : {"scalar", "avx2", "avx512", "avx512vnni", "amx"}) {
+  for (const std::string name : {"scalar", "avx2", "avx512", "avx512vnni", "avx512bf16",
+                                 "amx"}) {
     auto device = MakeDevice("cpu", {.instruction_set = name});
     const auto available = cpu::AvailableInstructionSets();
     if (std::find(available.begin(), available.end(), name) != available.end()) {

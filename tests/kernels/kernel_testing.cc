@@ -123,9 +123,6 @@ std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const f
 std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n) {
   std::vector<double> error(n * w.rows);
   if (w.dtype == DType::kF32 || w.dtype == DType::kF16) return error;
-  const bool nibbles =
-      w.dtype == DType::kQ4_0 || w.dtype == DType::kQ4_1 || w.dtype == DType::kQ4_K32;
-  const double steps = nibbles ? 127 * 16 : 127 * 128;
   std::vector<float> row(w.cols);
   for (int64_t r = 0; r < w.rows; ++r) {
     reference::DequantizeRow(w.dtype,
@@ -134,17 +131,22 @@ std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n
     for (int64_t t = 0; t < n; ++t) {
       if (w.dtype == DType::kBF16) {
         for (int64_t c = 0; c < w.cols; ++c) {
-          error[t * w.rows + r] += std::fabs(row[c] * x[t * w.cols + c]) * 0x1p-17;
+          error[t * w.rows + r] += std::fabs(row[c] * x[t * w.cols + c]) * 0x1p-8;
         }
         continue;
       }
       for (int64_t block = 0; block < w.cols; block += 32) {
-        double weights = 0, largest = 0;
+        double weights = 0, largest = 0, squares = 0;
         for (int64_t c = block; c < block + 32; ++c) {
+          const double input = x[t * w.cols + c];
           weights += std::fabs(row[c]);
-          largest = std::max<double>(largest, std::fabs(x[t * w.cols + c]));
+          largest = std::max(largest, std::fabs(input));
+          squares += input * input;
         }
-        error[t * w.rows + r] += weights * largest / (2 * steps);
+        // Where one value dwarfs the others a step is 128 times as fine; a little later than that
+        // for sure.
+        const bool fine = std::sqrt(squares / 32) < 0.98 * largest / 4;
+        error[t * w.rows + r] += weights * largest / (2 * 127 * (fine ? 128 : 1));
       }
     }
   }

@@ -51,8 +51,8 @@ std::vector<double> MatMulTolerance(const MatrixView& w, const float* x, const f
                                     int64_t n);
 
 // And how far rounding the inputs may lead, where the device multiplies weights of a quantized type
-// by inputs of 15 bits, of codes of 4 bits by 12 (half a step of each block's largest), and bfloat16 weights by pairs of
-// bfloat16.
+// by integers (half a step of each block's largest, kernels/cpu/matmul_input.h) and bfloat16 weights
+// by bfloat16.
 std::vector<double> InputRounding(const MatrixView& w, const float* x, int64_t n);
 
 // Fails naming the first element that is not within its tolerance, or not a number.
