@@ -14,7 +14,8 @@ constexpr float kPeakedBelow = 32258.0f;
 
 // Sums over the halves of a block.
 struct HalfSums {
-  float low = 0, high = 0;
+  float low;
+  float high;
 };
 
 TESSERA_INLINE BlockOffsets OffsetsOf(HalfSums sums) {
@@ -29,14 +30,17 @@ TESSERA_INLINE BlockOffsets OffsetsOf(HalfSums sums) {
           .unused = 0};
 }
 
-// Whole numbers to bytes, and their sums, which are exact.
+// Whole numbers in [-127, 127] to bytes, and their sums: both halves' in one number, the second
+// times 4096, which below 2^24 is exact.
 TESSERA_INLINE HalfSums StorePlane(const Vec* values, int8_t* to) {
-  float sums[2] = {0, 0};
+  Vec halves[2] = {Zero(), Zero()};
   for (int v = 0; v < kVecs; ++v) {
     StoreInt8(to + v * kLanes, values[v]);
-    sums[v / (kVecs / 2)] += ReduceSum(values[v]);
+    halves[v / (kVecs / 2)] = Add(halves[v / (kVecs / 2)], values[v]);
   }
-  return {sums[0], sums[1]};
+  const float both = ReduceSum(MulAdd(halves[1], Set(4096.0f), halves[0]));
+  const float high = __builtin_rintf(both * (1.0f / 4096));
+  return {both - high * 4096.0f, high};
 }
 
 // Where one token's block goes.
@@ -52,29 +56,31 @@ struct QuantizedBlock {
 TESSERA_INLINE bool QuantizeBlock(const float* x, const QuantizedBlock& to) {
   Vec values[kVecs];
   Vec largest = Zero();
-  Vec not_finite = Zero();  // v - v: 0, or not a number
   for (int v = 0; v < kVecs; ++v) {
     values[v] = Load(x + v * kLanes);
     largest = Max(largest, Max(values[v], Sub(Zero(), values[v])));
-    not_finite = Add(not_finite, Sub(values[v], values[v]));
   }
   const float max = ReduceMax(largest);
-  const float spoiled = ReduceSum(not_finite);
-  // So small that its inverse might overflow: as good as zero. Not finite: q must be something.
-  const bool zero = !(max > 1e-30f) || spoiled != spoiled;
+  // So small that its inverse might overflow: as good as zero.
+  const bool zero = !(max > 1e-30f);
   const Vec inverse = Set(zero ? 0.0f : 127.0f / max);
-  const float scale = (zero ? 0.0f : max / 127.0f) + spoiled;
+  float scale = zero ? 0.0f : max / 127.0f;
   Vec high[kVecs];
   Vec squares = Zero();
   for (int v = 0; v < kVecs; ++v) {
-    values[v] = zero ? Zero() : Mul(values[v], inverse);
+    values[v] = Mul(values[v], inverse);
     high[v] = Round(values[v]);
     squares = MulAdd(high[v], high[v], squares);  // whole numbers below 2^24: exact
+  }
+  const float square_sum = ReduceSum(squares);
+  if (square_sum != square_sum) {  // something is not finite; the bytes must be something
+    for (int v = 0; v < kVecs; ++v) high[v] = Zero();
+    scale = square_sum;
   }
   const HalfSums sums = StorePlane(high, to.high);
   *to.high_offsets = OffsetsOf(sums);
   float sum = sums.low + sums.high;
-  const bool peaked = !zero && ReduceSum(squares) < kPeakedBelow;
+  const bool peaked = !zero && square_sum < kPeakedBelow;
   if (peaked) {
     for (int v = 0; v < kVecs; ++v) {
       values[v] = Round(Mul(Sub(values[v], high[v]), Set(128.0f)));
