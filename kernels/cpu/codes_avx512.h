@@ -38,11 +38,14 @@ TESSERA_INLINE Codes PrepareBytes(Codes c) { return c; }
 
 template <int kQuads, int kBits>
 TESSERA_INLINE Ints DotQuads(const Codes* codes, const int8_t* x, const int32_t* start) {
-  Ints sum = start ? _mm512_set1_epi32(*start) : _mm512_setzero_si512();
+  // Two chains: one would keep its successors waiting for longer than the machine looks ahead.
+  Ints sums[2] = {start ? _mm512_set1_epi32(*start) : _mm512_setzero_si512(),
+                  _mm512_setzero_si512()};
+#pragma GCC unroll 8
   for (int q = 0; q < kQuads; ++q) {
-    sum = _mm512_dpbusd_epi32(sum, codes[q], BroadcastQuad(x + 4 * q));
+    sums[q % 2] = _mm512_dpbusd_epi32(sums[q % 2], codes[q], BroadcastQuad(x + 4 * q));
   }
-  return sum;
+  return _mm512_add_epi32(sums[0], sums[1]);
 }
 
 #else
