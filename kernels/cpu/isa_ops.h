@@ -11,8 +11,8 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
              float* out);
 InputForm InputFormOf(DType dtype);
-void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64_t token_begin,
-                  int64_t token_end, uint8_t* prepared);
+void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, const InputPart& part,
+                  uint8_t* prepared);
 void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, uint8_t* scratch);
 int64_t MultiplyScratch(const ProductArgs& args);
 // Only the tokens from first_token on.

@@ -37,6 +37,14 @@ struct ProductArgs {
   int64_t segment_blocks = 0;
 };
 
+// Tokens, both ends whole tiles or the end of all, and blocks of columns.
+struct InputPart {
+  int64_t token_begin = 0;
+  int64_t token_end = 0;
+  int64_t block_begin = 0;
+  int64_t block_end = 0;
+};
+
 struct AttentionArgs {
   const float* q = nullptr;  // (n, num_q_heads, head_dim)
   AttentionShape shape;
@@ -70,10 +78,9 @@ struct OpsTable {
 
   // The form that inputs of products with weights of a type take.
   InputForm (*input_form)(DType dtype);
-  // Tokens [token_begin, token_end) of an input of n; both are whole tiles or the end. x: (n, cols);
-  // prepared: InputBytes, aligned to 64 bytes.
+  // A part of an input of n tokens. x: (n, cols); prepared: InputBytes, aligned to 64 bytes.
   void (*prepare_input)(InputForm form, const float* x, int64_t cols, int64_t n,
-                        int64_t token_begin, int64_t token_end, uint8_t* prepared);
+                        const InputPart& part, uint8_t* prepared);
   // Outputs of the row groups [group_begin, group_end) for every token. scratch: multiply_scratch
   // bytes, aligned to 64.
   void (*multiply)(const ProductArgs& args, int64_t group_begin, int64_t group_end,

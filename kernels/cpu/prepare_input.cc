@@ -100,11 +100,12 @@ TESSERA_INLINE const float* WholeBlock(const float* x, int64_t count, float* roo
   return room;
 }
 
-void PrepareIntegers(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
+void PrepareIntegers(const float* x, int64_t cols, int64_t tokens, const InputPart& part,
+                     uint8_t* tile) {
   const Int8Tile to = Int8TileAt(tile, cols, tokens);
-  for (int64_t b = 0; b < BlocksOf(cols); ++b) to.peaked[b] = 0;
+  for (int64_t b = part.block_begin; b < part.block_end; ++b) to.peaked[b] = 0;
   for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t b = 0; b < BlocksOf(cols); ++b) {
+    for (int64_t b = part.block_begin; b < part.block_end; ++b) {
       float room[32];
       const float* from = WholeBlock(x + t * cols + b * 32, cols - b * 32, room);
       const int64_t at = b * tokens + t;
@@ -119,11 +120,11 @@ void PrepareIntegers(const float* x, int64_t cols, int64_t tokens, uint8_t* tile
 }
 
 template <InputForm kForm>
-void PrepareFloats(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) {
-  const int64_t blocks = BlocksOf(cols);
-  [[maybe_unused]] const int64_t plane = blocks * tokens * PlaneBytes(kForm);
+void PrepareFloats(const float* x, int64_t cols, int64_t tokens, const InputPart& part,
+                   uint8_t* tile) {
+  [[maybe_unused]] const int64_t plane = BlocksOf(cols) * tokens * PlaneBytes(kForm);
   for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t b = part.block_begin; b < part.block_end; ++b) {
       float room[32];
       const float* from = WholeBlock(x + t * cols + b * 32, cols - b * 32, room);
       uint8_t* to = tile + (b * tokens + t) * PlaneBytes(kForm);
@@ -147,24 +148,24 @@ void PrepareFloats(const float* x, int64_t cols, int64_t tokens, uint8_t* tile) 
 
 }  // namespace
 
-void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, int64_t token_begin,
-                  int64_t token_end, uint8_t* prepared) {
-  for (int64_t t = token_begin; t < token_end; t += kTokenTile) {
+void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, const InputPart& part,
+                  uint8_t* prepared) {
+  for (int64_t t = part.token_begin; t < part.token_end; t += kTokenTile) {
     const int64_t tokens = n - t < kTokenTile ? n - t : kTokenTile;
     uint8_t* tile = prepared + InputBytes(form, cols, t);
     const float* from = x + t * cols;
     switch (form) {
       case InputForm::kFloat32:
-        PrepareFloats<InputForm::kFloat32>(from, cols, tokens, tile);
+        PrepareFloats<InputForm::kFloat32>(from, cols, tokens, part, tile);
         break;
       case InputForm::kBFloat16:
-        PrepareFloats<InputForm::kBFloat16>(from, cols, tokens, tile);
+        PrepareFloats<InputForm::kBFloat16>(from, cols, tokens, part, tile);
         break;
       case InputForm::kBFloat16Pair:
-        PrepareFloats<InputForm::kBFloat16Pair>(from, cols, tokens, tile);
+        PrepareFloats<InputForm::kBFloat16Pair>(from, cols, tokens, part, tile);
         break;
       case InputForm::kInt8:
-        PrepareIntegers(from, cols, tokens, tile);
+        PrepareIntegers(from, cols, tokens, part, tile);
         break;
     }
   }

@@ -45,10 +45,18 @@ const uint8_t* ProductWork::Prepared(InputForm form, int64_t cols) {
   const uint8_t*& prepared = prepared_[static_cast<int>(form)];
   if (prepared != nullptr) return prepared;
   uint8_t* room = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n_));
-  workers_.Split(n_, kTokenTile, n_ * cols >= kMinParallelElements,
-                 [&](int64_t begin, int64_t end, int) {
-                   ops_.prepare_input(form, x_, cols, n_, begin, end, room);
-                 });
+  const int64_t blocks = BlocksOf(cols);
+  const bool parallel = n_ * cols >= kMinParallelElements;
+  if (n_ > kTokenTile) {
+    workers_.Split(n_, kTokenTile, parallel, [&](int64_t begin, int64_t end, int) {
+      ops_.prepare_input(form, x_, cols, n_, {begin, end, 0, blocks}, room);
+    });
+  } else {
+    workers_.Split(blocks, 1, parallel, /*parts_per_thread=*/1,
+                   [&](int64_t begin, int64_t end, int) {
+                     ops_.prepare_input(form, x_, cols, n_, {0, n_, begin, end}, room);
+                   });
+  }
   prepared = room;
   return prepared;
 }

@@ -22,7 +22,7 @@ namespace tessera::kernels::cpu {
 
 // Below these sizes a job is done before another thread has heard of it.
 inline constexpr int64_t kMinParallelMacs = 64 * 1024;
-inline constexpr int64_t kMinParallelElements = 32 * 1024;
+inline constexpr int64_t kMinParallelElements = 8 * 1024;
 
 // Memory aligned to 64 bytes. Grows, never shrinks; what it held is lost when it grows.
 class Scratch {

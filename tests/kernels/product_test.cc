@@ -56,7 +56,10 @@ struct Matrix {
 std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const float* x,
                            const float* bias, int64_t n) {
   AlignedVector<uint8_t> prepared(cpu::InputBytes(form, w.view.cols, n));
-  ops.prepare_input(form, x, w.view.cols, n, 0, n, prepared.data());
+  // In two pieces: they must not know of each other.
+  const int64_t blocks = cpu::BlocksOf(w.view.cols);
+  ops.prepare_input(form, x, w.view.cols, n, {0, n, blocks / 3, blocks}, prepared.data());
+  ops.prepare_input(form, x, w.view.cols, n, {0, n, 0, blocks / 3}, prepared.data());
   std::vector<float> out(n * w.view.rows, -1e30f);
   const cpu::ProductArgs args = {.w = reinterpret_cast<const uint8_t*>(w.packed.data()),
                                  .dtype = w.view.dtype,
@@ -68,7 +71,6 @@ std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const
                                  .n = n,
                                  .out = out.data()};
   const int64_t groups = (w.view.rows + 15) / 16;
-  // In two pieces: they must not know of each other.
   AlignedVector<uint8_t> scratch(ops.multiply_scratch(args));
   ops.multiply(args, groups / 3, groups, scratch.data());
   ops.multiply(args, 0, groups / 3, scratch.data());
