@@ -86,10 +86,13 @@ struct Rows {
 constexpr int kStateHead = 16;
 int64_t StateStride(int head_dim) { return kStateHead + (head_dim + 15) / 16 * 16; }
 
-// Scores of kVecs vectors of positions, each `count` long (kLanes unless kPartial) at keys[v].
+// Scores of kVecs vectors of positions, each `count` long (kLanes unless kPartial) at keys[v]. What
+// lies at ahead[v] is asked for meanwhile, unless kPartial: blocks lie anywhere, so that no machine
+// guesses where the next one does.
 template <int kRows, int kVecs, bool kPartial, typename Kept>
-TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys, int count,
-                              int block_tokens, int head_dim, float scale, const int* at) {
+TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys,
+                              const Kept* const* ahead, int count, int block_tokens, int head_dim,
+                              float scale, const int* at) {
   Vec sums[kRows][kVecs];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) sums[r][v] = Zero();
@@ -99,6 +102,7 @@ TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys, 
     for (int v = 0; v < kVecs; ++v) {
       const Kept* p = keys[v] + static_cast<int64_t>(d) * block_tokens;
       key[v] = kPartial ? LoadKeptPartial(p, count) : LoadKept(p);
+      if (!kPartial) __builtin_prefetch(ahead[v] + static_cast<int64_t>(d) * block_tokens);
     }
     for (int r = 0; r < kRows; ++r) {
       const Vec q = Set(rows.q[r][d]);
@@ -122,6 +126,7 @@ template <int kRows, typename Kept>
 void Scores(const Rows<kRows>& rows, const Kv<Kept>& keys, Positions range, int chunk_begin,
             float scale) {
   const Kept* vecs[kVecBlock];
+  const Kept* ahead[kVecBlock];  // where the positions lie that are kVecBlock vectors later
   int at[kVecBlock];
   int waiting = 0;
   int position = range.begin;
@@ -135,21 +140,24 @@ void Scores(const Rows<kRows>& rows, const Kv<Kept>& keys, Positions range, int 
       const Kept* p = keys.Block(position) + position % keys.block_tokens;
       const int from = position - chunk_begin;
       const int left = Least(first + count, range.end) - position;
-      ScoreVecs<kRows, 1, true>(rows, &p, left, keys.block_tokens, keys.head_dim, scale, &from);
+      ScoreVecs<kRows, 1, true>(rows, &p, &p, left, keys.block_tokens, keys.head_dim, scale, &from);
     } else {
       vecs[waiting] = keys.Block(position) + slot;
+      const int later = first + kVecBlock * kLanes;
+      ahead[waiting] =
+          later < range.end ? keys.Block(later) + later % keys.block_tokens : vecs[waiting];
       at[waiting] = first - chunk_begin;
       if (++waiting == kVecBlock) {
-        ScoreVecs<kRows, kVecBlock, false>(rows, vecs, kLanes, keys.block_tokens, keys.head_dim,
-                                           scale, at);
+        ScoreVecs<kRows, kVecBlock, false>(rows, vecs, ahead, kLanes, keys.block_tokens,
+                                           keys.head_dim, scale, at);
         waiting = 0;
       }
     }
     position = first + count;
   }
   for (int v = 0; v < waiting; ++v) {
-    ScoreVecs<kRows, 1, false>(rows, &vecs[v], kLanes, keys.block_tokens, keys.head_dim, scale,
-                               &at[v]);
+    ScoreVecs<kRows, 1, false>(rows, &vecs[v], &ahead[v], kLanes, keys.block_tokens, keys.head_dim,
+                               scale, &at[v]);
   }
 }
 
@@ -175,7 +183,8 @@ Mass Exponentials(float* scores, int count) {
   return {top, ReduceSum(sum)};
 }
 
-// visit(row, position): each position's value row, in order.
+// visit(row, position): each position's value row, in order. The rows of the next block are asked
+// for meanwhile.
 template <typename Kept, typename Visitor>
 TESSERA_INLINE void VisitValues(const Kv<Kept>& values, Positions range, Visitor visit) {
   int position = range.begin;
@@ -183,8 +192,15 @@ TESSERA_INLINE void VisitValues(const Kv<Kept>& values, Positions range, Visitor
     const int slot = position % values.block_tokens;
     const int count = Least(values.block_tokens - slot, range.end - position);
     const Kept* row = values.Block(position) + static_cast<int64_t>(slot) * values.head_dim;
-    for (int k = 0; k < count; ++k, row += values.head_dim) visit(row, position + k);
-    position += count;
+    const int next = position + count;
+    const Kept* ahead = next < range.end ? values.Block(next) : row;
+    for (int k = 0; k < count; ++k, row += values.head_dim, ahead += values.head_dim) {
+      for (int d = 0; d < values.head_dim; d += 64 / static_cast<int>(sizeof(Kept))) {
+        __builtin_prefetch(ahead + d);
+      }
+      visit(row, position + k);
+    }
+    position = next;
   }
 }
 
