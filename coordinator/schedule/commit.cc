@@ -49,6 +49,7 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
                 chunk.targets.empty() ? nullptr : &result.targets(targets++), emissions);
     totals_.tokens_computed += chunk.tokens;
   }
+  PublishFilled();
   ++totals_.steps;
   totals_.compute_micros += std::max<int64_t>(0, result.compute_micros());
   totals_.stall_micros += std::max<int64_t>(0, result.stall_micros());
@@ -124,11 +125,8 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
   }
   const int before = sequence->computed;
   sequence->computed += step.expected[index].tokens;
-  if (sequence->computed / limits_.block_tokens > before / limits_.block_tokens) {
-    const absl::Span<const int32_t> tokens = sequence->tokens;
-    pool_.Publish(live->salt, tokens.first(static_cast<size_t>(sequence->computed)),
-                  sequence->blocks);
-  }
+  const int filled =
+      sequence->computed / limits_.block_tokens - before / limits_.block_tokens;
   const bool has_prompt = sequence->computed >= sequence->prompt_tokens;
   if (has_prompt && before < sequence->prompt_tokens && !live->prompt_known) ReleaseHeld(live);
 
@@ -146,10 +144,31 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     if (emission.finished != FinishCause::kNone) {
       LearnOutput(*sequence, /*whole=*/true);
       ended_now_.push_back({live->begun_at, ExpectedMicros(*live, sequence->emitted())});
+      if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
       return FinishSequence(sequence);
     }
   }
-  if (sequence->yielding && sequence->in_flight == 0) Preempt(sequence);
+  if (sequence->yielding && sequence->in_flight == 0) {
+    if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
+    Preempt(sequence);
+  } else if (filled > 0) {
+    filled_.push_back(sequence);
+    __builtin_prefetch(&sequence->blocks.back());
+  }
+}
+
+KvPool::Computed Scheduler::WhatIsComputed(const Sequence& sequence) {
+  const absl::Span<const int32_t> tokens = sequence.tokens;
+  return {sequence.request->salt, tokens.first(static_cast<size_t>(sequence.computed)),
+          sequence.blocks};
+}
+
+// Together, for they are all over the pool.
+void Scheduler::PublishFilled() {
+  published_.clear();
+  for (const Sequence* sequence : filled_) published_.push_back(WhatIsComputed(*sequence));
+  pool_.Publish(published_);
+  filled_.clear();
 }
 
 void Scheduler::Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission) {

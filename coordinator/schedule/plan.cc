@@ -110,15 +110,8 @@ bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
 void Scheduler::PlanDecodes(Draft* draft) {
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   const bool steps_aside = StepsAside(shares);
-  ready_.clear();
+  ready_ = running_;  // which changes when somebody gives way
   prompts_.clear();
-  for (size_t i = 0; i < running_.size(); ++i) {
-    PrefetchBehind(i, running_.size(), [this](size_t at) { return running_[at]; });
-    Sequence* sequence = running_[i];
-    if (!sequence->decoding()) prompts_.push_back(sequence);
-    if (steps_aside && shares.beyond(sequence->tenant) > 0) continue;
-    if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
-  }
   draft->step->expected.reserve(ready_.size());
   draft->step->owners.reserve(ready_.size());
   draft->earlier.plan->mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
@@ -128,13 +121,13 @@ void Scheduler::PlanDecodes(Draft* draft) {
   size_t share = (running_.size() + steps - 1) / steps;
   for (size_t i = 0; i < ready_.size(); ++i) {
     PrefetchBehind(i, ready_.size(), [this](size_t at) { return ready_[at]; });
-    PrefetchBehind(draft->earlier, static_cast<int>(i));
+    PrefetchBehind(draft->earlier, static_cast<int>(draft->step->owners.size()));
     Sequence* sequence = ready_[i];
-    if (share == 0 || draft->budget == 0) return;
-    const bool gave_way_meanwhile =
-        sequence->state != Sequence::State::kRunning || sequence->yielding;
-    if (gave_way_meanwhile || !PlanChunk(sequence, 1, draft)) continue;
-    --share;
+    if (sequence->state != Sequence::State::kRunning) continue;  // gave way meanwhile
+    if (!sequence->decoding()) prompts_.push_back(sequence);
+    if (share == 0 || draft->budget == 0 || !CanDecode(*sequence, *draft)) continue;
+    if (steps_aside && shares.beyond(sequence->tenant) > 0) continue;
+    if (PlanChunk(sequence, 1, draft)) --share;
   }
 }
 

@@ -254,6 +254,8 @@ class Scheduler {
   absl::Status CheckResult(const Step& step, const v1::StepResult& result) const;
   void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
                    const v1::ChunkTargets* targets, std::vector<Emission>* emissions);
+  static KvPool::Computed WhatIsComputed(const Sequence& sequence);
+  void PublishFilled();
   void Learn(const Step& step, int64_t compute_micros);
   void LearnOutput(const Sequence& choice, bool whole);
   void Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission);
@@ -281,7 +283,9 @@ class Scheduler {
   std::vector<std::unique_ptr<Step>> spare_steps_;  // empty ones, for their memory
   std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  std::vector<Sequence*> ready_;     // scratch of one planning pass: decodes
+  std::vector<Sequence*> ready_;     // scratch of one planning pass: running_ as it was
+  std::vector<Sequence*> filled_;    // scratch of Commit: have a full block more
+  std::vector<KvPool::Computed> published_;  // likewise: what they hold
   std::vector<Sequence*> prompts_;   // likewise: prompts under way, in the order of running_
   std::optional<int64_t> favoured_;  // arrival of the one that others gave way for
   std::vector<Sequence*> yielding_;  // running, about to be preempted
