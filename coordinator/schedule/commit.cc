@@ -40,9 +40,9 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
   emissions->reserve(static_cast<size_t>(result.tokens_size()));
   int token = 0;
   int targets = 0;
-  const auto owner = [&step](size_t i) { return step->owners[i]; };
   for (size_t i = 0; i < step->expected.size(); ++i) {
-    PrefetchBehind(i, step->expected.size(), owner);
+    if (i + kPrefetchFar < step->owners.size()) Prefetch(*step->owners[i + kPrefetchFar]);
+    if (i + kPrefetchNear < step->owners.size()) PrefetchTail(*step->owners[i + kPrefetchNear]);
     if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
@@ -62,9 +62,8 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
 absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& result) const {
   TESSERA_RETURN_IF_ERROR(CheckStepResult(step.id, step.expected, result, limits_.vocab_size));
   int sampled = 0;
-  const auto owner = [&step](size_t i) { return step.owners[i]; };
   for (size_t i = 0; i < step.expected.size(); ++i) {
-    PrefetchBehind(i, step.expected.size(), owner);
+    if (i + kPrefetchFar < step.owners.size()) Prefetch(*step.owners[i + kPrefetchFar]);
     const ExpectedChunk& chunk = step.expected[i];
     Sequence& sequence = *step.owners[i];
     const int next_token = sampled;

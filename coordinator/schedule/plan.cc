@@ -120,7 +120,10 @@ void Scheduler::PlanDecodes(Draft* draft) {
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
   size_t share = (running_.size() + steps - 1) / steps;
   for (size_t i = 0; i < ready_.size(); ++i) {
-    PrefetchBehind(i, ready_.size(), [this](size_t at) { return ready_[at]; });
+    if (i + kPrefetchFar < ready_.size()) Prefetch(*ready_[i + kPrefetchFar]);
+    if (i + kPrefetchNear < ready_.size() && !ready_[i + kPrefetchNear]->awaits_token()) {
+      PrefetchTail(*ready_[i + kPrefetchNear]);
+    }
     PrefetchBehind(draft->earlier, static_cast<int>(draft->step->owners.size()));
     Sequence* sequence = ready_[i];
     if (sequence->state != Sequence::State::kRunning) continue;  // gave way meanwhile

@@ -102,18 +102,15 @@ inline int Sequence::next_target() const {
   return asks ? request->targets_next : 0;
 }
 
-// Of `count` sequences, of which sequence_at(i) is the i-th.
-template <typename SequenceAt>
-inline void PrefetchBehind(size_t i, size_t count, SequenceAt sequence_at) {
-  if (i + kPrefetchFar < count) {
-    const Sequence* far = sequence_at(i + kPrefetchFar);
-    __builtin_prefetch(far);
-    __builtin_prefetch(&far->blocks);  // the second line; later ones are seldom needed
-  }
-  if (i + kPrefetchNear < count) {
-    const Sequence* near = sequence_at(i + kPrefetchNear);
-    __builtin_prefetch(near->tokens.data() + near->tokens.size() - 1);
-  }
+// What every step reads of a decode's sequence.
+inline void Prefetch(const Sequence& sequence) {
+  __builtin_prefetch(&sequence);
+  __builtin_prefetch(&sequence.blocks);
+}
+
+// Where its next token will be written, or its last one stands.
+inline void PrefetchTail(const Sequence& sequence) {
+  __builtin_prefetch(sequence.tokens.data() + sequence.tokens.size());
 }
 
 }  // namespace tessera::coordinator
