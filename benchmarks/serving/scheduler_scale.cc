@@ -34,7 +34,6 @@ constexpr double kKibPerStream = 32;
 void AddSteps(ScaleReport* report) {
   for (const bool churn : {false, true}) {
     for (const auto& [sequences, goal] : {std::pair(64, 50.0), std::pair(4096, 1000.0)}) {
-      if (const char* o = getenv("ONLY"); o && (o[0] == 'c') != churn) continue; else if (o && atoi(o + 1) != sequences) continue;
       const StepCpu cpu = MeasureSteps(
           {.sequences = sequences, .steps = sequences < 1000 ? 2000 : 200, .churn = churn});
       const std::string what =
