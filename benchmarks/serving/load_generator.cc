@@ -362,10 +362,8 @@ awaitable<void> LoadRun::Stream(const Workload& workload, std::string body, Requ
     if (!chunk.ok()) return fail("broken stream", std::string(chunk.status().message()));
     if (!chunk->error.empty()) return fail("stream error", chunk->error);
     done |= chunk->done;
-    if (!chunk->text.empty()) {
-      record.text_times_s.push_back(Now());
-      text += chunk->text;
-    }
+    if (chunk->is_piece) record.piece_times_s.push_back(Now());
+    text += chunk->text;
     if (chunk->usage) {
       record.has_usage = true;
       record.prompt_tokens = chunk->usage->prompt_tokens;
@@ -391,7 +389,7 @@ awaitable<void> LoadRun::Stream(const Workload& workload, std::string body, Requ
   } else if (!done) {
     fail("broken stream", "ended without [DONE]");
   }
-  if (!record.has_usage) record.output_tokens = static_cast<int>(record.text_times_s.size());
+  if (!record.has_usage) record.output_tokens = static_cast<int>(record.piece_times_s.size());
 }
 
 awaitable<Answer> LoadRun::Exchange(http::verb verb, std::string path, std::string body,

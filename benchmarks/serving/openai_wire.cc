@@ -43,6 +43,15 @@ std::string TextOf(const json& choice) {
   return StringMember(delta, "reasoning_content") + StringMember(delta, "content");
 }
 
+// Whether a choice of a stream's event tells of a token.
+bool IsPiece(const json& choice) {
+  if (!TextOf(choice).empty()) return true;
+  if (Member(choice, "finish_reason").is_string()) return false;
+  const json& delta = Member(choice, "delta");
+  if (!delta.is_object()) return Member(choice, "text").is_string();
+  return Member(delta, "content").is_string() && !delta.contains("role");
+}
+
 }  // namespace
 
 absl::StatusOr<Target> ParseUrl(absl::string_view url) {
@@ -120,7 +129,10 @@ absl::StatusOr<StreamChunk> ParseStreamChunk(absl::string_view data) {
   }
   const json& choices = Member(object, "choices");
   if (choices.is_array()) {
-    for (const json& choice : choices) chunk.text += TextOf(choice);
+    for (const json& choice : choices) {
+      chunk.text += TextOf(choice);
+      chunk.is_piece |= IsPiece(choice);
+    }
   }
   if (const json& usage = Member(object, "usage"); usage.is_object()) {
     chunk.usage = {

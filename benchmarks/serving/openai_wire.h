@@ -53,6 +53,9 @@ struct StreamUsage {
 
 struct StreamChunk {
   bool done = false;  // "[DONE]"
+  // Of the answer: text, or an empty one that stands for a token of which no character is complete
+  // yet. Not what only opens or closes a choice.
+  bool is_piece = false;
   std::string text;
   std::optional<StreamUsage> usage;
   std::string error;  // the server's message, when the stream broke

@@ -22,7 +22,7 @@ struct RequestLatency {
 
 RequestLatency LatencyOf(const RequestRecord& record) {
   RequestLatency latency;
-  const std::vector<double>& times = record.text_times_s;
+  const std::vector<double>& times = record.piece_times_s;
   // An answer may be empty: the model ended at once.
   const double last_s = times.empty() ? record.end_s : times.back();
   latency.e2el_ms = (last_s - record.sent_s) * kMillis;
@@ -43,8 +43,8 @@ void AddLatencies(const RequestRecord& record, const RequestLatency& latency, La
   all.e2el_ms.push_back(latency.e2el_ms);
   if (latency.ttft_ms) all.ttft_ms.push_back(*latency.ttft_ms);
   if (latency.tpot_ms) all.tpot_ms.push_back(*latency.tpot_ms);
-  for (size_t i = 1; i < record.text_times_s.size(); ++i) {
-    all.itl_ms.push_back((record.text_times_s[i] - record.text_times_s[i - 1]) * kMillis);
+  for (size_t i = 1; i < record.piece_times_s.size(); ++i) {
+    all.itl_ms.push_back((record.piece_times_s[i] - record.piece_times_s[i - 1]) * kMillis);
   }
 }
 

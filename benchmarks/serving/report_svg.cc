@@ -42,12 +42,12 @@ Panel ThroughputPanel(const std::vector<Workload>& workloads,
     std::vector<double> tokens(kTimeBins, 0.0);
     bool any = false;
     for (const RequestRecord& record : records) {
-      const size_t pieces = record.text_times_s.size();
+      const size_t pieces = record.piece_times_s.size();
       if (record.workload != static_cast<int>(i) || pieces == 0) continue;
       const double each = record.failure.empty() ? static_cast<double>(record.output_tokens) /
                                                        static_cast<double>(pieces)
                                                  : 1.0;
-      for (double time_s : record.text_times_s) {
+      for (double time_s : record.piece_times_s) {
         tokens[std::clamp(static_cast<int>(time_s / bin_s), 0, kTimeBins - 1)] += each;
       }
       any = true;

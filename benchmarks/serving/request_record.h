@@ -12,7 +12,8 @@ struct RequestRecord {
   int turn = 0;      // of its conversation
   double sent_s = 0.0;
   double end_s = 0.0;                // the answer was complete, or failed
-  std::vector<double> text_times_s;  // when each piece of text came
+  // When each piece of the answer came: text, or a token that completes no character yet.
+  std::vector<double> piece_times_s;
   bool has_usage = false;            // the counts below are the server's
   int prompt_tokens = 0;             // without usage: as many as were meant
   int output_tokens = 0;             // without usage: the pieces of text

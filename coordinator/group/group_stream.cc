@@ -11,7 +11,7 @@
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kProtocolVersion = 2;
+constexpr int kProtocolVersion = 3;
 constexpr int kMaxWorldSize = 4096;
 constexpr size_t kMaxGroupIdBytes = 128;
 constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text

@@ -1,9 +1,13 @@
 #include "coordinator/http/json_input.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
@@ -11,8 +15,25 @@ namespace {
 
 using nlohmann::json;
 
+constexpr int kNamedDepth = 3;  // response_format.json_schema.schema
+
 absl::Status BadBody(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("the body ", what));
+}
+
+// A name that may stand in an error as it is.
+bool IsPlainName(absl::string_view name) {
+  constexpr size_t kLongest = 64;
+  const auto plain = [](char c) { return absl::ascii_isalnum(c) || c == '_'; };
+  return !name.empty() && name.size() <= kLongest && std::all_of(name.begin(), name.end(), plain);
+}
+
+// `names`: of the members where they are, the outermost first.
+absl::Status TooManyMembers(absl::Span<const absl::string_view> names) {
+  const std::string what = absl::StrCat("has more than ", kMaxJsonMembers, " members");
+  const auto end = std::find_if_not(names.begin(), names.end(), IsPlainName);
+  if (end == names.begin()) return BadBody(what);
+  return wire::FieldError(absl::StrJoin(names.begin(), end, "."), what);
 }
 
 // Before a tree is built: how deep and how large it would be. One pass, no recursion; text that is
@@ -20,6 +41,10 @@ absl::Status BadBody(absl::string_view what) {
 absl::Status CheckSize(absl::string_view text) {
   int depth = 0;
   int values = 0;
+  int members = 0;
+  size_t string_start = 0;
+  absl::string_view string;  // the last one
+  absl::string_view names[kNamedDepth + 1];  // of the members open at each depth; empty: in a list
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -28,17 +53,29 @@ absl::Status CheckSize(absl::string_view text) {
         ++i;
       } else if (c == '"') {
         in_string = false;
+        string = text.substr(string_start, i - string_start);
       }
       continue;
     }
     switch (c) {
-      case '"': in_string = true; break;
+      case '"':
+        in_string = true;
+        string_start = i + 1;
+        break;
+      case ':':
+        if (++members > kMaxJsonMembers) {
+          return TooManyMembers(absl::MakeConstSpan(names).subspan(
+              1, static_cast<size_t>(std::clamp(depth - 1, 0, kNamedDepth))));
+        }
+        if (depth >= 1 && depth <= kNamedDepth) names[depth] = string;
+        break;
       case '[':
       case '{':
         ++values;
         if (++depth > kMaxJsonDepth) {
           return BadBody(absl::StrCat("nests deeper than ", kMaxJsonDepth, " levels at byte ", i));
         }
+        if (depth >= 1 && depth <= kNamedDepth) names[depth] = {};
         break;
       case ']':
       case '}': --depth; break;

@@ -40,30 +40,32 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
   emissions->reserve(static_cast<size_t>(result.tokens_size()));
   int token = 0;
   int targets = 0;
-  const auto owner = [&step](size_t i) { return step->owners[i].sequence; };
   for (size_t i = 0; i < step->expected.size(); ++i) {
-    PrefetchBehind(i, step->expected.size(), owner);
+    if (i + kPrefetchFar < step->owners.size()) Prefetch(*step->owners[i + kPrefetchFar]);
+    if (i + kPrefetchNear < step->owners.size()) PrefetchTail(*step->owners[i + kPrefetchNear]);
+    if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
                 chunk.targets.empty() ? nullptr : &result.targets(targets++), emissions);
     totals_.tokens_computed += chunk.tokens;
   }
+  PublishFilled();
   ++totals_.steps;
   totals_.compute_micros += std::max<int64_t>(0, result.compute_micros());
   totals_.stall_micros += std::max<int64_t>(0, result.stall_micros());
   step->Clear();
   spare_steps_.push_back(std::move(step));
+  ForgetOver();
   return absl::OkStatus();
 }
 
 absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& result) const {
   TESSERA_RETURN_IF_ERROR(CheckStepResult(step.id, step.expected, result, limits_.vocab_size));
   int sampled = 0;
-  const auto owner = [&step](size_t i) { return step.owners[i].sequence; };
   for (size_t i = 0; i < step.expected.size(); ++i) {
-    PrefetchBehind(i, step.expected.size(), owner);
+    if (i + kPrefetchFar < step.owners.size()) Prefetch(*step.owners[i + kPrefetchFar]);
     const ExpectedChunk& chunk = step.expected[i];
-    Sequence& sequence = *step.owners[i].sequence;
+    Sequence& sequence = *step.owners[i];
     const int next_token = sampled;
     sampled += chunk.draws;
     if (sequence.state == Sequence::State::kOver) continue;
@@ -111,26 +113,26 @@ void Scheduler::LearnOutput(const Sequence& choice, bool whole) {
 
 void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
                             const v1::ChunkTargets* targets, std::vector<Emission>* emissions) {
-  Sequence* sequence = step.owners[index].sequence;
+  Sequence* sequence = step.owners[index];
   LiveRequest* live = sequence->request;
   --sequence->in_flight;
   if (sequence->state == Sequence::State::kOver) {
-    if (sequence->in_flight == 0) pool_.Release(&sequence->blocks);
+    if (sequence->in_flight > 0) return;
+    pool_.Release(&sequence->blocks);
+    --live->lingering;
     return;
   }
   const int before = sequence->computed;
   sequence->computed += step.expected[index].tokens;
-  if (sequence->computed / limits_.block_tokens > before / limits_.block_tokens) {
-    const absl::Span<const int32_t> tokens = sequence->tokens;
-    pool_.Publish(live->salt, tokens.first(static_cast<size_t>(sequence->computed)),
-                  sequence->blocks);
-  }
-  if (!live->prompt_known && sequence->computed >= live->prompt_tokens) ReleaseHeld(live);
+  const int filled =
+      sequence->computed / limits_.block_tokens - before / limits_.block_tokens;
+  const bool has_prompt = sequence->computed >= sequence->prompt_tokens;
+  if (has_prompt && before < sequence->prompt_tokens && !live->prompt_known) ReleaseHeld(live);
 
-  const bool scored = live->request.max_tokens == 0 && sequence->computed >= live->prompt_tokens;
+  const bool scored = has_prompt && sequence->max_tokens == 0;
   if (token != nullptr || targets != nullptr || scored) {
     Emission& emission = emissions->emplace_back();
-    emission.request_id = live->request.id;
+    emission.request_id = sequence->request_id;
     emission.choice = sequence->choice;
     if (targets != nullptr) {
       emission.targets.assign(targets->targets().begin(), targets->targets().end());
@@ -141,29 +143,53 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     if (emission.finished != FinishCause::kNone) {
       LearnOutput(*sequence, /*whole=*/true);
       ended_now_.push_back({live->begun_at, ExpectedMicros(*live, sequence->emitted())});
+      if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
       return FinishSequence(sequence);
     }
   }
-  if (sequence->yielding && sequence->in_flight == 0) Preempt(sequence);
+  if (sequence->yielding && sequence->in_flight == 0) {
+    if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
+    Preempt(sequence);
+  } else if (filled > 0) {
+    filled_.push_back(sequence);
+    __builtin_prefetch(&sequence->blocks.back());
+  }
+}
+
+KvPool::Computed Scheduler::WhatIsComputed(const Sequence& sequence) {
+  const absl::Span<const int32_t> tokens = sequence.tokens;
+  return {sequence.request->salt, tokens.first(static_cast<size_t>(sequence.computed)),
+          sequence.blocks};
+}
+
+// Together, for they are all over the pool.
+void Scheduler::PublishFilled() {
+  published_.clear();
+  for (const Sequence* sequence : filled_) published_.push_back(WhatIsComputed(*sequence));
+  pool_.Publish(published_);
+  filled_.clear();
 }
 
 void Scheduler::Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission) {
-  const LiveRequest& live = *sequence->request;
-  const ScheduledRequest& request = live.request;
-  emission->token = token;
-  if (sequence->emitted() == 0) emission->cached_tokens = live.cached_tokens;
+  emission->token = &token;
+  if (sequence->emitted() == 0) emission->cached_tokens = sequence->request->cached_tokens;
   if (--sequence->draws == 0) sequence->drawing_step = 0;
   sequence->tokens.push_back(token.token_id());
   UpdatePromise(sequence);
-  if (sequence->constraint != nullptr && !sequence->constraint->Accept(token.token_id())) {
+  if (!sequence->draws_alike && sequence->constraint != nullptr &&
+      !sequence->constraint->Accept(token.token_id())) {
     std::fprintf(stderr, "TokenConstraint refused token %d, which its mask allowed\n",
                  token.token_id());
     std::abort();
   }
-  const auto& stop_ids = request.stop_ids;
-  if (std::find(stop_ids.begin(), stop_ids.end(), token.token_id()) != stop_ids.end()) {
-    emission->finished = FinishCause::kStopToken;
-  } else if (sequence->emitted() >= request.max_tokens || sequence->known() >= max_len_) {
+  if (sequence->has_stop_ids) {
+    const auto& stop_ids = sequence->request->request.stop_ids;
+    if (std::find(stop_ids.begin(), stop_ids.end(), token.token_id()) != stop_ids.end()) {
+      emission->finished = FinishCause::kStopToken;
+      return;
+    }
+  }
+  if (sequence->emitted() >= sequence->max_tokens || sequence->known() >= max_len_) {
     emission->finished = FinishCause::kLength;
   }
 }

@@ -121,14 +121,14 @@ void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) {
   if (HasPenalty(request.sampling)) FillPenalized(sequence, chunk->mutable_draw());
 }
 
-bool DrawsDiffer(const Sequence& sequence) {
-  const ScheduledRequest& request = sequence.request->request;
-  return sequence.constraint != nullptr || !request.bad_words.empty() ||
-         request.min_tokens > 0 || HasPenalty(request.sampling);
+bool DrawsAlike(const ScheduledRequest& request) {
+  return request.constraint == nullptr && request.bad_words.empty() && request.min_tokens <= 0 &&
+         !HasPenalty(request.sampling);
 }
 
 bool MayFollow(Sequence& sequence, int32_t token) {
-  return sequence.constraint == nullptr || Allows(sequence.constraint->AllowedMask(), token);
+  return sequence.draws_alike || sequence.constraint == nullptr ||
+         Allows(sequence.constraint->AllowedMask(), token);
 }
 
 }  // namespace tessera::coordinator

@@ -24,8 +24,8 @@ std::vector<int32_t> PromptIdsForPenalty(const ScheduledRequest& request);
 // the tokens known and those being drawn. `vocab_size` 0 = unknown.
 void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk);
 
-// Whether FillDraw would write something else for the sequence's next token than for its last one.
-bool DrawsDiffer(const Sequence& sequence);
+// Whether FillDraw writes the same for each of the request's tokens.
+bool DrawsAlike(const ScheduledRequest& request);
 
 // False when the sequence's constraint does not allow `token` next.
 bool MayFollow(Sequence& sequence, int32_t token);

@@ -211,7 +211,7 @@ void Scheduler::DropExpired(absl::Time now) {
       pace_.Observe(ExpectedMicros(*live, choice.emitted()),
                     absl::ToDoubleMicroseconds(now - live->begun_at));
     }
-    expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
+    expired_.push_back({.request_id = live->request.id, .finished = FinishCause::kDeadline});
     FinishRequest(live);
   }
 }

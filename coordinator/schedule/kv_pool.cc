@@ -6,11 +6,13 @@
 #include <cstdlib>
 
 #include "absl/hash/hash.h"
+#include "coordinator/schedule/prefetch.h"
 
 namespace tessera::coordinator {
 namespace {
 
 constexpr int32_t kNone = -1;
+constexpr size_t kBucketsPerBlock = 2;  // most lists have one block or none
 
 [[noreturn]] void Die(const char* what, int64_t value, int64_t limit) {
   std::fprintf(stderr, "KvPool: %s %lld of %lld\n", what, static_cast<long long>(value),
@@ -30,38 +32,49 @@ size_t PowerOfTwoAtLeast(size_t n) {
 // before its own. A parent's identity stands for its whole chain (it goes only together with its
 // descendants), so comparing a block's own tokens and its parent compares everything up to it.
 //
-// All links are indices into blocks_, so nothing is allocated after construction.
+// All links are indices into blocks_. A pool may have half a million blocks and more, of which a
+// step touches a few hundred anywhere: a block is one cache line, asked for before it is needed.
 struct KvPool::Impl {
-  struct Block {
-    int holders = 0;
-    bool published = false;
+  struct alignas(64) Block {
+    int32_t holders = 0;
     // The published block with the same content: the block itself once published, another one for a
     // twin (two requests computed the same prompt), kNone while unknown. Of a twin it counts only
-    // while twin_birth is still that block's birth.
+    // while that block is published and still has the twin's birth.
     int32_t canonical = kNone;
-    int64_t twin_birth = 0;
-    int64_t birth = 0;  // of the publication; unique
+    int64_t birth = 0;  // of its publication, unique; a twin: of its canonical's
     uint64_t salt = 0;  // published: of the chain
-    size_t hash = 0;
+    size_t hash = 0;    // published: of salt and all tokens up to its end
     int32_t next_in_bucket = kNone;
     int32_t parent = kNone;  // kNone: the first block of its chain
     int32_t first_child = kNone;
     int32_t next_sibling = kNone;
     int32_t previous_sibling = kNone;
-    int32_t older = kNone;  // in lru_, while free and published
+    int32_t older = kNone;  // in the LRU list, while free and published
     int32_t newer = kNone;
+    bool published = false;
+  };
+  static_assert(sizeof(Block) == 64);
+
+  struct New {  // to be published
+    int32_t id = kNone;
+    int32_t parent = kNone;    // published; of the first of a chain alone
+    bool follows = false;      // the one before in the list
+    uint64_t salt = 0;
+    size_t hash = 0;
+    absl::Span<const int32_t> tokens;
   };
 
   const int block_tokens;
   const bool prefix_caching;
   std::vector<Block> blocks;
   std::unique_ptr<int32_t[]> contents;  // (num_blocks, block_tokens), of published blocks
-  std::vector<int32_t> buckets;         // heads of the chains of equal hash % size
+  std::vector<int32_t> buckets;         // heads of the lists of equal hash % size
   std::vector<int32_t> plain;           // free and not published; the one freed last is the warmest
   int32_t oldest = kNone;               // ends of the LRU list of free, published blocks
   int32_t newest = kNone;
   int cached = 0;  // length of that list
   int64_t births = 0;
+  std::vector<New> news;  // scratch of Publish
 
   explicit Impl(const KvPoolOptions& options)
       : block_tokens(options.block_tokens), prefix_caching(options.prefix_caching) {
@@ -74,7 +87,7 @@ struct KvPool::Impl {
     if (!prefix_caching) return;
     // Left uninitialized: pages of blocks that are never published are never touched.
     contents.reset(new int32_t[count * static_cast<size_t>(block_tokens)]);
-    buckets.assign(PowerOfTwoAtLeast(count), kNone);
+    buckets.assign(PowerOfTwoAtLeast(kBucketsPerBlock * count), kNone);
   }
 
   int total() const { return static_cast<int>(blocks.size()); }
@@ -122,8 +135,9 @@ struct KvPool::Impl {
   // ---- the trees
   // ---------------------------------------------------------------------------------
 
-  static size_t HashOf(uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens) {
-    return absl::HashOf(salt, parent, tokens);
+  // `before`: the hash of the blocks before, or the salt.
+  static size_t HashOf(size_t before, absl::Span<const int32_t> tokens) {
+    return absl::HashOf(before, tokens);
   }
 
   int32_t& Bucket(size_t hash) { return buckets[hash & (buckets.size() - 1)]; }
@@ -138,11 +152,6 @@ struct KvPool::Impl {
       }
     }
     return kNone;
-  }
-
-  // The published block that follows `parent` with these tokens, or kNone.
-  int32_t Child(uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens) const {
-    return Find(salt, parent, tokens, HashOf(salt, parent, tokens));
   }
 
   void Link(int32_t id, uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens,
@@ -207,11 +216,32 @@ struct KvPool::Impl {
     }
   }
 
+  // ---- what will be needed soon
+  // --------------------------------------------------------------------------
+
+  void PrefetchBlock(int32_t id) const {
+    if (id >= 0 && id < total()) Prefetch(at(id));
+  }
+
+  // What the next Unpublish(oldest) reads: by now the block itself, asked for last time, is here.
+  void PrefetchOldest() const {
+    if (oldest == kNone) return;
+    const Block& block = at(oldest);
+    PrefetchBlock(block.newer);
+    PrefetchBlock(block.parent);
+    Prefetch(buckets[block.hash & (buckets.size() - 1)]);
+  }
+
   // ---- tables
   // ------------------------------------------------------------------------------------
 
   int32_t TakeFree() {
-    if (plain.empty()) Unpublish(oldest);
+    if (plain.empty()) {
+      Unpublish(oldest);
+      PrefetchOldest();
+    } else if (plain.size() > kPrefetchNear) {
+      PrefetchBlock(plain[plain.size() - kPrefetchNear]);
+    }
     const int32_t id = plain.back();
     plain.pop_back();
     Block& block = at(id);
@@ -223,14 +253,15 @@ struct KvPool::Impl {
   // The published block with the content of `id`, or kNone while that is not known.
   int32_t Canonical(int32_t id) const {
     const Block& block = at(id);
-    if (block.published) return id;
-    if (block.canonical == kNone || at(block.canonical).birth != block.twin_birth) return kNone;
-    return block.canonical;
+    if (block.published || block.canonical == kNone) return block.canonical;
+    const Block& other = at(block.canonical);
+    return other.published && other.birth == block.birth ? block.canonical : kNone;
   }
 
   // A chain stays evictable from its end: whatever follows a block has to be older in the list. So
   // tables are given back from their end, and the canonical blocks of twins move along.
   void Release(std::vector<int32_t>* table) {
+    for (const int32_t id : *table) PrefetchBlock(id);
     int32_t ancestor = kNone;  // of the block before, among the published ones
     for (auto id = table->rbegin(); id != table->rend(); ++id) {
       CheckHeld(*id);
@@ -266,40 +297,68 @@ struct KvPool::Impl {
     if (!prefix_caching || tokens.empty()) return;
     const size_t most = (tokens.size() - 1) / static_cast<size_t>(block_tokens);
     int32_t parent = kNone;
+    size_t hash = salt;
     for (size_t i = 0; i < most; ++i) {
-      parent = Child(salt, parent, TokensOf(tokens, i));
+      const absl::Span<const int32_t> next = TokensOf(tokens, i);
+      hash = HashOf(hash, next);
+      parent = Find(salt, parent, next, hash);
       if (parent == kNone) return;
       visit(parent);
     }
   }
 
-  void Publish(uint64_t salt, absl::Span<const int32_t> computed,
-               const std::vector<int32_t>& table) {
-    const size_t full = computed.size() / static_cast<size_t>(block_tokens);
-    if (full > table.size()) {
-      Die("more full blocks than the table holds:", static_cast<int64_t>(full),
-          static_cast<int64_t>(table.size()));
+  void Publish(absl::Span<const Computed> sequences) {
+    for (const Computed& sequence : sequences) {
+      const size_t full = FullBlocks(sequence);
+      if (full > 0) PrefetchBlock(sequence.table[full - 1]);
+      if (full > 1) PrefetchBlock(sequence.table[full - 2]);
     }
+    news.clear();
+    for (const Computed& sequence : sequences) AppendNew(sequence);
+    for (const New& one : news) PrefetchBlock(Bucket(one.hash));
+    int32_t parent = kNone;
+    for (const New& one : news) {
+      if (!one.follows) parent = one.parent;
+      parent = PublishBlock(one.id, one.salt, parent, one.tokens, one.hash);
+    }
+  }
+
+  size_t FullBlocks(const Computed& sequence) const {
+    const size_t full = sequence.tokens.size() / static_cast<size_t>(block_tokens);
+    if (full > sequence.table.size()) {
+      Die("more full blocks than the table holds:", static_cast<int64_t>(full),
+          static_cast<int64_t>(sequence.table.size()));
+    }
+    return full;
+  }
+
+  void AppendNew(const Computed& sequence) {
+    const size_t full = FullBlocks(sequence);
     size_t known = full;
-    while (known > 0 && Canonical(table[known - 1]) == kNone) --known;
-    int32_t parent = known == 0 ? kNone : Canonical(table[known - 1]);
+    while (known > 0 && Canonical(sequence.table[known - 1]) == kNone) --known;
+    const int32_t parent = known == 0 ? kNone : Canonical(sequence.table[known - 1]);
+    size_t hash = parent == kNone ? sequence.salt : at(parent).hash;
     for (size_t i = known; i < full; ++i) {
-      parent = PublishBlock(table[i], salt, parent, TokensOf(computed, i));
+      const int32_t id = sequence.table[i];
+      const absl::Span<const int32_t> tokens = TokensOf(sequence.tokens, i);
+      hash = HashOf(hash, tokens);
+      news.push_back({id, parent, i > known, sequence.salt, hash, tokens});
+      Prefetch(Bucket(hash));
+      __builtin_prefetch(content(id));
     }
   }
 
   // Returns the published block with these tokens, now or before.
   int32_t PublishBlock(int32_t id, uint64_t salt, int32_t parent,
-                       absl::Span<const int32_t> tokens) {
+                       absl::Span<const int32_t> tokens, size_t hash) {
     CheckHeld(id);
-    const size_t hash = HashOf(salt, parent, tokens);
     const int32_t other = Find(salt, parent, tokens, hash);
     if (other == kNone) {
       Link(id, salt, parent, tokens, hash);
       return id;
     }
     at(id).canonical = other;
-    at(id).twin_birth = at(other).birth;
+    at(id).birth = at(other).birth;
     return other;
   }
 };
@@ -331,9 +390,14 @@ int KvPool::Match(uint64_t salt, absl::Span<const int32_t> tokens) const {
   return blocks * impl_->block_tokens;
 }
 
-void KvPool::Publish(uint64_t salt, absl::Span<const int32_t> computed,
-                     const std::vector<int32_t>& table) {
-  if (impl_->prefix_caching) impl_->Publish(salt, computed, table);
+void KvPool::Publish(absl::Span<const Computed> sequences) {
+  if (impl_->prefix_caching) impl_->Publish(sequences);
+}
+
+void KvPool::Publish(uint64_t salt, absl::Span<const int32_t> tokens,
+                     absl::Span<const int32_t> table) {
+  const Computed sequence{salt, tokens, table};
+  Publish(absl::MakeConstSpan(&sequence, 1));
 }
 
 std::vector<int32_t> KvPool::Share(const std::vector<int32_t>& table) {

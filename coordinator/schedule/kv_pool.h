@@ -61,11 +61,15 @@ class KvPool {
   // How many tokens Adopt would find; changes nothing, not even the order of use.
   int Match(uint64_t salt, absl::Span<const int32_t> tokens) const;
 
-  // `computed`: the tokens, from position 0, whose keys and values stand in `table`'s blocks.
-  // Publishes their full blocks. Cheap when called after every step: what has been published is
-  // skipped. A block with the content of another already published one stays its holder's own.
-  void Publish(uint64_t salt, absl::Span<const int32_t> computed,
-               const std::vector<int32_t>& table);
+  struct Computed {
+    uint64_t salt = 0;
+    absl::Span<const int32_t> tokens;  // from position 0; their keys and values stand in the table's
+    absl::Span<const int32_t> table;   // blocks
+  };
+  // Publishes the full blocks of each. Cheap when called after every step: what has been published
+  // is skipped. A block with the content of another already published one stays its holder's own.
+  void Publish(absl::Span<const Computed> sequences);
+  void Publish(uint64_t salt, absl::Span<const int32_t> tokens, absl::Span<const int32_t> table);
 
   // A second holder for every block of `table`.
   std::vector<int32_t> Share(const std::vector<int32_t>& table);

@@ -33,6 +33,7 @@ std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
 bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   LearnPace(now);
   DropExpired(now);
+  ForgetOver();
   pressed_ = IsPressed(now);
   Draft draft;
   draft.ahead = limits_.lookahead && needing_last_token_ == 0 && !HasCompany(now);
@@ -91,7 +92,7 @@ bool Scheduler::StepsAside(const SeatShares& shares) {
     if (queue_.waiting(tenant) > 0 && shares.below(tenant) && shares.owed(tenant)) return true;
   }
   for (const Sequence* sequence : running_) {
-    if (!sequence->decoding() && shares.owed(sequence->request->tenant)) return true;
+    if (!sequence->decoding() && shares.owed(sequence->tenant)) return true;
   }
   stepped_aside_ = false;
   return false;
@@ -102,20 +103,15 @@ bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
   if (!sequence.awaits_token()) return sequence.in_flight == 0 || draft.ahead;
   // One step ahead of a token that is still being drawn, unless that is the last one anyway.
   return draft.ahead && sequence.draws == 1 && sequence.drawing_step == draft.oldest_step &&
-         sequence.emitted() + 1 < sequence.request->request.max_tokens &&
+         sequence.emitted() + 1 < sequence.max_tokens &&
          sequence.known() + 1 < max_len_;
 }
 
 void Scheduler::PlanDecodes(Draft* draft) {
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   const bool steps_aside = StepsAside(shares);
-  ready_.clear();
-  for (size_t i = 0; i < running_.size(); ++i) {
-    PrefetchBehind(i, running_.size(), [this](size_t at) { return running_[at]; });
-    Sequence* sequence = running_[i];
-    if (steps_aside && shares.beyond(sequence->request->tenant) > 0) continue;
-    if (CanDecode(*sequence, *draft)) ready_.push_back(sequence);
-  }
+  ready_ = running_;  // which changes when somebody gives way
+  prompts_.clear();
   draft->step->expected.reserve(ready_.size());
   draft->step->owners.reserve(ready_.size());
   draft->earlier.plan->mutable_chunks()->Reserve(static_cast<int>(ready_.size()));
@@ -124,13 +120,17 @@ void Scheduler::PlanDecodes(Draft* draft) {
   const size_t steps = static_cast<size_t>(limits_.max_steps_in_flight);
   size_t share = (running_.size() + steps - 1) / steps;
   for (size_t i = 0; i < ready_.size(); ++i) {
-    PrefetchBehind(i, ready_.size(), [this](size_t at) { return ready_[at]; });
+    if (i + kPrefetchFar < ready_.size()) Prefetch(*ready_[i + kPrefetchFar]);
+    if (i + kPrefetchNear < ready_.size() && !ready_[i + kPrefetchNear]->awaits_token()) {
+      PrefetchTail(*ready_[i + kPrefetchNear]);
+    }
+    PrefetchBehind(draft->earlier, static_cast<int>(draft->step->owners.size()));
     Sequence* sequence = ready_[i];
-    if (share == 0 || draft->budget == 0) return;
-    const bool gave_way_meanwhile =
-        sequence->state != Sequence::State::kRunning || sequence->yielding;
-    if (gave_way_meanwhile || !PlanChunk(sequence, 1, draft)) continue;
-    --share;
+    if (sequence->state != Sequence::State::kRunning) continue;  // gave way meanwhile
+    if (!sequence->decoding()) prompts_.push_back(sequence);
+    if (share == 0 || draft->budget == 0 || !CanDecode(*sequence, *draft)) continue;
+    if (steps_aside && shares.beyond(sequence->tenant) > 0) continue;
+    if (PlanChunk(sequence, 1, draft)) --share;
   }
 }
 
@@ -165,14 +165,10 @@ void Scheduler::PlanPrompts(Draft* draft) {
 // The rest of prompts that run already: of the tenants that are owed, by the whole budget, or of
 // all the others, by what may stretch the step.
 void Scheduler::PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft) {
-  ready_.clear();
-  for (Sequence* sequence : running_) {
-    if (CanPrefill(*sequence, *draft)) ready_.push_back(sequence);
-  }
   backlog_ = {};
-  for (Sequence* sequence : ready_) {
-    if (owed && !shares.owed(sequence->request->tenant)) continue;
-    if (!CanPrefill(*sequence, *draft)) continue;  // gave way meanwhile
+  for (Sequence* sequence : prompts_) {
+    if (owed && !shares.owed(sequence->tenant)) continue;
+    if (!CanPrefill(*sequence, *draft)) continue;
     PlanChunk(sequence, owed ? draft->budget : Allowance(*draft, *sequence), draft);
     Charge(draft);
     const int rest = sequence->known() - sequence->sent;
@@ -237,7 +233,7 @@ bool Scheduler::Admit(Sequence* sequence, bool owed, Draft* draft) {
   LiveRequest* live = sequence->request;
   if (!live->admitted && TooLate(*live, draft->now)) {
     pressed_at_ = draft->now;
-    expired_.push_back({live->request.id, std::nullopt, FinishCause::kDeadline});
+    expired_.push_back({.request_id = live->request.id, .finished = FinishCause::kDeadline});
     FinishRequest(live);
     return true;
   }
@@ -285,8 +281,8 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
     draft->step->shape.prefill_tokens += count;
     draft->step->shape.attended += Attended(count, context);
   }
-  if (sequence->request->tenant != draft->charged_tenant) Charge(draft);
-  draft->charged_tenant = sequence->request->tenant;
+  if (sequence->tenant != draft->charged_tenant) Charge(draft);
+  draft->charged_tenant = sequence->tenant;
   draft->charged_tokens += count;
   return true;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/schedule/prefetch.h"
 #include "proto/wire/status_builders.h"
 #include "proto/wire/status_macros.h"
 
@@ -124,6 +125,8 @@ absl::Status CheckCounts(const Counts& wanted, const v1::StepResult& result) {
 absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result, int vocab_size,
                         Counts* next) {
   if (chunk.draws) {
+    const int far = next->tokens + kPrefetchFar;
+    if (far < result.tokens_size()) Prefetch(result.tokens(far));
     TESSERA_RETURN_IF_ERROR(CheckToken(chunk, result.tokens(next->tokens++), vocab_size));
   }
   if (chunk.logits) {

@@ -56,15 +56,28 @@ uint64_t StableHash(const std::string& name) {
   return hash;
 }
 
-std::shared_ptr<LiveRequest> MakeLive(ScheduledRequest request) {
-  auto live = std::make_shared<LiveRequest>();
+std::unique_ptr<LiveRequest> MakeLive(ScheduledRequest request, int tenant) {
+  auto live = std::make_unique<LiveRequest>();
   live->prompt_tokens = static_cast<int>(request.prompt_ids.size());
+  live->tenant = tenant;
   live->salt = StableHash(request.tenant);
   live->needs_last_token = NeedsLastToken(request);
   live->distinct_prompt_ids = PromptIdsForPenalty(request);
   if (request.targets_from > 0) live->targets_next = request.targets_from;
   live->choices.resize(std::max<size_t>(1, request.seeds.size()));
   live->unfinished = static_cast<int>(live->choices.size());
+  for (size_t i = 0; i < live->choices.size(); ++i) {
+    Sequence& sequence = live->choices[i];
+    sequence.request = live.get();
+    sequence.choice = static_cast<int>(i);
+    sequence.request_id = request.id;
+    sequence.prompt_tokens = live->prompt_tokens;
+    sequence.max_tokens = request.max_tokens;
+    sequence.num_logprobs = request.sampling.num_logprobs();
+    sequence.tenant = tenant;
+    sequence.draws_alike = DrawsAlike(request);
+    sequence.has_stop_ids = !request.stop_ids.empty();
+  }
   live->choices[0].tokens = std::move(request.prompt_ids);
   live->request = std::move(request);
   return live;
@@ -122,19 +135,16 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
 absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckRequest(request));
   TESSERA_RETURN_IF_ERROR(CheckTurn(request, now));
-  const std::shared_ptr<LiveRequest> live = MakeLive(std::move(request));
-  live->tenant = queue_.TenantIndex(live->request.tenant);
+  const int tenant = queue_.TenantIndex(request.tenant);
+  std::unique_ptr<LiveRequest> made = MakeLive(std::move(request), tenant);
+  LiveRequest* const live = made.get();
   live->added_at = now;
-  for (size_t i = 0; i < live->choices.size(); ++i) {
-    live->choices[i].request = live.get();
-    live->choices[i].choice = static_cast<int>(i);
-    live->choices[i].id = next_arrival_++;
-  }
-  live_[live->request.id] = live;
+  for (Sequence& choice : live->choices) choice.id = next_arrival_++;
+  live_[live->request.id] = std::move(made);
   if (newest_tenants_[0].first != live->salt) newest_tenants_[1] = newest_tenants_[0];
   newest_tenants_[0] = {live->salt, now};
   Enqueue(&live->choices[0]);
-  if (live->request.deadline != absl::InfiniteFuture()) deadlines_->Set(live.get(), CheckAt(*live));
+  if (live->request.deadline != absl::InfiniteFuture()) deadlines_->Set(live, CheckAt(*live));
   return absl::OkStatus();
 }
 
@@ -179,15 +189,14 @@ bool Scheduler::FinishChoice(int64_t request_id, int choice) {
   return true;
 }
 
-// The last choice takes the request with it, and with the request `live` is gone.
 void Scheduler::FinishRequest(LiveRequest* live) {
-  const std::shared_ptr<LiveRequest> keep = live->shared_from_this();
   live->prompt_known = true;  // nobody takes over
   for (Sequence& choice : live->choices) {
     if (choice.state != Sequence::State::kOver) FinishSequence(&choice);
   }
 }
 
+// The last choice takes the request with it: that is no longer live, and goes with ForgetOver.
 void Scheduler::FinishSequence(Sequence* sequence) {
   LiveRequest* live = sequence->request;
   if (sequence->state == Sequence::State::kWaiting) {
@@ -199,10 +208,16 @@ void Scheduler::FinishSequence(Sequence* sequence) {
   }
   sequence->state = Sequence::State::kOver;
   sequence->constraint = nullptr;
-  if (sequence->in_flight == 0) pool_.Release(&sequence->blocks);
+  if (sequence->in_flight == 0) {
+    pool_.Release(&sequence->blocks);
+  } else {
+    ++live->lingering;
+  }
   if (--live->unfinished == 0) {
     deadlines_->Remove(live);
-    live_.erase(live->request.id);
+    const auto entry = live_.find(live->request.id);
+    over_.push_back(std::move(entry->second));
+    live_.erase(entry);
   } else if (!live->prompt_known && sequence->choice == live->leader) {
     // Somebody else has to compute the prompt.
     while (live->choices[static_cast<size_t>(live->leader)].state != Sequence::State::kHeld) {
@@ -215,12 +230,20 @@ void Scheduler::FinishSequence(Sequence* sequence) {
   }
 }
 
+void Scheduler::ForgetOver() {
+  const auto forgettable = [](const std::unique_ptr<LiveRequest>& live) {
+    return live->lingering == 0;
+  };
+  over_.erase(std::remove_if(over_.begin(), over_.end(), forgettable), over_.end());
+}
+
 std::vector<Emission> Scheduler::AbortAll() {
   for (const std::unique_ptr<Step>& step : in_flight_) {
-    for (const Step::Owner& owner : step->owners) {
-      Sequence* sequence = owner.sequence;
+    for (Sequence* sequence : step->owners) {
       sequence->in_flight = 0;
-      if (sequence->state == Sequence::State::kOver) pool_.Release(&sequence->blocks);
+      if (sequence->state != Sequence::State::kOver) continue;
+      pool_.Release(&sequence->blocks);
+      sequence->request->lingering = 0;
     }
   }
   in_flight_.clear();
@@ -229,9 +252,10 @@ std::vector<Emission> Scheduler::AbortAll() {
   std::sort(ids.begin(), ids.end());
   std::vector<Emission> aborted;
   for (const auto& [arrival, id] : ids) {
-    aborted.push_back({id, std::nullopt, FinishCause::kAborted});
+    aborted.push_back({.request_id = id, .finished = FinishCause::kAborted});
     Finish(id);
   }
+  ForgetOver();
   pool_.ForgetContents();
   return aborted;
 }

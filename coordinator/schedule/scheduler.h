@@ -93,9 +93,9 @@ enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline, kAbo
 // choices have all finished is forgotten.
 struct Emission {
   int64_t request_id = 0;
-  // One token, or none (targets alone, deadline, abort). The stop token itself is emitted, with
-  // kStopToken.
-  std::optional<v1::SampledToken> token;
+  // One token of the result passed to Commit, and valid as long as that is; or null (targets alone,
+  // deadline, abort). The stop token itself is emitted, with kStopToken.
+  const v1::SampledToken* token = nullptr;
   FinishCause finished = FinishCause::kNone;
   int choice = 0;  // of token and finished; kDeadline and kAborted end all choices in one emission
   std::vector<v1::TargetLogprob> targets = {};  // of the prompt, in order, as they become known
@@ -158,6 +158,7 @@ class Scheduler {
   // changed, and the caller ends the group and calls AbortAll. Replaces what `emissions` held.
   absl::Status Commit(const v1::StepResult& result, std::vector<Emission>* emissions);
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
+  absl::StatusOr<std::vector<Emission>> Commit(v1::StepResult&& result) = delete;  // holds the tokens
 
   // The same for one choice (a stop string was found): the others go on. False when it is not live.
   bool FinishChoice(int64_t request_id, int choice);
@@ -189,6 +190,7 @@ class Scheduler {
   void ReleaseHeld(LiveRequest* live);
   void FinishSequence(Sequence* sequence);
   void FinishRequest(LiveRequest* live);
+  void ForgetOver();
 
   // in_time.cc: what a request takes, and whether there is time for it.
   absl::Status CheckTurn(const ScheduledRequest& request, absl::Time now);
@@ -252,6 +254,8 @@ class Scheduler {
   absl::Status CheckResult(const Step& step, const v1::StepResult& result) const;
   void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
                    const v1::ChunkTargets* targets, std::vector<Emission>* emissions);
+  static KvPool::Computed WhatIsComputed(const Sequence& sequence);
+  void PublishFilled();
   void Learn(const Step& step, int64_t compute_micros);
   void LearnOutput(const Sequence& choice, bool whole);
   void Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission);
@@ -271,14 +275,18 @@ class Scheduler {
   bool pressed_ = false;          // as of the last Schedule
   double typical_prompt_ = 0;     // microseconds of steps, averaged over requests that began
   std::vector<double> bearable_;  // scratch of BearableMicros
-  std::unordered_map<int64_t, std::shared_ptr<LiveRequest>> live_;  // by request id
+  std::unordered_map<int64_t, std::unique_ptr<LiveRequest>> live_;  // by request id
+  std::vector<std::unique_ptr<LiveRequest>> over_;  // forgotten when no step in flight has them
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first
   std::deque<std::unique_ptr<Step>> in_flight_;     // oldest first
   std::vector<std::unique_ptr<Step>> spare_steps_;  // empty ones, for their memory
   std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  std::vector<Sequence*> ready_;     // scratch of one planning pass
+  std::vector<Sequence*> ready_;     // scratch of one planning pass: running_ as it was
+  std::vector<Sequence*> filled_;    // scratch of Commit: have a full block more
+  std::vector<KvPool::Computed> published_;  // likewise: what they hold
+  std::vector<Sequence*> prompts_;   // likewise: prompts under way, in the order of running_
   std::optional<int64_t> favoured_;  // arrival of the one that others gave way for
   std::vector<Sequence*> yielding_;  // running, about to be preempted
   std::deque<absl::Time> ended_;     // the last steps, one per stage, by estimate: see Learn

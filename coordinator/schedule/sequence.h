@@ -15,6 +15,7 @@
 #include <memory>
 #include <vector>
 
+#include "coordinator/schedule/prefetch.h"
 #include "coordinator/schedule/scheduler.h"
 #include "coordinator/schedule/token_constraint.h"
 
@@ -22,7 +23,9 @@ namespace tessera::coordinator {
 
 struct LiveRequest;
 
-struct Sequence {
+// What every step of a decode reads stands first and together, with copies of what it needs of the
+// request: of thousands of sequences nothing is in the nearer caches when its turn comes.
+struct alignas(64) Sequence {
   enum class State : uint8_t {
     kHeld,     // waits until the request's first choice has computed the prompt
     kWaiting,  // in the queue
@@ -30,25 +33,34 @@ struct Sequence {
     kOver,  // finished; while steps in flight still write its blocks it keeps them
   };
 
-  LiveRequest* request = nullptr;
-  int choice = 0;
   int64_t id = 0;  // in plans; also the order of arrival. Unique for the scheduler's life
-  State state = State::kHeld;
-  bool yielding = false;        // running: planned no more, preempted when its last step is back
   std::vector<int32_t> tokens;  // prompt, then emitted
   int computed = 0;
   int sent = 0;
-  int in_flight = 0;         // steps
-  int draws = 0;             // of those, the ones that draw its next tokens; at most 2
-  int64_t drawing_step = 0;  // the newest of them
+  int64_t drawing_step = 0;  // the newest that draws its next tokens
   int64_t newest_step = 0;   // that held it
+  int16_t in_flight = 0;     // steps
+  int16_t draws = 0;         // of those, the ones that draw its next tokens; at most 2
+  int choice = 0;
+
   std::vector<int32_t> blocks;
-  int promise = 0;       // running: blocks that the known tokens need and that are not taken yet
+  LiveRequest* request = nullptr;
+  int64_t request_id = 0;  // this and the next four: the request's
+  int prompt_tokens = 0;
+  int max_tokens = 0;
+  int num_logprobs = 0;
+  int tenant = 0;   // TenantQueue's index
+  int promise = 0;  // running: blocks that the known tokens need and that are not taken yet
+  State state = State::kHeld;
+  bool yielding = false;     // running: planned no more, preempted when its last step is back
+  bool draws_alike = false;  // the request's draws do not depend on the tokens before (DrawsAlike)
+  bool has_stop_ids = false;
+
+  std::unique_ptr<TokenConstraint> constraint;  // null where draws_alike
   int targets_next = 0;  // prompt position of the next target to ask for; 0: none
-  std::unique_ptr<TokenConstraint> constraint;
 
   int known() const { return static_cast<int>(tokens.size()); }
-  int emitted() const;
+  int emitted() const { return known() - prompt_tokens; }
   int next_target() const;  // prompt position of the target to ask for next; 0: none
   // The next token to send is still being drawn.
   bool awaits_token() const { return sent == known(); }
@@ -56,7 +68,7 @@ struct Sequence {
   bool decoding() const { return sent > 0 && known() - sent <= 1; }
 };
 
-struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
+struct LiveRequest {
   ScheduledRequest request;  // its prompt_ids have moved into the first choice's tokens
   int prompt_tokens = 0;
   uint64_t salt = 0;  // keeps tenants' prefixes apart
@@ -65,6 +77,7 @@ struct LiveRequest : std::enable_shared_from_this<LiveRequest> {
   int leader = 0;                 // the choice that computes the prompt for all
   bool prompt_known = false;      // its keys and values were computed once: nobody is held any more
   int unfinished = 0;             // choices
+  int lingering = 0;              // choices that are over, and in a step in flight
   int running = 0;                // choices
   bool needs_last_token = false;  // each draw depends on the token before it, here
   bool admitted = false;          // has run at some time
@@ -89,28 +102,15 @@ inline int Sequence::next_target() const {
   return asks ? request->targets_next : 0;
 }
 
-inline int Sequence::emitted() const { return known() - request->prompt_tokens; }
+// What every step reads of a decode's sequence.
+inline void Prefetch(const Sequence& sequence) {
+  __builtin_prefetch(&sequence);
+  __builtin_prefetch(&sequence.blocks);
+}
 
-// Thousands of sequences do not fit into the caches. Whoever goes through `count` of them, of which
-// sequence_at(i) is the i-th, asks at each for what it will read of those that follow.
-template <typename SequenceAt>
-inline void PrefetchBehind(size_t i, size_t count, SequenceAt sequence_at) {
-  constexpr size_t kFar = 16;
-  constexpr size_t kNear = 8;
-  if (i + kFar < count) {
-    const Sequence* far = sequence_at(i + kFar);
-    __builtin_prefetch(far);
-    __builtin_prefetch(&far->sent);
-    __builtin_prefetch(&far->constraint);
-  }
-  if (i + kNear < count) {
-    const Sequence* near = sequence_at(i + kNear);
-    __builtin_prefetch(&near->request->request.max_tokens);
-    __builtin_prefetch(&near->request->request.stop_ids);
-    __builtin_prefetch(&near->request->request.bad_words);
-    __builtin_prefetch(&near->request->prompt_tokens);
-    __builtin_prefetch(near->tokens.data() + near->tokens.size() - 1);
-  }
+// Where its next token will be written, or its last one stands.
+inline void PrefetchTail(const Sequence& sequence) {
+  __builtin_prefetch(sequence.tokens.data() + sequence.tokens.size());
 }
 
 }  // namespace tessera::coordinator

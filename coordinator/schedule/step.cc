@@ -53,21 +53,26 @@ bool IsPlainDecode(const v1::SequenceChunk& chunk) {
          chunk.target_ids_size() == 0;
 }
 
-void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
-  chunk->clear_token_ids();
-  chunk->clear_last_token_from_step();
+void FillNextToken(const Sequence& sequence, v1::SequenceChunk* chunk) {
   chunk->set_start_position(sequence.sent);
+  const bool awaits = sequence.awaits_token();
+  chunk->set_token_ids(0, awaits ? kStillDrawn : sequence.tokens[static_cast<size_t>(sequence.sent)]);
+  chunk->set_last_token_from_step(awaits ? sequence.drawing_step : 0);
+}
+
+void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
   if (sequence.awaits_token()) {
     chunk->add_token_ids(kStillDrawn);
-    chunk->set_last_token_from_step(sequence.drawing_step);
-    return;
+    return FillNextToken(sequence, chunk);
   }
+  chunk->set_start_position(sequence.sent);
   const auto first = sequence.tokens.begin() + sequence.sent;
   chunk->mutable_token_ids()->Add(first, first + count);
 }
 
 void FillBlocks(const Sequence& sequence, int block_count, v1::SequenceChunk* chunk) {
   const int kept = chunk->block_table_size();  // of a sequence that goes on: tables only grow
+  if (kept == block_count) return;
   chunk->mutable_block_table()->Add(sequence.blocks.begin() + kept,
                                     sequence.blocks.begin() + block_count);
 }
@@ -92,26 +97,27 @@ void FillTargets(int count, Sequence* sequence, v1::SequenceChunk* chunk, Expect
 
 void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, Step* step,
                  EarlierPlan* earlier) {
-  const ScheduledRequest& request = sequence->request->request;
   const int end = sequence->sent + count;
   const int index = static_cast<int>(step->expected.size());
   ExpectedChunk& expected = step->expected.emplace_back();
   expected.sequence_id = sequence->id;
   expected.start_position = sequence->sent;
   expected.tokens = count;
-  expected.draws = end >= sequence->known() && request.max_tokens > 0;
-  expected.num_logprobs = request.sampling.num_logprobs();
-  expected.logits = request.return_logits;
+  expected.draws = end >= sequence->known() && sequence->max_tokens > 0;
+  expected.num_logprobs = sequence->num_logprobs;
 
   const int block_count = (end + limits.block_tokens - 1) / limits.block_tokens;
   v1::SequenceChunk* chunk = nullptr;
-  if (count == 1 && expected.draws && !DrawsDiffer(*sequence)) {
+  if (count == 1 && expected.draws && sequence->draws_alike) {
     chunk = KeptChunkAt(index, *sequence, earlier);
   }
   if (chunk != nullptr && IsPlainDecode(*chunk)) {
-    FillTokens(*sequence, count, chunk);
+    expected.logits = chunk->return_logits();
+    FillNextToken(*sequence, chunk);
     FillBlocks(*sequence, block_count, chunk);
   } else {
+    const ScheduledRequest& request = sequence->request->request;
+    expected.logits = request.return_logits;
     chunk = EmptyChunkAt(index, expected.draws, earlier->plan);
     chunk->set_sequence_id(sequence->id);
     FillTokens(*sequence, count, chunk);
@@ -121,7 +127,7 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
     if (expected.logits) chunk->set_return_logits(true);
   }
 
-  step->owners.push_back({sequence->request->shared_from_this(), sequence});
+  step->owners.push_back(sequence);
   sequence->sent = end;
   sequence->newest_step = step->id;
   ++sequence->in_flight;

@@ -3,10 +3,10 @@
 #define TESSERA_COORDINATOR_SCHEDULE_STEP_H_
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "coordinator/schedule/prefetch.h"
 #include "coordinator/schedule/result_check.h"
 #include "coordinator/schedule/sequence.h"
 #include "coordinator/schedule/step_cost.h"
@@ -15,16 +15,11 @@
 namespace tessera::coordinator {
 
 struct Step {
-  struct Owner {
-    std::shared_ptr<LiveRequest> live;  // outlives its end until the step is back
-    Sequence* sequence = nullptr;       // one of its choices
-  };
-
   int64_t id = 0;
   absl::Time sent_at;
   StepShape shape;
   std::vector<ExpectedChunk> expected;  // one per chunk
-  std::vector<Owner> owners;            // likewise
+  std::vector<Sequence*> owners;        // likewise; they outlive their end until the step is back
 
   // Keeps the memory for another step.
   void Clear() {
@@ -42,6 +37,15 @@ struct EarlierPlan {
   int skipped = 0;      // chunks that nobody wanted so far
   int missed = 0;       // sequences whose chunk was looked for in vain
 };
+
+// Asks for the chunks that will be written after the one at `index`.
+inline void PrefetchBehind(const EarlierPlan& earlier, int index) {
+  const auto& chunks = earlier.plan->chunks();
+  const int far = index + earlier.skipped + kPrefetchFar;
+  const int near = index + earlier.skipped + kPrefetchNear;
+  if (far < chunks.size()) Prefetch(chunks.Get(far));
+  if (near < chunks.size()) __builtin_prefetch(chunks.Get(near).token_ids().data());
+}
 
 // Appends the next `count` tokens of `sequence` to what the step expects, writes them over the
 // plan's chunk at that index, or appends one, and marks them as sent. Its block table holds the

@@ -20,7 +20,7 @@
 namespace tessera::worker {
 namespace {
 
-constexpr int kProtocolVersion = 2;
+constexpr int kProtocolVersion = 3;
 // How far ranks may drift apart while they open the model and while they load it.
 constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
 constexpr absl::Duration kLoadTimeout = absl::Hours(1);

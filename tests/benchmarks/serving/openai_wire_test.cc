@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "benchmarks/serving/openai_wire.h"
 
 #include <gmock/gmock.h>
@@ -91,6 +92,22 @@ TEST(ParseStreamChunk, ReadsTextUsageAndTheEnd) {
   EXPECT_EQ(last->usage->cached_tokens, 5);
   EXPECT_FALSE(last->done);
   EXPECT_TRUE(ParseStreamChunk("[DONE]")->done);
+}
+
+// A character of several tokens: the first ones come without text, and are tokens all the same.
+TEST(ParseStreamChunk, ATokenWithoutTextIsAPiece) {
+  const auto is_piece = [](const char* choice) {
+    const auto chunk = ParseStreamChunk(absl::StrCat(R"({"choices":[)", choice, "]}"));
+    return chunk.ok() && chunk->is_piece;
+  };
+  EXPECT_TRUE(is_piece(R"({"text":"hi","finish_reason":null})"));
+  EXPECT_TRUE(is_piece(R"({"text":"","finish_reason":null})"));
+  EXPECT_TRUE(is_piece(R"({"delta":{"content":""},"finish_reason":null})"));
+  EXPECT_TRUE(is_piece(R"({"text":"end","finish_reason":"length"})"));
+  EXPECT_FALSE(is_piece(R"({"text":"","finish_reason":"length"})"));
+  EXPECT_FALSE(is_piece(R"({"delta":{},"finish_reason":"stop"})"));
+  EXPECT_FALSE(is_piece(R"({"delta":{"role":"assistant","content":""},"finish_reason":null})"));
+  EXPECT_FALSE(is_piece("null"));
 }
 
 TEST(ParseStreamChunk, ErrorsAndNonsense) {

@@ -18,7 +18,7 @@ RequestRecord Answered(double sent_s, std::vector<double> times_s, int output_to
   RequestRecord record;
   record.sent_s = sent_s;
   record.end_s = times_s.empty() ? sent_s + 1.0 : times_s.back() + 0.125;
-  record.text_times_s = std::move(times_s);
+  record.piece_times_s = std::move(times_s);
   record.has_usage = true;
   record.prompt_tokens = 10;
   record.output_tokens = output_tokens;

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <deque>
+
 #include "coordinator/api/admit.h"
 #include "coordinator/api/bad_words.h"
 #include "tests/coordinator/api/fake_group.h"
@@ -24,11 +26,12 @@ class RequestOutputTest : public ::testing::Test {
     options.request_id = "id";
     return RequestOutput(std::move(options));
   }
-  static Emission Token(int id, int choice = 0, FinishCause finished = FinishCause::kNone) {
+  Emission Token(int id, int choice = 0, FinishCause finished = FinishCause::kNone) {
     Emission emission;
     emission.choice = choice;
     emission.finished = finished;
-    emission.token.emplace().set_token_id(id);
+    tokens_.emplace_back().set_token_id(id);
+    emission.token = &tokens_.back();
     return emission;
   }
   static v1::TargetLogprob Target(int id) {
@@ -43,6 +46,7 @@ class RequestOutputTest : public ::testing::Test {
   }
 
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::deque<v1::SampledToken> tokens_;  // of the emissions
 };
 
 TEST_F(RequestOutputTest, ChoicesEndOneByOneAndTheLastOneTellsTheUsage) {

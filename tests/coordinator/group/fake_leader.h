@@ -32,7 +32,7 @@ class FakeLeader {
     v1::GroupMessage message;
     message.mutable_hello()->set_group_id(group_id);
     message.mutable_hello()->set_world_size(world_size);
-    message.mutable_hello()->set_protocol_version(2);
+    message.mutable_hello()->set_protocol_version(3);
     message.mutable_hello()->mutable_model()->set_name("fake");
     return message;
   }

@@ -279,6 +279,30 @@ TEST(OpenAiRequestTest, LongListsAreRefusedByTheirLength) {
   ExpectRefused(ParseCompletion(prompts, {}).status(), "prompt");
 }
 
+// Before a tree of them is built, by the field where they are.
+TEST(OpenAiRequestTest, TooManyMembersAreRefusedWhereTheyAre) {
+  std::string messages;
+  for (int i = 0; i < 40'000; ++i) messages += R"({"role":"user","content":"a:,{"},)";
+  messages.pop_back();
+  ExpectRefused(ParseChatCompletion(absl::StrCat(R"({"n":1,"messages":[)", messages, "]}"),
+                                    {.request_id = "r", .created = 1})
+                    .status(),
+                "messages");
+  std::string members;
+  for (int i = 0; i < 70'000; ++i) absl::StrAppend(&members, "\"", i, "\":1,");
+  members.pop_back();
+  ExpectRefused(Complete(absl::StrCat("\"logit_bias\":{", members, "}")).status(), "logit_bias");
+  ExpectRefused(Complete(absl::StrCat(R"("response_format":{"type":"json_schema","json_schema":
+      {"name":"s","schema":{"properties":{)", members, "}}}}")).status(),
+                "response_format.json_schema.schema");
+  EXPECT_THAT(std::string(Complete(members).status().message()),
+              HasSubstr("the body has more than"));
+  EXPECT_THAT(std::string(Complete(absl::StrCat("\"a b\":{", members, "}")).status().message()),
+              HasSubstr("the body has more than"));
+  // As many as the longest conversation has are read.
+  EXPECT_TRUE(Complete("\"user\":{" + members.substr(0, members.find("\"50000\"") - 1) + "}").ok());
+}
+
 TEST(OpenAiRequestTest, EchoAsksForThePromptsLogprobs) {
   auto request = Complete("\"echo\":true,\"logprobs\":1,\"max_tokens\":0");
   EXPECT_EQ(request->prompts[0].sampling().prompt_logprobs(), 1);

@@ -3,7 +3,8 @@
 //
 //   FakeGroup group(limits);
 //   group.Send(*scheduler.Schedule(now));
-//   auto emissions = scheduler.Commit(group.ExecuteOldest());
+//   const v1::StepResult result = group.ExecuteOldest();
+//   auto emissions = scheduler.Commit(result);
 //
 // A slot of the cache holds a token and the hash of all tokens up to it, as real keys and values
 // depend on all of them. Reading walks the block table and recomputes the hashes: a block that was

@@ -88,9 +88,10 @@ TEST(PlanReuseTest, APlanWrittenOverAnotherSaysTheSameAsANewOne) {
     ASSERT_EQ(plan.DebugString(), fresh->DebugString()) << "step " << step;
     fewest_chunks = std::min(fewest_chunks, plan.chunks_size());
     most_chunks = std::max(most_chunks, plan.chunks_size());
-    const auto renewed = renewing.Commit(Answer(*fresh));
+    const v1::StepResult answer = Answer(*fresh);
+    const auto renewed = renewing.Commit(answer);
     ASSERT_TRUE(renewed.ok()) << renewed.status();
-    const absl::Status committed = reusing.Commit(Answer(plan), &emissions);
+    const absl::Status committed = reusing.Commit(answer, &emissions);
     ASSERT_TRUE(committed.ok()) << committed;
     ASSERT_EQ(emissions.size(), renewed->size());
   }

@@ -56,7 +56,8 @@ History RunAll(const std::vector<ScheduledRequest>& requests, const SchedulerLim
       ADD_FAILURE() << "stuck: live requests, and nothing to do";
       return run;
     }
-    auto emissions = scheduler.Commit(group.ExecuteOldest());
+    const v1::StepResult result = group.ExecuteOldest();
+    auto emissions = scheduler.Commit(result);
     if (!emissions.ok()) {
       ADD_FAILURE() << emissions.status();
       return run;
@@ -88,7 +89,8 @@ TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
     const auto plan = scheduler.Schedule(kNow);
     if (!plan) return std::vector<std::string>();
     group.Send(*plan);
-    EXPECT_TRUE(scheduler.Commit(group.ExecuteOldest()).ok());
+    const v1::StepResult result = group.ExecuteOldest();
+    EXPECT_TRUE(scheduler.Commit(result).ok());
     return ShowPlan(*plan);
   };
   EXPECT_THAT(tick(), ElementsAre("1:0+7!", "2:0+7!"));
@@ -174,11 +176,13 @@ TEST(PreemptionTest, ASequenceInFlightIsNeverTheVictim) {
   ASSERT_EQ(scheduler.Add(Request(2, 8, 8), kNow), absl::OkStatus());
   group.Send(*scheduler.Schedule(kNow));  // prompt of 1
   group.Send(*scheduler.Schedule(kNow));  // prompt of 2
-  ASSERT_TRUE(scheduler.Commit(group.ExecuteOldest()).ok());
+  v1::StepResult result = group.ExecuteOldest();
+  ASSERT_TRUE(scheduler.Commit(result).ok());
   // 1 needs a third block; the only other holder is in flight: nothing can be done now.
   EXPECT_FALSE(scheduler.Schedule(kNow).has_value());
   EXPECT_EQ(scheduler.stats().preemptions, 0);
-  ASSERT_TRUE(scheduler.Commit(group.ExecuteOldest()).ok());
+  result = group.ExecuteOldest();
+  ASSERT_TRUE(scheduler.Commit(result).ok());
   const auto plan = scheduler.Schedule(kNow);
   ASSERT_TRUE(plan.has_value());
   EXPECT_THAT(ShowPlan(*plan), ElementsAre("1:8+1!"));

@@ -9,6 +9,7 @@
 #ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_SCHEDULER_FIXTURE_H_
 #define TESSERA_TESTS_COORDINATOR_SCHEDULE_SCHEDULER_FIXTURE_H_
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -71,7 +72,7 @@ class SchedulerTest : public ::testing::Test {
   }
 
   std::vector<coordinator::Emission> Answer(int64_t compute_micros = 0) {
-    v1::StepResult result = group_->ExecuteOldest();
+    v1::StepResult& result = results_.emplace_back(group_->ExecuteOldest());
     result.set_compute_micros(compute_micros);
     auto emissions = scheduler_->Commit(result);
     if (!emissions.ok()) ADD_FAILURE() << emissions.status();
@@ -111,6 +112,7 @@ class SchedulerTest : public ::testing::Test {
   std::unique_ptr<FakeGroup> group_;
   std::optional<v1::StepPlan> plan_;                                 // of the last Send
   std::vector<coordinator::Emission> last_;                          // of the last Answer
+  std::deque<v1::StepResult> results_;  // all that were answered: emissions hold their tokens
   std::map<std::pair<int64_t, int>, std::vector<int32_t>> outputs_;  // by request and choice
 };
 

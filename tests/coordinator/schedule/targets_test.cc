@@ -42,7 +42,7 @@ TEST_F(TargetsTest, AScoreEndsWithItsLastTargetAndDrawsNothing) {
   EXPECT_EQ(plan_->chunks(0).num_target_logprobs(), 2);
   ASSERT_EQ(last_.size(), 1u);
   EXPECT_EQ(last_[0].finished, FinishCause::kLength);
-  EXPECT_FALSE(last_[0].token.has_value());
+  EXPECT_EQ(last_[0].token, nullptr);
   EXPECT_EQ(Logprobs(last_), ReferenceTargets(Scored(1, 5, 3)));
   EXPECT_TRUE(scheduler_->idle());
   EXPECT_EQ(free_blocks(), 64);

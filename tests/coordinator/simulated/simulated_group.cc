@@ -158,7 +158,7 @@ absl::StatusOr<std::unique_ptr<SimulatedGroup>> SimulatedGroup::Start(
   v1::Hello hello;
   hello.set_group_id("simulated");
   hello.set_world_size(options.world_size);
-  hello.set_protocol_version(2);
+  hello.set_protocol_version(3);
   *hello.mutable_model() = options.description;
   auto wire = std::make_shared<Wire>();
   TESSERA_ASSIGN_OR_RETURN(const v1::ShardPlan plan, observer->OnJoin(hello, wire));
