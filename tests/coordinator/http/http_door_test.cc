@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "absl/strings/str_replace.h"
 #include "proto/wire/status_builders.h"
 #include "tests/coordinator/http/fake_front_door.h"
@@ -173,6 +175,7 @@ TEST_F(HttpDoorTest, AReaderThatDoesNotReadLosesItsStreamWithinABound) {
   while (*asked.cancels == 0 && pushed < (size_t{1} << 30)) {
     asked.sink->Push(Chunk(std::string(100'000, 'a')));
     pushed += 100'000;
+    absl::SleepFor(absl::Microseconds(100));  // the door's thread may not know of its call yet
   }
   EXPECT_EQ(*asked.cancels, 1);
   EXPECT_LT(pushed, size_t{64} << 20);
