@@ -202,6 +202,7 @@ class Scheduler {
   bool IsPressed(absl::Time now) const;
   double Stretch() const;
   double TypicalTokens(const LiveRequest& live) const;
+  bool IsFullEnough() const;
   bool MayJoin(const LiveRequest& live, Draft* draft);
   double BearableMicros(absl::Time now);
   int SeatsBeside() const;
