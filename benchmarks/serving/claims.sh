@@ -4,8 +4,8 @@
 #
 #   benchmarks/serving/claims.sh [BIN_DIR] [OUT_DIR]   (build/release/bin, build/serving-claims)
 #
-#   batching      throughput of 16 streams >= 4x that of one stream: prompts of 128 tokens and outputs
-#                 of 64, where prompts take most of the time, and of 32 and 256, where outputs do
+#   batching      throughput of 16 streams >= 4x that of one stream: 128 tokens in and 64 out, where
+#                 prompts take most of the time, and 32 in and 256 out, where outputs do
 #   prefix cache  TTFT with a shared 500-token prefix, cache on against off <= 0.3x
 #   long prompt   worst inter-token gap of 8 streams, a 4,000-token prompt arriving, <= 2.5x median
 #   fairness      a quiet tenant's median TTFT beside a flood of 1,000 requests <= 1.5x of alone

@@ -33,8 +33,8 @@ constexpr double kGivenUp = 0.1;
 // So much longer than on average the steps of a request may take, in deviations of their sum.
 constexpr double kDeviations = 2;
 
-// What a step takes by itself is shared by those in it. While it is more than this part of the step,
-// one more is worth it; and in any case until one seat in so many is taken.
+// What a step takes by itself is shared by those in it. While that is more than this part of the
+// step, one more is worth it; and in any case until one seat in so many is taken.
 constexpr double kWorthSharing = 0.02;
 constexpr int kLeastSeatsPart = 4;
 
