@@ -43,7 +43,7 @@ absl::Status CheckSize(absl::string_view text) {
   int values = 0;
   int members = 0;
   size_t string_start = 0;
-  absl::string_view string;  // the last one
+  absl::string_view string;                  // the last one
   absl::string_view names[kNamedDepth + 1];  // of the members open at each depth; empty: in a list
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {

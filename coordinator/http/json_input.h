@@ -25,7 +25,7 @@ namespace tessera::coordinator {
 
 inline constexpr int kMaxJsonDepth = 64;
 inline constexpr int kMaxJsonValues = 1'000'000;
-inline constexpr int kMaxJsonMembers = 1 << 16;  // of all objects: each is a node of its own in the tree
+inline constexpr int kMaxJsonMembers = 1 << 16;  // of all objects; each is a node in the tree
 inline constexpr size_t kMaxListItems = 1024;  // of a list of strings or ids beside the prompt
 
 // INVALID_ARGUMENT for what is not a JSON object in UTF-8 (and where), or passes a bound: then the

@@ -124,8 +124,7 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
   }
   const int before = sequence->computed;
   sequence->computed += step.expected[index].tokens;
-  const int filled =
-      sequence->computed / limits_.block_tokens - before / limits_.block_tokens;
+  const int filled = sequence->computed / limits_.block_tokens - before / limits_.block_tokens;
   const bool has_prompt = sequence->computed >= sequence->prompt_tokens;
   if (has_prompt && before < sequence->prompt_tokens && !live->prompt_known) ReleaseHeld(live);
 

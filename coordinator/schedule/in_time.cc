@@ -33,6 +33,11 @@ constexpr double kGivenUp = 0.1;
 // So much longer than on average the steps of a request may take, in deviations of their sum.
 constexpr double kDeviations = 2;
 
+// What a step takes by itself is shared by those in it. While that is more than this part of the
+// step, one more is worth it; and in any case until one seat in so many is taken.
+constexpr double kWorthSharing = 0.02;
+constexpr int kLeastSeatsPart = 4;
+
 constexpr double kPromptRate = 1.0 / 32;  // of what typical prompts take
 
 }  // namespace
@@ -132,9 +137,18 @@ double Scheduler::TypicalTokens(const LiveRequest& live) const {
   return std::min<double>(live.request.max_tokens, typical_output_);
 }
 
+// More at once would hardly save the group any time, and everybody has the less to spare should
+// the machine slow down.
+bool Scheduler::IsFullEnough() const {
+  const int sequences = static_cast<int>(running_.size());
+  if (sequences * kLeastSeatsPart < limits_.max_sequences_per_step) return false;
+  return cost_.PredictMicros({}) < kWorthSharing * MicrosForPressedStep(sequences, 0);
+}
+
 // Whether it and those that run can all be expected to end in time, if it begins now.
 bool Scheduler::MayJoin(const LiveRequest& live, Draft* draft) {
   if (running_.empty() || !cost_.known()) return true;
+  if (IsFullEnough()) return false;
   const int known = pool_.Match(live.salt, live.choices[0].tokens);
   const double prompt = cost_.PromptMicros(live.prompt_tokens - known, known);
   const double step = MicrosForPressedStep(static_cast<int>(running_.size()) + 1, prompt);

@@ -57,8 +57,8 @@ struct KvPool::Impl {
 
   struct New {  // to be published
     int32_t id = kNone;
-    int32_t parent = kNone;    // published; of the first of a chain alone
-    bool follows = false;      // the one before in the list
+    int32_t parent = kNone;  // published; of the first of a chain alone
+    bool follows = false;    // the one before in the list
     uint64_t salt = 0;
     size_t hash = 0;
     absl::Span<const int32_t> tokens;
@@ -349,8 +349,8 @@ struct KvPool::Impl {
   }
 
   // Returns the published block with these tokens, now or before.
-  int32_t PublishBlock(int32_t id, uint64_t salt, int32_t parent,
-                       absl::Span<const int32_t> tokens, size_t hash) {
+  int32_t PublishBlock(int32_t id, uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens,
+                       size_t hash) {
     CheckHeld(id);
     const int32_t other = Find(salt, parent, tokens, hash);
     if (other == kNone) {

@@ -63,8 +63,8 @@ class KvPool {
 
   struct Computed {
     uint64_t salt = 0;
-    absl::Span<const int32_t> tokens;  // from position 0; their keys and values stand in the table's
-    absl::Span<const int32_t> table;   // blocks
+    absl::Span<const int32_t> tokens;  // from position 0
+    absl::Span<const int32_t> table;   // the blocks that hold their keys and values
   };
   // Publishes the full blocks of each. Cheap when called after every step: what has been published
   // is skipped. A block with the content of another already published one stays its holder's own.

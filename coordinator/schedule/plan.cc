@@ -103,8 +103,7 @@ bool Scheduler::CanDecode(const Sequence& sequence, const Draft& draft) const {
   if (!sequence.awaits_token()) return sequence.in_flight == 0 || draft.ahead;
   // One step ahead of a token that is still being drawn, unless that is the last one anyway.
   return draft.ahead && sequence.draws == 1 && sequence.drawing_step == draft.oldest_step &&
-         sequence.emitted() + 1 < sequence.max_tokens &&
-         sequence.known() + 1 < max_len_;
+         sequence.emitted() + 1 < sequence.max_tokens && sequence.known() + 1 < max_len_;
 }
 
 void Scheduler::PlanDecodes(Draft* draft) {

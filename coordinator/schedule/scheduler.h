@@ -158,7 +158,7 @@ class Scheduler {
   // changed, and the caller ends the group and calls AbortAll. Replaces what `emissions` held.
   absl::Status Commit(const v1::StepResult& result, std::vector<Emission>* emissions);
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
-  absl::StatusOr<std::vector<Emission>> Commit(v1::StepResult&& result) = delete;  // holds the tokens
+  absl::StatusOr<std::vector<Emission>> Commit(v1::StepResult&&) = delete;  // has the tokens
 
   // The same for one choice (a stop string was found): the others go on. False when it is not live.
   bool FinishChoice(int64_t request_id, int choice);
@@ -202,6 +202,7 @@ class Scheduler {
   bool IsPressed(absl::Time now) const;
   double Stretch() const;
   double TypicalTokens(const LiveRequest& live) const;
+  bool IsFullEnough() const;
   bool MayJoin(const LiveRequest& live, Draft* draft);
   double BearableMicros(absl::Time now);
   int SeatsBeside() const;
@@ -283,10 +284,10 @@ class Scheduler {
   std::vector<std::unique_ptr<Step>> spare_steps_;  // empty ones, for their memory
   std::unique_ptr<Deadlines> deadlines_;
   std::vector<Emission> expired_;
-  std::vector<Sequence*> ready_;     // scratch of one planning pass: running_ as it was
-  std::vector<Sequence*> filled_;    // scratch of Commit: have a full block more
-  std::vector<KvPool::Computed> published_;  // likewise: what they hold
-  std::vector<Sequence*> prompts_;   // likewise: prompts under way, in the order of running_
+  std::vector<Sequence*> ready_;    // scratch of one planning pass: running_ as it was
+  std::vector<Sequence*> prompts_;  // likewise: prompts under way, in the order of running_
+  std::vector<Sequence*> filled_;   // scratch of Commit: have a full block more
+  std::vector<KvPool::Computed> published_;  // likewise: what those hold
   std::optional<int64_t> favoured_;  // arrival of the one that others gave way for
   std::vector<Sequence*> yielding_;  // running, about to be preempted
   std::deque<absl::Time> ended_;     // the last steps, one per stage, by estimate: see Learn

@@ -56,7 +56,8 @@ bool IsPlainDecode(const v1::SequenceChunk& chunk) {
 void FillNextToken(const Sequence& sequence, v1::SequenceChunk* chunk) {
   chunk->set_start_position(sequence.sent);
   const bool awaits = sequence.awaits_token();
-  chunk->set_token_ids(0, awaits ? kStillDrawn : sequence.tokens[static_cast<size_t>(sequence.sent)]);
+  chunk->set_token_ids(0,
+                       awaits ? kStillDrawn : sequence.tokens[static_cast<size_t>(sequence.sent)]);
   chunk->set_last_token_from_step(awaits ? sequence.drawing_step : 0);
 }
 

@@ -1,5 +1,5 @@
-#include "absl/strings/str_cat.h"
 #include "benchmarks/serving/openai_wire.h"
+#include "absl/strings/str_cat.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

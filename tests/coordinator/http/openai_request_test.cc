@@ -293,7 +293,9 @@ TEST(OpenAiRequestTest, TooManyMembersAreRefusedWhereTheyAre) {
   members.pop_back();
   ExpectRefused(Complete(absl::StrCat("\"logit_bias\":{", members, "}")).status(), "logit_bias");
   ExpectRefused(Complete(absl::StrCat(R"("response_format":{"type":"json_schema","json_schema":
-      {"name":"s","schema":{"properties":{)", members, "}}}}")).status(),
+      {"name":"s","schema":{"properties":{)",
+                                      members, "}}}}"))
+                    .status(),
                 "response_format.json_schema.schema");
   EXPECT_THAT(std::string(Complete(members).status().message()),
               HasSubstr("the body has more than"));

@@ -142,5 +142,23 @@ TEST(OverloadSimulationTest, NorDoesItWhereStepsTakeUnevenlyLong) {
   ExpectGoodputOutlivesOverload({.cost = cost, .lasts = absl::Seconds(600), .runs = 3});
 }
 
+// A machine that becomes half as fast and comes back, over and over.
+TEST(OverloadSimulationTest, NorDoesItWhereTheSpeedHalvesAndComesBack) {
+  for (const absl::Duration stretch : {absl::Seconds(3), absl::Seconds(20)}) {
+    SCOPED_TRACE(absl::FormatDuration(stretch));
+    SimulatedCost cost = kPromptBound;
+    cost.slow_stretch = stretch;
+    ExpectGoodputOutlivesOverload({.cost = cost,
+                                   .prompt_tokens = 64,
+                                   .output_tokens = 16,
+                                   .deadline = absl::Seconds(10),
+                                   .lasts = absl::Seconds(410),
+                                   .runs = 3});
+    cost = kCost;
+    cost.slow_stretch = stretch;
+    ExpectGoodputOutlivesOverload({.cost = cost, .lasts = absl::Seconds(410), .runs = 3});
+  }
+}
+
 }  // namespace
 }  // namespace tessera::testing

@@ -52,6 +52,10 @@ SimulatedPipeline::Times SimulatedPipeline::Accept(const v1::StepPlan& plan, abs
   times.began = ready;
   absl::Duration share = StepDuration(cost_, plan) / cost_.stages;
   if (cost_.outlier > 0 && random_() % 10 == 0) share *= cost_.outlier;
+  if (cost_.slow_stretch > absl::ZeroDuration()) {
+    const double stretches = absl::FDivDuration(ready - absl::UnixEpoch(), cost_.slow_stretch);
+    if (static_cast<int64_t>(stretches) % 2 == 1) share *= cost_.slowdown;
+  }
   for (absl::Time& free : stage_free_) {
     ready = std::max(ready, free) + share;
     free = ready;

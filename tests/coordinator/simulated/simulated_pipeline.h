@@ -32,6 +32,9 @@ struct SimulatedCost {
   absl::Duration per_chunk = absl::ZeroDuration();  // of a step with prompt tokens, besides those
   // One step in ten, drawn from a fixed seed, takes so many times as long (0: none does).
   double outlier = 0;
+  // In every second stretch of so long, all steps take so many times as long (0: in none).
+  absl::Duration slow_stretch = absl::ZeroDuration();
+  double slowdown = 2;
 
   bool free() const {
     return base + per_decode + per_prefill + per_attended + per_chunk + one_way ==
