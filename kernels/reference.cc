@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/e4m3.h"
 #include "kernels/half.h"
 
 namespace tessera::kernels::reference {
@@ -57,6 +58,8 @@ float Element(DType dtype, const uint8_t* p, int j) {
       const int high = p[20 + j / 4] >> (2 * (j % 4)) & 3;
       return scale * static_cast<float>(Nibble(p + 4, j) + 16 * high - 32);
     }
+    case DType::kF8E4M3:
+      return E4M3ToFloat(*p);  // times the row's scale
   }
   return 0;
 }
@@ -65,10 +68,13 @@ float Element(DType dtype, const uint8_t* p, int j) {
 
 void DequantizeRow(DType dtype, const void* row, int64_t begin, int64_t end, float* out) {
   const auto* bytes = static_cast<const uint8_t*>(row);
+  float scale = 1;
+  if (RowHeaderBytes(dtype) > 0) std::memcpy(&scale, bytes, sizeof(scale));
+  bytes += RowHeaderBytes(dtype);
   const int elements = BlockElements(dtype);
   for (int64_t i = begin; i < end; ++i) {
     const uint8_t* block = bytes + BlockBytes(dtype) * static_cast<size_t>(i / elements);
-    out[i - begin] = Element(dtype, block, static_cast<int>(i % elements));
+    out[i - begin] = scale * Element(dtype, block, static_cast<int>(i % elements));
   }
 }
 

@@ -38,6 +38,13 @@ namespace tessera::kernels {
 //              w = (d*sc[j/16]) * (q6 - 32)
 //              h: bits 2(j%4).. of byte j/4 = the two high bits of element j
 //
+// kF8E4M3 is scaled by whole rows, so its elements stand alone behind the row's scale:
+//
+//   row := f32 scale (finite), e4m3 q of every column            w = scale * q
+//
+// e4m3 has a sign, 4 exponent bits (bias 7) and 3 of mantissa, no infinity; 0x7f and 0xff are no
+// numbers and do not occur. (OCP's E4M3; kernels/e4m3.h.)
+//
 // (Formats after ggml's block definitions; products are taken in float32 in the order written.)
 enum class DType : uint8_t {
   kF32,
@@ -51,13 +58,16 @@ enum class DType : uint8_t {
   kQ4_K32,
   kQ5_K32,
   kQ6_K32,
+  kF8E4M3,
 };
-inline constexpr int kNumDTypes = 11;
+inline constexpr int kNumDTypes = 12;
 
-// Elements per block: 1 for the floating types, 32 for the quantized.
+// Elements per block: 1 for the floating types and kF8E4M3, 32 for the quantized.
 int BlockElements(DType dtype);
 // Bytes per block.
 size_t BlockBytes(DType dtype);
+// Bytes in front of a row's first block: kF8E4M3's scale.
+constexpr size_t RowHeaderBytes(DType dtype) { return dtype == DType::kF8E4M3 ? 4 : 0; }
 // Bytes of one row of `cols` elements. `cols` must be a multiple of BlockElements.
 size_t RowBytes(DType dtype, int64_t cols);
 absl::string_view DTypeName(DType dtype);

@@ -85,14 +85,14 @@ absl::StatusOr<CardLimits> MeasureCard(int gpu) {
     errors.Check(kOperation, "cudaMemcpyAsync",
                  cudaMemcpyAsync(to.data(), host.data(), kBytes / 4, cudaMemcpyHostToDevice, stream));
   });
-  kernels::cuda::LargeMatMul large(errors, stream);
+  kernels::cuda::LargeMatMul large(errors, stream, /*capability=*/0);
   const kernels::cuda::MatMulProduct product{
       {from.data(), kernels::DType::kBF16, kSide, kSide}, nullptr, to.as<kernels::cuda::BFloat16>()};
   const auto* x =
       reinterpret_cast<const kernels::cuda::BFloat16*>(from.data() + 2 * kSide * kSide);
   limits.matrix_flops = 2.0 * kSide * kSide * kSide / BestSeconds(errors, stream, [&] {
-    large.Multiply(product, x, kSide);
-  });
+                          large.Multiply({&product, 1}, x, kSide);
+                        });
   errors.Check(kOperation, "cudaStreamSynchronize", cudaStreamSynchronize(stream));
   if (!errors.ok()) return errors.first();
   return limits;

@@ -109,7 +109,9 @@ absl::Status DummyLlama::Load(DType dtype, const Limits& limits) {
     layers_.push_back(layer);
   }
   const int64_t layer_bytes = weight_bytes_;
-  GPU_BENCH_ASSIGN(head_, Matrix(dtype, s.vocab, s.hidden));
+  // --quantization fp8 leaves the head as it is.
+  const DType head_type = dtype == DType::kF8E4M3 ? DType::kBF16 : dtype;
+  GPU_BENCH_ASSIGN(head_, Matrix(head_type, s.vocab, s.hidden));
   head_bytes_ = weight_bytes_ - layer_bytes;
   embedding_ = head_;  // tied: a step reads a few rows of it
   GPU_BENCH_RETURN_IF_ERROR(device_->Sync());

@@ -107,6 +107,9 @@ absl::StatusOr<v1::ModelDescription> DescribeModel(const DescribeOptions& option
   if (!options.load_format.empty()) {
     command.insert(command.end(), {"--load-format", options.load_format});
   }
+  if (!options.quantization.empty()) {
+    command.insert(command.end(), {"--quantization", options.quantization});
+  }
   TESSERA_ASSIGN_OR_RETURN(const Finished finished, Run(command));
   if (finished.wait_status != 0) return absl::InvalidArgumentError(WhyItFailed(finished));
   v1::ModelDescription model;

@@ -50,6 +50,8 @@ Command AddPlan(CLI::App& parent) {
       ->required();
   AddFlag(*app, "--load-format", flags->describe.load_format, "auto, gguf, safetensors or dummy")
       ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
+  AddFlag(*app, "--quantization", flags->describe.quantization, "fp8: as 8-bit floats")
+      ->check(CLI::IsMember({"fp8"}));
   AddLayoutFlags(*app, flags->layout);
   AddSwitch(*app, "--json", flags->json, "Print the plan as JSON");
   app->footer(

@@ -30,6 +30,9 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
   AddFlag(app, "--load-format", options.load_format,
           "auto, gguf, safetensors, or dummy: random weights from a config alone")
       ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
+  AddFlag(app, "--quantization", options.quantization,
+          "fp8: weights are rounded to 8-bit floats while they are loaded; GPUs only")
+      ->check(CLI::IsMember({"fp8"}));
 }
 
 void AddListeningFlags(CLI::App& app, ServeFlags& flags) {

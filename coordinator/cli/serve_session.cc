@@ -157,6 +157,7 @@ std::vector<std::string> WorkerArguments(const ServeOptions& options) {
   }
   pass_on("--device", options.device);
   pass_on("--comm", options.comm);
+  pass_on("--quantization", options.quantization);
   pass_on("--instruction-set", options.instruction_set);
   if (options.deterministic) args.push_back("--deterministic");
   return args;

@@ -34,6 +34,7 @@ struct ServeOptions {
   std::string model;  // as the workers see it
   std::string served_model_name;
   std::string load_format;
+  std::string quantization;
   Layout layout;
   int max_queue = 1024;
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;

@@ -43,8 +43,7 @@ struct Pieces {
 };
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LocalTokenizer(const TokenizeFlags& flags) {
-  TESSERA_ASSIGN_OR_RETURN(const v1::ModelDescription model,
-                           DescribeModel({.model = flags.model, .load_format = ""}));
+  TESSERA_ASSIGN_OR_RETURN(const v1::ModelDescription model, DescribeModel({.model = flags.model}));
   if (model.tokenizer().kind() == v1::TOKENIZER_KIND_UNSPECIFIED) {
     return absl::FailedPreconditionError("this model has no tokenizer");
   }

@@ -67,6 +67,10 @@ class CpuDevice final : public Device {
   absl::Status WriteWeights(const WeightMatrix& w, int64_t row, int64_t count,
                             const std::byte* rows_data) override {
     assert(row % kGroupRows == 0);
+    if (w.dtype == DType::kF8E4M3) {
+      return absl::UnimplementedError(absl::StrCat(
+          Name(), ": weights of type ", std::string(DTypeName(w.dtype)), ": only cuda has them"));
+    }
     const size_t row_bytes = RowBytes(w.dtype, w.cols);
     workers_.Split(count, kGroupRows, count * w.cols >= kMinParallelElements,
                    [&](int64_t begin, int64_t end, int) {

@@ -62,13 +62,16 @@ class CudaDevice final : public Device {
   absl::Status Start() {
     constexpr char kOperation[] = "start";
     if (errors_.Check(kOperation, "cudaSetDevice", cudaSetDevice(gpu_)) &&
-        errors_.Check(kOperation, "cudaDeviceGetAttribute",
-                      cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount,
-                                             gpu_)) &&
+        errors_.Check(
+            kOperation, "cudaDeviceGetAttribute",
+            cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, gpu_)) &&
+        errors_.Check(
+            kOperation, "cudaDeviceGetAttribute",
+            cudaDeviceGetAttribute(&capability_, cudaDevAttrComputeCapabilityMajor, gpu_)) &&
         errors_.Check(kOperation, "cudaStreamCreateWithFlags",
                       cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking))) {
       upload_ = std::make_unique<WeightUpload>(errors_, stream_);
-      large_ = std::make_unique<LargeMatMul>(errors_, stream_);
+      large_ = std::make_unique<LargeMatMul>(errors_, stream_, capability_);
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
     }
     return errors_.first();
@@ -246,18 +249,20 @@ class CudaDevice final : public Device {
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
     if (!errors_.ok() || n == 0) return;
-    MatMulProduct together[kMaxProducts];
-    int count = 0;
+    MatMulProduct together[kMaxProducts], large[kMaxProducts];
+    int count = 0, large_count = 0;
     for (const Product& p : products) {
       const MatMulProduct product{p.w, p.bias, Bf16(p.out)};
       if (!deterministic_ && LargeMatMul::Fits(product, n)) {
-        large_->Multiply(product, Bf16(x), n);
-        continue;
+        large[large_count++] = product;
+      } else {
+        together[count++] = product;
       }
-      together[count++] = product;
       if (count == kMaxProducts) MultiplyTogether(together, std::exchange(count, 0), x, n);
+      if (large_count == kMaxProducts) MultiplyLarge(large, std::exchange(large_count, 0), x, n);
     }
     if (count > 0) MultiplyTogether(together, count, x, n);
+    if (large_count > 0) MultiplyLarge(large, large_count, x, n);
   }
 
   void MatMulPartial(const WeightMatrix& w, const Activation* x, int64_t n, int /*segment*/,
@@ -422,6 +427,11 @@ class CudaDevice final : public Device {
                             : LaunchTiledMatMul(products, count, Bf16(x), n, stream_));
   }
 
+  void MultiplyLarge(const MatMulProduct* products, int count, const Activation* x, int64_t n) {
+    if (!errors_.ok()) return;
+    large_->Multiply({products, static_cast<size_t>(count)}, Bf16(x), n);
+  }
+
   // How many items of attention run side by side: all of them, but the same number each time where
   // the step is recorded.
   int64_t GridItems(int64_t capacity) const {
@@ -461,6 +471,7 @@ class CudaDevice final : public Device {
   CudaErrors errors_;
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 1;
+  int capability_ = 0;  // the card's major number
   std::unique_ptr<WeightUpload> upload_;
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;

@@ -9,9 +9,10 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = 32 * kWarps;
 
-// The lane's 8 weights of row g + 8 half in block b, in the order of its columns.
+// The lane's 8 weights of row g + 8 half in block b, in the order of its columns. scale: of the
+// row, kIsRowScaled only.
 template <DType kType>
-TESSERA_DEVICE Bits<4> DecodeEight(const Tile<kType, true>& tile, int b, int half) {
+TESSERA_DEVICE Bits<4> DecodeEight(const Tile<kType, true>& tile, int b, int half, float scale) {
   Bits<4> weights;
   if constexpr (kParts<kType> > 1) {
     TESSERA_UNROLL
@@ -26,7 +27,9 @@ TESSERA_DEVICE Bits<4> DecodeEight(const Tile<kType, true>& tile, int b, int hal
   TESSERA_UNROLL
   for (int i = 0; i < 4; ++i) {
     const uint32_t codes = a[i / 2][i % 2 * 2 + half];
-    if constexpr (kIsFloat<kType>) {
+    if constexpr (kIsRowScaled<kType>) {
+      weights.word[i] = RoundToBf16x2(LowFloat(codes) * scale, HighFloat(codes) * scale);
+    } else if constexpr (kIsFloat<kType>) {
       weights.word[i] = codes;
     } else {
       // Factor times code is exact in float32 (packed types have few bits of each).
@@ -56,15 +59,19 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 6) void DequantizeKernel(WeightPl
   for (int half = 0; half < 2; ++half) {
     const int64_t row = row_tile * 16 + Lane() / 4 + 8 * half;
     if (row >= w.rows) continue;
+    float scale = 1;
+    if constexpr (kIsRowScaled<kType>) scale = w.row_scale.Get(row);
     TESSERA_UNROLL
     for (int b = 0; b < 2; ++b) {
-      const int64_t block = (row * w.col_tiles + col_tile) * 64 + 32 * b;
-      const Bits<4> weights = DecodeEight(tile, b, half);
+      const int64_t begin = (row * w.col_tiles + col_tile) * 64;
+      const Bits<4> weights = DecodeEight(tile, b, half, scale);
       if constexpr (kInSixteens<kType>) {
-        out.SetBits(block + OperandColumn<kType>(0), Bits<2>{{weights.word[0], weights.word[1]}});
-        out.SetBits(block + OperandColumn<kType>(1), Bits<2>{{weights.word[2], weights.word[3]}});
+        out.SetBits(begin + OperandColumn<kType>(b, 0),
+                    Bits<2>{{weights.word[0], weights.word[1]}});
+        out.SetBits(begin + OperandColumn<kType>(b, 1),
+                    Bits<2>{{weights.word[2], weights.word[3]}});
       } else {
-        out.SetBits(block + OperandColumn<kType>(0), weights);
+        out.SetBits(begin + OperandColumn<kType>(b, 0), weights);
       }
     }
   }

@@ -1,6 +1,9 @@
 #include "kernels/cuda/large_matmul.h"
 
+#include <algorithm>
 #include <bit>
+
+#include "kernels/cuda/packed_weights.h"
 
 namespace tessera::kernels::cuda {
 namespace {
@@ -8,6 +11,9 @@ namespace {
 constexpr char kOperation[] = "MatMul";
 constexpr int64_t kLeastRows = 64;            // below, reading the weights once is what counts
 constexpr size_t kWorkspaceBytes = 32 << 20;  // what the library advises for Hopper
+// Rows of x multiplied at once as 8-bit floats: enough to keep a card busy, and the memory for them
+// does not move when a longer step comes, so that recorded steps may use it.
+constexpr int64_t kF8Rows = 2048;
 
 }  // namespace
 
@@ -25,22 +31,35 @@ struct LargeMatMul::Description {
     if (product) destroy("cublasLtMatmulDescDestroy", cublasLtMatmulDescDestroy(product));
   }
 
-  bool Layout(int64_t rows, int64_t cols, int64_t pitch, cublasLtMatrixLayout_t& layout) {
+  bool Layout(cudaDataType type, int64_t rows, int64_t cols, int64_t pitch,
+              cublasLtMatrixLayout_t& layout) {
     return errors.Check(kOperation, "cublasLtMatrixLayoutCreate",
-                        cublasLtMatrixLayoutCreate(&layout, CUDA_R_16BF,
-                                                   static_cast<uint64_t>(rows),
+                        cublasLtMatrixLayoutCreate(&layout, type, static_cast<uint64_t>(rows),
                                                    static_cast<uint64_t>(cols), pitch));
   }
 
-  bool Make(const WeightMatrix& matrix, int64_t n) {
-    const cublasOperation_t transposed = CUBLAS_OP_T;
+  template <typename T>
+  bool Set(cublasLtMatmulDescAttributes_t attribute, const T& value) {
+    return errors.Check(kOperation, "cublasLtMatmulDescSetAttribute",
+                        cublasLtMatmulDescSetAttribute(product, attribute, &value, sizeof(value)));
+  }
+
+  // Operands of `type`, w's rows `pitch` elements apart.
+  bool Make(const WeightMatrix& matrix, int64_t n, cudaDataType type, int64_t pitch) {
     return errors.Check(kOperation, "cublasLtMatmulDescCreate",
                         cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
-           errors.Check(kOperation, "cublasLtMatmulDescSetAttribute",
-                        cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA,
-                                                       &transposed, sizeof(transposed))) &&
-           Layout(matrix.cols, matrix.rows, BFloat16Pitch(matrix.cols), w) &&
-           Layout(matrix.cols, n, matrix.cols, x) && Layout(matrix.rows, n, matrix.rows, out);
+           Set(CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T) &&
+           Layout(type, matrix.cols, matrix.rows, pitch, w) &&
+           Layout(type, matrix.cols, n, matrix.cols, x) &&
+           Layout(CUDA_R_16BF, matrix.rows, n, matrix.rows, out);
+  }
+
+  // Multiplies every output by the scale of its row of w and by that of its row of x.
+  bool Scale(const float* w_scales, const float* x_scales) {
+    return Set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F) &&
+           Set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F) &&
+           Set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, w_scales) &&
+           Set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, x_scales);
   }
 
   CudaErrors& errors;
@@ -100,25 +119,89 @@ bool LargeMatMul::Choose(const Description& description,
   return errors_.ok();
 }
 
-bool LargeMatMul::Multiply(const MatMulProduct& product, const BFloat16* x, int64_t n) {
-  if (!Start()) return false;
-  Description description(errors_);
-  if (!description.Make(product.w, n)) return false;
-  const Shape shape(product.w.rows, product.w.cols,
-                    static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))));
+const std::optional<cublasLtMatmulAlgo_t>* LargeMatMul::AlgorithmFor(const Description& description,
+                                                                     const WeightMatrix& w,
+                                                                     int64_t n, bool f8) {
+  const Shape shape(w.rows, w.cols, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(n))),
+                    f8);
   auto [known, is_new] = algorithms_.try_emplace(shape);
-  if (is_new && !Choose(description, known->second)) return false;
-  if (!known->second) {
-    return errors_.CheckLaunch(kOperation, LaunchTiledMatMul(&product, 1, x, n, stream_));
-  }
-  const BFloat16* const w = AsBFloat16(product.w);
-  if (w == nullptr) return false;
+  return is_new && !Choose(description, known->second) ? nullptr : &known->second;
+}
+
+bool LargeMatMul::Issue(const Description& description, const cublasLtMatmulAlgo_t& algorithm,
+                        const void* w, const void* x, BFloat16* out) {
   const float one = 1, zero = 0;
   return errors_.Check(
       kOperation, "cublasLtMatmul",
       cublasLtMatmul(handle_, description.product, &one, w, description.w, x, description.x, &zero,
-                     product.out, description.out, product.out, description.out, &*known->second,
-                     workspace_.data(), workspace_.bytes(), stream_));
+                     out, description.out, out, description.out, &algorithm, workspace_.data(),
+                     workspace_.bytes(), stream_));
+}
+
+bool LargeMatMul::MultiplyBFloat16(const MatMulProduct& product, const BFloat16* x, int64_t n) {
+  Description description(errors_);
+  if (!description.Make(product.w, n, CUDA_R_16BF, BFloat16Pitch(product.w.cols))) return false;
+  const auto* const algorithm = AlgorithmFor(description, product.w, n, false);
+  if (algorithm == nullptr) return false;
+  if (!*algorithm) {
+    return errors_.CheckLaunch(kOperation, LaunchTiledMatMul(&product, 1, x, n, stream_));
+  }
+  const BFloat16* const w = AsBFloat16(product.w);
+  return w != nullptr && Issue(description, **algorithm, w, x, product.out);
+}
+
+// The library takes operands of 8-bit floats only with rows of whole 16 bytes.
+bool LargeMatMul::InF8(const MatMulProduct& product) const {
+  const WeightMatrix& w = product.w;
+  return has_f8_ && w.dtype == DType::kF8E4M3 && w.rows % 16 == 0 && w.cols % 16 == 0;
+}
+
+bool LargeMatMul::QuantizeInput(const BFloat16* x, int64_t n, int64_t cols) {
+  const auto bytes = static_cast<size_t>(kF8Rows * (cols + int64_t{sizeof(float)}));
+  if (bytes > input_f8_.bytes()) outgrown_.push_back(std::exchange(input_f8_, DeviceMemory()));
+  if (!input_f8_.Reserve(errors_, kOperation, bytes)) return false;
+  auto* const scales = input_f8_.as<float>();
+  return errors_.CheckLaunch(
+      kOperation, LaunchQuantizeRows(x, n, cols, reinterpret_cast<uint8_t*>(scales + kF8Rows),
+                                     scales, stream_));
+}
+
+bool LargeMatMul::MultiplyF8(const MatMulProduct& product, const BFloat16* x, int64_t n) {
+  const WeightMatrix& w = product.w;
+  const auto* const x_scales = input_f8_.as<const float>();
+  const auto* const w_scales =
+      reinterpret_cast<const float*>(w.data + PackedLayoutOf(w.dtype, w.rows, w.cols).row_scale);
+  Description description(errors_);
+  if (!description.Make(w, n, CUDA_R_8F_E4M3, F8Pitch(w.cols)) ||
+      !description.Scale(w_scales, x_scales)) {
+    return false;
+  }
+  const auto* const algorithm = AlgorithmFor(description, w, n, true);
+  if (algorithm == nullptr) return false;
+  return *algorithm ? Issue(description, **algorithm, w.data, x_scales + kF8Rows, product.out)
+                    : MultiplyBFloat16(product, x, n);
+}
+
+bool LargeMatMul::Multiply(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n) {
+  if (!Start()) return false;
+  bool some_in_f8 = false;
+  for (const MatMulProduct& product : products) {
+    if (InF8(product)) {
+      some_in_f8 = true;
+    } else if (!MultiplyBFloat16(product, x, n)) {
+      return false;
+    }
+  }
+  for (int64_t first = 0; some_in_f8 && first < n; first += kF8Rows) {
+    const int64_t count = std::min(kF8Rows, n - first);
+    const int64_t cols = products[0].w.cols;
+    if (!QuantizeInput(x + first * cols, count, cols)) return false;
+    for (MatMulProduct product : products) {
+      product.out += first * product.w.rows;
+      if (InF8(product) && !MultiplyF8(product, x + first * cols, count)) return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace tessera::kernels::cuda

@@ -1,11 +1,14 @@
-// Products of many rows through cuBLASLt, in bfloat16 with sums in float32.
+// Products of many rows through cuBLASLt, in bfloat16 with sums in float32. Weights of 8-bit floats
+// are multiplied as such where the card can (Hopper): the rows of x are rounded to E4M3 too, with a
+// scale each, and the library multiplies both scales in.
 //
 // Which algorithm multiplies a shape is asked once, per matrix shape and power of two of rows, and
 // kept for the life of the process's device: the same step gives the same bits again. Weights of
-// other types are rounded to bfloat16 first (LaunchDequantize), into memory that all products share.
+// other types are rounded to bfloat16 first (LaunchDequantize), into memory that all products
+// share.
 //
-//   LargeMatMul large(errors, stream);
-//   if (LargeMatMul::Fits(product, n)) large.Multiply(product, x, n);
+//   LargeMatMul large(errors, stream, compute_capability_major);
+//   if (LargeMatMul::Fits(product, n)) large.Multiply({&product, 1}, x, n);
 #ifndef TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
 #define TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
 
@@ -16,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "kernels/cuda/cuda_errors.h"
 #include "kernels/cuda/cuda_memory.h"
 #include "kernels/cuda/ops.h"
@@ -24,7 +28,9 @@ namespace tessera::kernels::cuda {
 
 class LargeMatMul {
  public:
-  LargeMatMul(CudaErrors& errors, cudaStream_t stream) : errors_(errors), stream_(stream) {}
+  // capability: the major number of the card's.
+  LargeMatMul(CudaErrors& errors, cudaStream_t stream, int capability)
+      : errors_(errors), stream_(stream), has_f8_(capability == 9) {}
   ~LargeMatMul();
 
   // Whether cuBLASLt is the better way, and takes the shape: rows aligned to 16 bytes, no bias.
@@ -34,24 +40,40 @@ class LargeMatMul {
   // within a step waits for other ranks.
   void FreeOutgrown() { outgrown_.clear(); }
 
-  // out = x · wᵀ. Where the library has no algorithm, LaunchTiledMatMul does it.
-  bool Multiply(const MatMulProduct& product, const BFloat16* x, int64_t n);
+  // out = x · wᵀ for products of the same x. Where the library has no algorithm, LaunchTiledMatMul
+  // does it.
+  bool Multiply(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n);
 
  private:
-  using Shape = std::tuple<int64_t, int64_t, int64_t>;  // rows, cols, n up to a power of two
+  // rows, cols, n up to a power of two, as 8-bit floats
+  using Shape = std::tuple<int64_t, int64_t, int64_t, bool>;
 
   // The four descriptions of a product; they exist only while it is issued.
   struct Description;
 
   bool Start();
+  bool InF8(const MatMulProduct& product) const;
+  bool MultiplyBFloat16(const MatMulProduct& product, const BFloat16* x, int64_t n);
+  // x: what QuantizeInput has taken, at most kF8Rows rows.
+  bool MultiplyF8(const MatMulProduct& product, const BFloat16* x, int64_t n);
+  // The rows of x into input_f8_, behind their scales.
+  bool QuantizeInput(const BFloat16* x, int64_t n, int64_t cols);
+  // Null: a failure. Empty: the library has none.
+  const std::optional<cublasLtMatmulAlgo_t>* AlgorithmFor(const Description& description,
+                                                          const WeightMatrix& w, int64_t n,
+                                                          bool f8);
+  bool Issue(const Description& description, const cublasLtMatmulAlgo_t& algorithm, const void* w,
+             const void* x, BFloat16* out);
   const BFloat16* AsBFloat16(const WeightMatrix& w);
   bool Choose(const Description& description, std::optional<cublasLtMatmulAlgo_t>& algorithm);
 
   CudaErrors& errors_;
   const cudaStream_t stream_;
+  const bool has_f8_;
   cublasLtHandle_t handle_ = nullptr;
   DeviceMemory workspace_;
   DeviceMemory rounded_;  // one matrix in bfloat16
+  DeviceMemory input_f8_;               // rows of x as E4M3, behind kF8Rows scales
   std::vector<DeviceMemory> outgrown_;  // that work in the stream may still use
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };

@@ -34,8 +34,10 @@ struct MatMulArgs {
   bool aligned = false;  // every row of x starts at 16 bytes
 };
 
+template <DType kType>
 TESSERA_DEVICE void StoreOutput(const ProductArgs& product, int64_t token, int64_t row,
                                 float value) {
+  if constexpr (kIsRowScaled<kType>) value *= product.w.row_scale.Get(row);
   if (!product.bias.IsNull()) value += product.bias.Get(row);
   const int64_t i = token * product.w.rows + row;
   if (product.wide_out.IsNull()) {

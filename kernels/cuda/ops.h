@@ -181,6 +181,10 @@ inline constexpr int64_t kSmallMatMulRows = 64;
 // Weights rounded to bfloat16 for cuBLASLt: out is (w.rows, BFloat16Pitch(w.cols)), zeros behind
 // w.cols. A kBF16 matrix is in that form already.
 [[nodiscard]] int LaunchDequantize(const WeightMatrix& w, BFloat16* out, Stream stream);
+// x ≈ scales[row] · out as E4M3, for products of 8-bit floats. x: (n, cols), from 16 bytes on, cols
+// a multiple of 8; out: (n, cols); scales: (n).
+[[nodiscard]] int LaunchQuantizeRows(const BFloat16* x, int64_t n, int64_t cols, uint8_t* out,
+                                     float* scales, Stream stream);
 inline constexpr int64_t BFloat16Pitch(int64_t cols) { return (cols + 63) / 64 * 64; }
 
 // -- sampling -----------------------------------------------------------------------------------

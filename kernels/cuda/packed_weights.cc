@@ -14,6 +14,8 @@ int FloatBytes(DType dtype) {
     case DType::kF16:
     case DType::kBF16:
       return 2;
+    case DType::kF8E4M3:
+      return 1;
     default:
       return 0;
   }
@@ -161,6 +163,7 @@ void PackBlocksOf(DType dtype, const PackedLayout& part, int64_t count, int64_t 
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
+    case DType::kF8E4M3:
       return;  // have no blocks
   }
 }
@@ -186,23 +189,30 @@ PackedPieces PackRows(DType dtype, int64_t rows, int64_t cols, int64_t row, int6
   if (const int element = FloatBytes(dtype); element != 0) {
     const int64_t pitch = whole.col_tiles * kPackCols * element;
     for (int64_t r = 0; r < count; ++r) {
-      std::memcpy(target + r * pitch, source + r * row_bytes, row_bytes);
+      const uint8_t* from = source + r * row_bytes;
+      const size_t header = RowHeaderBytes(dtype);
+      std::memcpy(target + part.row_scale + r * static_cast<int64_t>(header), from, header);
+      std::memcpy(target + r * pitch, from + header, row_bytes - header);
     }
   } else {
     PackBlocksOf(dtype, part, count, cols, source, target);
   }
 
   PackedPieces pieces;
+  const auto add_of = [&](int64_t before, int64_t how_many, int64_t whole_begin, int64_t part_begin,
+                          int each) {
+    if (each == 0 || how_many == 0) return;
+    pieces.piece[pieces.count++] = {
+        .offset = whole_begin + before * each, .from = part_begin, .bytes = how_many * each};
+  };
   const auto add = [&](int64_t whole_begin, int64_t part_begin, int per_tile) {
-    if (per_tile == 0 || tiles == 0) return;
-    pieces.piece[pieces.count++] = {.offset = whole_begin + tiles_before * per_tile,
-                                    .from = part_begin,
-                                    .bytes = tiles * per_tile};
+    add_of(tiles_before, tiles, whole_begin, part_begin, per_tile);
   };
   add(whole.codes, part.codes, tile_bytes.codes);
   add(whole.high, part.high, tile_bytes.high);
   add(whole.factor, part.factor, tile_bytes.factor);
   add(whole.small, part.small, tile_bytes.small);
+  add_of(row / kPackRows, part.row_tiles, whole.row_scale, part.row_scale, tile_bytes.row_scale);
   return pieces;
 }
 

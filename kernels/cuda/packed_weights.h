@@ -3,6 +3,8 @@
 // Floats stay row-major, each row padded with zeros to a multiple of 64 elements:
 //
 //   kBF16, kF16, kF32 := rows × (pitch elements), pitch = cols rounded up to 64
+//   kF8E4M3           := rows × (pitch bytes), the rows filled up to 16; then, aligned to 256, a
+//                        float32 scale for each of those rows
 //
 // Quantized types are cut into tiles of 16 rows × 64 columns in the order in which the lanes of a
 // warp feed them to the tensor cores, so that every load is 16 bytes per lane and contiguous over
@@ -19,15 +21,13 @@
 //             kQ6_K32: lane × 8 bytes: word b: bits 2(4s+i).. = two high bits of a_i's low element,
 //             16 above them those of its high element
 //   factor := g × {row g block 0, row g block 1, row g+8 block 0, row g+8 block 1} × entry
-//             entry: Q8_0, Q4_0, Q5_0: f16 d · Q4_1, Q5_1: f16 d, f16 m · K types: f16 d, f16 dmin ·
-//             Q6_K32: f16 d, int8 sc[2]
+//             entry: Q8_0, Q4_0, Q5_0: f16 d · Q4_1, Q5_1: f16 d, f16 m · K types: f16 d, f16 dmin
+//             · Q6_K32: f16 d, int8 sc[2]
 //   small  := Q4_K32, Q5_K32: as factor with entry u8 sc, u8 mn
 //
 //   fragment element: a0 = rows g, a1 = row g+8, first pair of columns; a2, a3 alike, second pair.
-//   Columns of step s, lane t = l % 4: 8t + 4s + {0,1 | 2,3} of the block; for kQ6_K32, whose factor
-//   changes every 16 columns, 16s + 4t + {0,1 | 2,3}.
-//
-// Row-scaled int8 and fp8 types will be further `codes` with a plane of one float per row.
+//   Columns of step s, lane t = l % 4: 8t + 4s + {0,1 | 2,3} of the block; for kQ6_K32, whose
+//   factor changes every 16 columns, 16s + 4t + {0,1 | 2,3}.
 //
 // Pure; the functions are plain C++ on host memory. WeightRowGranularity of the device is
 // kPackRows: a piece of rows is packed at once and copied plane by plane.
@@ -46,7 +46,7 @@ namespace tessera::kernels::cuda {
 
 inline constexpr int64_t kPackRows = 16;
 inline constexpr int64_t kPackCols = 64;
-inline constexpr int kMaxPlanes = 4;
+inline constexpr int kMaxPlanes = 5;
 
 // Bytes that one tile has in each plane; 0 = the type has no such plane. Floats have one plane of
 // 16 padded rows × 64 columns.
@@ -55,6 +55,7 @@ struct TileBytes {
   int high = 0;
   int factor = 0;
   int small = 0;
+  int row_scale = 0;  // not of a tile but of 16 rows of the matrix
 };
 constexpr TileBytes TileBytesOf(DType dtype) {
   switch (dtype) {
@@ -79,6 +80,8 @@ constexpr TileBytes TileBytesOf(DType dtype) {
       return {512, 128, 128, 64};
     case DType::kQ6_K32:
       return {512, 256, 128, 0};
+    case DType::kF8E4M3:
+      return {16 * 64, 0, 0, 0, 16 * 4};
   }
   return {};
 }
@@ -91,6 +94,7 @@ struct PackedLayout {
   int64_t high = 0;
   int64_t factor = 0;
   int64_t small = 0;
+  int64_t row_scale = 0;
   int64_t bytes = 0;  // of the whole matrix
 };
 constexpr PackedLayout PackedLayoutOf(DType dtype, int64_t rows, int64_t cols) {
@@ -105,9 +109,13 @@ constexpr PackedLayout PackedLayoutOf(DType dtype, int64_t rows, int64_t cols) {
   layout.high = behind(0, tile.codes);
   layout.factor = behind(layout.high, tile.high);
   layout.small = behind(layout.factor, tile.factor);
-  layout.bytes = behind(layout.small, tile.small);
+  layout.row_scale = behind(layout.small, tile.small);
+  layout.bytes = (layout.row_scale + layout.row_tiles * tile.row_scale + 255) / 256 * 256;
   return layout;
 }
+
+// Bytes from one row of a kF8E4M3 matrix to the next.
+constexpr int64_t F8Pitch(int64_t cols) { return (cols + kPackCols - 1) / kPackCols * kPackCols; }
 
 // Bytes of a matrix in device memory (Device::WeightBytes).
 inline size_t PackedBytes(DType dtype, int64_t rows, int64_t cols) {

@@ -182,6 +182,14 @@ TESSERA_DEVICE uint32_t SubBf16x2(uint32_t a, uint32_t b) {
   memcpy(&bits, &difference, 4);
   return bits;
 }
+TESSERA_DEVICE uint32_t MulBf16x2(uint32_t a, uint32_t b) {
+  __nv_bfloat162 x, y;
+  memcpy(&x, &a, 4), memcpy(&y, &b, 4);
+  const __nv_bfloat162 product = __hmul2(x, y);
+  uint32_t bits;
+  memcpy(&bits, &product, 4);
+  return bits;
+}
 TESSERA_DEVICE float HalfBitsToFloat(uint16_t bits) {
   return __half2float(__ushort_as_half(bits));
 }

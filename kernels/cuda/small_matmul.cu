@@ -18,24 +18,24 @@ constexpr int kThreads = 32 * kWarps;
 
 // Tiles asked for together: as many as the registers hold twice.
 template <DType kType, int kRowTiles, int kColumns>
-constexpr int kAhead = kType == DType::kF32 || kRowTiles > 1          ? 1
-                       : kIsFloat<kType> || kType == DType::kQ8_0     ? 2
-                       : kColumns > 1                                 ? (kHasMinimum<kType> ? 1 : 2)
-                       : kHasMinimum<kType> || kInSixteens<kType>     ? 2
-                                                                      : 3;
+constexpr int kAhead = kType == DType::kF32 || kRowTiles > 1                                ? 1
+                       : (kIsFloat<kType> && !kIsRowScaled<kType>) || kType == DType::kQ8_0 ? 2
+                       : kColumns > 1                             ? (kHasMinimum<kType> ? 1 : 2)
+                       : kHasMinimum<kType> || kInSixteens<kType> ? 2
+                                                                  : 3;
 
-// The lane's operand of the block that begins at column `block_col`. row: where the lane's row of x
-// begins. kTail: columns from args.cols on are zeros, as the weights there are.
+// The lane's operand of block b of the tile that begins at column `tile_col`. row: where the lane's
+// row of x begins. kTail: columns from args.cols on are zeros, as the weights there are.
 template <DType kType, bool kTail>
-TESSERA_DEVICE Bits<4> LoadOperand(const MatMulArgs& args, int64_t row, int64_t block_col) {
+TESSERA_DEVICE Bits<4> LoadOperand(const MatMulArgs& args, int64_t row, int64_t tile_col, int b) {
   Bits<4> bits = {};
   if constexpr (!kInSixteens<kType>) {
-    const int64_t col = block_col + OperandColumn<kType>(0);
+    const int64_t col = tile_col + OperandColumn<kType>(b, 0);
     if (!kTail || col < args.cols) bits = args.x.GetBits<4>(row + col);
   } else {
     TESSERA_UNROLL
     for (int step = 0; step < 2; ++step) {
-      const int64_t col = block_col + OperandColumn<kType>(step);
+      const int64_t col = tile_col + OperandColumn<kType>(b, step);
       if (!kTail || col < args.cols) {
         const Bits<2> pairs = args.x.GetBits<2>(row + col);
         bits.word[2 * step] = pairs.word[0];
@@ -69,7 +69,7 @@ TESSERA_DEVICE void Multiply(const MatMulArgs& args, const int64_t (&x_rows)[kCo
     Bits<4> x[kColumns];
     TESSERA_UNROLL
     for (int c = 0; c < kColumns; ++c) {
-      x[c] = LoadOperand<kType, kTail>(args, x_rows[c], col_tile * 64 + 32 * b);
+      x[c] = LoadOperand<kType, kTail>(args, x_rows[c], col_tile * 64, b);
     }
     TESSERA_UNROLL
     for (int i = 0; i < kRowTiles; ++i) {
@@ -150,7 +150,7 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, kColumns > 2 ? 1 : 2) void SmallM
     for (int w = 0; w < kWarps; ++w) value += sums.Get(w * kSums + element);
     const int64_t row = row_tile * 16 + r;
     const int64_t x_row = int64_t{BlockY()} * 8 * kColumns + token;
-    if (x_row < args.n && row < product.w.rows) StoreOutput(product, x_row, row, value);
+    if (x_row < args.n && row < product.w.rows) StoreOutput<kType>(product, x_row, row, value);
   }
 }
 

@@ -38,12 +38,12 @@ TESSERA_DEVICE void LoadInput(const MatMulArgs& args, int64_t first_token, int64
 
 template <DType kType>
 TESSERA_DEVICE Bits<4> SharedOperand(const Shared<BFloat16>& stage, int row, int b) {
-  const int begin = row * kPitch + 32 * b;
+  const int begin = row * kPitch;
   if constexpr (!kInSixteens<kType>) {
-    return stage.GetBits<4>(begin + OperandColumn<kType>(0));
+    return stage.GetBits<4>(begin + OperandColumn<kType>(b, 0));
   } else {
-    const Bits<2> low = stage.GetBits<2>(begin + OperandColumn<kType>(0));
-    const Bits<2> high = stage.GetBits<2>(begin + OperandColumn<kType>(1));
+    const Bits<2> low = stage.GetBits<2>(begin + OperandColumn<kType>(b, 0));
+    const Bits<2> high = stage.GetBits<2>(begin + OperandColumn<kType>(b, 1));
     return {{low.word[0], low.word[1], high.word[0], high.word[1]}};
   }
 }
@@ -99,7 +99,7 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 1) void TiledMatMulKernel(MatMulA
       const int64_t row = row_tile * 16 + Lane() / 4 + r / 2 * 8;
       const int64_t token = first_token + 8 * i + Lane() % 4 * 2 + r % 2;
       if (row < product.w.rows && token < args.n) {
-        StoreOutput(product, token, row, total[i][r] + sum[i][r]);
+        StoreOutput<kType>(product, token, row, total[i][r] + sum[i][r]);
       }
     }
   }

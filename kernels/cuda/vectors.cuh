@@ -18,6 +18,13 @@ TESSERA_DEVICE float ToFloat(BFloat16 value) {
 TESSERA_DEVICE float LowFloat(uint32_t pair) { return FloatOfBits(pair << 16); }
 TESSERA_DEVICE float HighFloat(uint32_t pair) { return FloatOfBits(pair & 0xffff0000u); }
 
+// The two low bytes of `pair` as E4M3 numbers, exactly: moved to bfloat16's places they are 2^-120
+// of what they mean.
+TESSERA_DEVICE uint32_t E4M3ToBf16x2(uint32_t pair) {
+  const uint32_t apart = (pair & 0xffu) << 8 | (pair & 0xff00u) << 16;
+  return MulBf16x2(And0Or(apart, 0x80008000u, apart >> 4 & 0x07f007f0u), 0x7b807b80u);
+}
+
 struct Floats8 {
   float v[8];
 };

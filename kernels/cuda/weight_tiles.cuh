@@ -1,15 +1,16 @@
 // A warp's part of a weight tile (packed_weights.h: 16 rows × 64 columns) as tensor-core operands.
 //
 // The codes of every quantized type are whole numbers that bfloat16 holds exactly, so a block's
-// products run on the tensor cores without rounding its weights: sum(q * x) of 32 columns in float32,
-// times the block's factor. Types with a minimum multiply it with sum(x), from the same operand
-// against ones. Float types wider than bfloat16 are split into two bfloat16 parts that sum to the
-// weight (float16: exactly; float32: to 16 bits).
+// products run on the tensor cores without rounding its weights: sum(q * x) of 32 columns in
+// float32, times the block's factor. Types with a minimum multiply it with sum(x), from the same
+// operand against ones. Float types wider than bfloat16 are split into two bfloat16 parts that sum
+// to the weight (float16: exactly; float32: to 16 bits). 8-bit floats are exact in bfloat16; their
+// rows' scale is what a finished sum is multiplied by.
 //
-// How a code becomes bfloat16 in one operation per pair: 0x4300 | q is 128 + q (q < 128), from which
-// 128 and the type's own offset are subtracted at once.
+// How a code becomes bfloat16 in one operation per pair: 0x4300 | q is 128 + q (q < 128), from
+// which 128 and the type's own offset are subtracted at once.
 //
-// Columns of fragment step s in block b for lane t = lane % 4: see packed_weights.h.
+// Columns of fragment step s in block b for lane t = lane % 4: OperandColumn.
 #ifndef TESSERA_KERNELS_CUDA_WEIGHT_TILES_CUH_
 #define TESSERA_KERNELS_CUDA_WEIGHT_TILES_CUH_
 
@@ -19,7 +20,10 @@
 namespace tessera::kernels::cuda {
 
 template <DType kType>
-constexpr bool kIsFloat = kType == DType::kF32 || kType == DType::kF16 || kType == DType::kBF16;
+constexpr bool kIsRowScaled = kType == DType::kF8E4M3;
+template <DType kType>
+constexpr bool kIsFloat =
+    kType == DType::kF32 || kType == DType::kF16 || kType == DType::kBF16 || kIsRowScaled<kType>;
 template <DType kType>
 constexpr bool kIsK = kType == DType::kQ4_K32 || kType == DType::kQ5_K32;
 template <DType kType>
@@ -49,6 +53,7 @@ struct WeightPlanes {
   View<const uint32_t> high;
   View<const uint32_t> factor;
   View<const uint32_t> small;
+  View<const float> row_scale;
   int64_t rows = 0;
   int64_t row_tiles = 0;
   int64_t col_tiles = 0;
@@ -65,11 +70,13 @@ inline WeightPlanes PlanesOf(const WeightMatrix& w) {
   const uint32_t* high = words(layout.high);
   const uint32_t* factor = words(layout.factor);
   const uint32_t* small = words(layout.small);
+  const float* row_scale = reinterpret_cast<const float*>(w.data + layout.row_scale);
   WeightPlanes planes;
   planes.codes = TESSERA_VIEW(codes, tiles * tile.codes / 4);
   planes.high = TESSERA_VIEW(high, tiles * tile.high / 4);
   planes.factor = TESSERA_VIEW(factor, tiles * tile.factor / 4);
   planes.small = TESSERA_VIEW(small, tiles * tile.small / 4);
+  planes.row_scale = TESSERA_VIEW(row_scale, layout.row_tiles * tile.row_scale / 4);
   planes.rows = w.rows;
   planes.row_tiles = layout.row_tiles;
   planes.col_tiles = layout.col_tiles;
@@ -83,7 +90,14 @@ class Tile {
   TESSERA_DEVICE void Load(const WeightPlanes& w, int64_t row_tile, int64_t col_tile) {
     const int lane = Lane();
     const int64_t tile = row_tile * w.col_tiles + col_tile;
-    if constexpr (kIsFloat<kType>) {
+    if constexpr (kIsRowScaled<kType>) {
+      // Per row: 16 columns from 16t, 8 of each block.
+      TESSERA_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int64_t row = row_tile * 16 + lane / 4 + 8 * half;
+        codes_[half] = Read<4>(w.codes, (row * w.col_tiles + col_tile) * 16 + lane % 4 * 4);
+      }
+    } else if constexpr (kIsFloat<kType>) {
       // Per row and block: 8 columns from 8t.
       constexpr int kWordsPerElementPair = kType == DType::kF32 ? 2 : 1;
       TESSERA_UNROLL
@@ -117,6 +131,12 @@ class Tile {
     if constexpr (kType == DType::kBF16) {
       TESSERA_UNROLL
       for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = codes_[i % 2 * 2 + b].word[i / 2];
+    } else if constexpr (kIsRowScaled<kType>) {
+      TESSERA_UNROLL
+      for (int i = 0; i < 8; ++i) {
+        const uint32_t four = codes_[i % 2].word[2 * b + i / 4];
+        a[i / 4][i % 4] = E4M3ToBf16x2(i / 2 % 2 == 0 ? four : four >> 16);
+      }
     } else if constexpr (kIsFloat<kType>) {
       TESSERA_UNROLL
       for (int i = 0; i < 8; ++i) {
@@ -190,10 +210,11 @@ class Tile {
   }
 
  private:
-  static constexpr int kVectors = kType == DType::kF32     ? 8
-                                  : kIsFloat<kType>        ? 4
+  static constexpr int kVectors = kType == DType::kF32    ? 8
+                                  : kIsRowScaled<kType>   ? 2
+                                  : kIsFloat<kType>       ? 4
                                   : kType == DType::kQ8_0 ? 2
-                                                           : 1;
+                                                          : 1;
   static constexpr int kHighWords = kHighBytes<kType> / 128;
   static constexpr int kFactorWords = kFactorBytes<kType> == 64 ? 2 : 4;
 
@@ -260,12 +281,14 @@ TESSERA_DEVICE void MultiplyBlock(const Tile<kType, kStreamed>& tile, int b,
   }
 }
 
-// Where the lane's operand of block b begins among the block's 32 columns: 16 bytes from 8t, or for
-// kInSixteens 8 bytes from 4t and from 16 + 4t.
+// Where the lane's operand of block b begins among the tile's 64 columns: 16 bytes from 8t of the
+// block's 32; for kInSixteens 8 bytes from 4t and from 16 + 4t of them; for kIsRowScaled, whose
+// lanes hold 16 columns, 16 bytes from 16t + 8b.
 template <DType kType>
-TESSERA_DEVICE int OperandColumn(int step) {
+TESSERA_DEVICE int OperandColumn(int b, int step) {
   const int t = Lane() % 4;
-  return kInSixteens<kType> ? 16 * step + 4 * t : 8 * t + 4 * step;
+  if constexpr (kIsRowScaled<kType>) return 16 * t + 8 * b + 4 * step;
+  return 32 * b + (kInSixteens<kType> ? 16 * step + 4 * t : 8 * t + 4 * step);
 }
 
 // One weight, as tensor.h's grammar has it in float32.
@@ -273,6 +296,9 @@ template <DType kType>
 TESSERA_DEVICE float WeightAt(const WeightPlanes& w, int64_t row, int64_t col) {
   if constexpr (kType == DType::kF32) {
     return FloatOfBits(w.codes.Get(row * w.col_tiles * 64 + col));
+  } else if constexpr (kIsRowScaled<kType>) {
+    const int64_t i = row * w.col_tiles * 64 + col;
+    return LowFloat(E4M3ToBf16x2(w.codes.Get(i / 4) >> (i % 4 * 8))) * w.row_scale.Get(row);
   } else if constexpr (kIsFloat<kType>) {
     const int64_t i = row * w.col_tiles * 64 + col;
     const auto bits = static_cast<uint16_t>(w.codes.Get(i / 2) >> (i % 2 * 16));
@@ -351,6 +377,8 @@ int VisitWeightType(DType dtype, Visitor visit) {
       return visit.template operator()<DType::kQ5_K32>();
     case DType::kQ6_K32:
       return visit.template operator()<DType::kQ6_K32>();
+    case DType::kF8E4M3:
+      return visit.template operator()<DType::kF8E4M3>();
   }
   return kNoSuchKernel;
 }

@@ -26,6 +26,8 @@ int64_t EnvironmentNumber(const char* name, int64_t otherwise) {
   const char* value = std::getenv(name);
   return value != nullptr ? std::atoll(value) : otherwise;
 }
+// 9 as a Hopper's; TESSERA_STUB_CAPABILITY=8 is a card without products of 8-bit floats.
+int CapabilityMajor() { return static_cast<int>(EnvironmentNumber("TESSERA_STUB_CAPABILITY", 9)); }
 
 int Gpus() { return static_cast<int>(EnvironmentNumber("TESSERA_STUB_GPUS", 4)); }
 size_t MemoryBytes() {
@@ -174,16 +176,23 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int gpu) {
   std::snprintf(properties->name, sizeof(properties->name), "simulated GPU");
   properties->totalGlobalMem = MemoryBytes();
   properties->multiProcessorCount = 4;
-  properties->major = 9;
+  properties->major = CapabilityMajor();
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int gpu) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (gpu < 0 || gpu >= Gpus()) return cudaErrorInvalidDevice;
-  if (attribute != cudaDevAttrMultiProcessorCount) return cudaErrorInvalidValue;
-  *value = 4;
-  return cudaSuccess;
+  switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+      *value = 4;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = CapabilityMajor();
+      return cudaSuccess;
+    default:
+      return cudaErrorInvalidValue;
+  }
 }
 
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total) {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_device.h"
+#include "kernels/e4m3.h"
 #include "kernels/reference.h"
 
 namespace tessera::kernels {
@@ -39,6 +40,14 @@ std::vector<std::string> TestDevices() {
 #else
   return cpu::AvailableInstructionSets();
 #endif
+}
+
+std::vector<DType> TestDTypes() {
+  std::vector<DType> types = AllDTypes();
+#if !TESSERA_TEST_GPU
+  types.erase(std::find(types.begin(), types.end(), DType::kF8E4M3));
+#endif
+  return types;
 }
 
 std::unique_ptr<Device> DeviceOf(const std::string& name, int threads, DType kv_type) {
@@ -81,6 +90,17 @@ uint16_t FloatToHalf(float value) {
 std::vector<uint8_t> RandomWeights(DType dtype, int64_t rows, int64_t cols, std::mt19937& random) {
   std::normal_distribution<float> normal;
   std::vector<uint8_t> bytes(RowBytes(dtype, cols) * rows);
+  if (dtype == DType::kF8E4M3) {
+    for (uint8_t& byte : bytes) {
+      do byte = static_cast<uint8_t>(random());
+      while (IsE4M3Nan(byte));
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      const float scale = normal(random) / 64;
+      std::memcpy(&bytes[r * RowBytes(dtype, cols)], &scale, sizeof(scale));
+    }
+    return bytes;
+  }
   if (BlockElements(dtype) == 1) {
     for (int64_t i = 0; i < rows * cols; ++i) {
       const float value = normal(random);

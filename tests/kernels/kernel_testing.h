@@ -30,10 +30,12 @@ double Rounding(const Device& device);
 
 inline const std::vector<DType>& AllDTypes() {
   static const std::vector<DType> all = {
-      DType::kF32,  DType::kF16,  DType::kBF16,   DType::kQ8_0,   DType::kQ4_0,  DType::kQ4_1,
-      DType::kQ5_0, DType::kQ5_1, DType::kQ4_K32, DType::kQ5_K32, DType::kQ6_K32};
+      DType::kF32,  DType::kF16,  DType::kBF16,   DType::kQ8_0,   DType::kQ4_0,   DType::kQ4_1,
+      DType::kQ5_0, DType::kQ5_1, DType::kQ4_K32, DType::kQ5_K32, DType::kQ6_K32, DType::kF8E4M3};
   return all;
 }
+// Those that TestDevices() take weights of: the cpu's do not take kF8E4M3.
+std::vector<DType> TestDTypes();
 
 // Standard normal floats.
 std::vector<float> RandomFloats(int64_t count, std::mt19937& random);

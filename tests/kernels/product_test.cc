@@ -262,7 +262,7 @@ std::vector<const OpsTable*> Tables() {
 
 INSTANTIATE_TEST_SUITE_P(, ProductTest,
                          testing::Combine(testing::ValuesIn(Tables()),
-                                          testing::ValuesIn(AllDTypes())),
+                                          testing::ValuesIn(TestDTypes())),
                          [](const auto& test) {
                            return absl::StrCat(std::get<0>(test.param)->name, "_",
                                                DTypeName(std::get<1>(test.param)));
@@ -270,7 +270,7 @@ INSTANTIATE_TEST_SUITE_P(, ProductTest,
 
 TEST(PackedWeightsTest, RowsComeBackBitForBit) {
   std::mt19937 random(3);
-  for (DType dtype : AllDTypes()) {
+  for (DType dtype : TestDTypes()) {
     for (int64_t rows : {1, 15, 16, 17, 50}) {
       for (int64_t cols : {32, 96, BlockElements(dtype) == 1 ? 77 : 160}) {
         Matrix w(dtype, rows, cols, random);
@@ -289,7 +289,7 @@ TEST(PackedWeightsTest, RowsComeBackBitForBit) {
 
 TEST(PackedWeightsTest, PiecesOfWholeGroupsMakeTheSameBytes) {
   std::mt19937 random(4);
-  for (DType dtype : AllDTypes()) {
+  for (DType dtype : TestDTypes()) {
     const int64_t rows = 50, cols = 64;
     Matrix whole(dtype, rows, cols, random);
     const size_t bytes = cpu::PackedBytes(dtype, rows, cols);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "kernels/e4m3.h"
 #include "kernels/half.h"
 #include "kernels/reference.h"
 #include "tests/kernels/host_ops.h"
@@ -26,6 +27,7 @@ TEST(TensorTest, RowBytesAreWholeBlocks) {
   EXPECT_EQ(RowBytes(DType::kQ5_K32, 64), 52u);
   EXPECT_EQ(RowBytes(DType::kQ6_K32, 64), 56u);
   EXPECT_EQ(RowBytes(DType::kQ6_K32, 0), 0u);
+  EXPECT_EQ(RowBytes(DType::kF8E4M3, 5), 4u + 5);
 }
 
 TEST(TensorTest, NamesAreDistinct) {
@@ -94,6 +96,39 @@ TEST(ReferenceTest, DequantizesAnyRangeOfARow) {
       }
     }
   }
+}
+
+// All 256 by OCP's definition.
+TEST(E4M3Test, EveryNumberBecomesItsFloatAndComesBack) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const int exponent = bits >> 3 & 15;
+    const int mantissa = bits & 7;
+    const float actual = E4M3ToFloat(static_cast<uint8_t>(bits));
+    if ((bits & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(actual)) << bits;
+    } else {
+      const double magnitude =
+          exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+      EXPECT_EQ(std::fabs(static_cast<double>(actual)), magnitude) << bits;
+      EXPECT_EQ(std::signbit(actual), bits >= 128) << bits;
+    }
+    EXPECT_EQ(FloatToE4M3(actual), bits);
+  }
+}
+
+// Between two neighbours the nearer one, halfway the even one, and one bit of the float decides.
+TEST(E4M3Test, RoundsToTheNearest) {
+  for (int bits = 0; bits < 0x7e; ++bits) {
+    const float low = E4M3ToFloat(static_cast<uint8_t>(bits));
+    const float high = E4M3ToFloat(static_cast<uint8_t>(bits + 1));
+    const float middle = (low + high) / 2;
+    EXPECT_EQ(FloatToE4M3(middle), bits % 2 == 0 ? bits : bits + 1);
+    EXPECT_EQ(FloatToE4M3(std::nextafter(middle, 0.0f)), bits);
+    EXPECT_EQ(FloatToE4M3(std::nextafter(middle, 500.0f)), bits + 1);
+    EXPECT_EQ(FloatToE4M3(-std::nextafter(middle, 500.0f)), 0x80 + bits + 1);
+  }
+  EXPECT_EQ(FloatToE4M3(1e9f), 0x7e);
+  EXPECT_EQ(FloatToE4M3(-std::numeric_limits<float>::infinity()), 0xfe);
 }
 
 struct GoldenBlock {

@@ -54,6 +54,24 @@ absl::StatusOr<const Family*> FindFamily(const ConfigReader& read) {
                                 architectures ? PrintableJson(*architectures) : "nothing"));
 }
 
+// Of quantized folders, those whose tensors say all that is to be known: F8_E4M3 beside its scales.
+absl::Status RefuseQuantization(const ConfigReader& read) {
+  const Json* config = read.Member("quantization_config");
+  if (config == nullptr) return absl::OkStatus();
+  const auto is = [config](const char* key, const char* value) {
+    const Json* found = config->is_object() ? FindMember(*config, key) : nullptr;
+    return found != nullptr && *found == value;
+  };
+  const bool fp8 = is("quant_method", "fp8") && FindMember(*config, "weight_block_size") == nullptr;
+  const bool compressed =
+      is("quant_method", "compressed-tensors") && is("format", "float-quantized");
+  if (fp8 || compressed) return absl::OkStatus();
+  return UnsupportedError(read.where(),
+                          "quantization_config; supported in a folder: F32, F16, BF16, and "
+                          "F8_E4M3 with a scale per row or matrix (quant_method fp8, or "
+                          "compressed-tensors with format float-quantized)");
+}
+
 // Keys whose other values would change the arithmetic into something not implemented.
 absl::Status RefuseUnsupported(const ConfigReader& read, const Family& family) {
   TESSERA_ASSIGN_OR_RETURN(const auto activation, read.OptionalString("hidden_act"));
@@ -70,11 +88,7 @@ absl::Status RefuseUnsupported(const ConfigReader& read, const Family& family) {
     return UnsupportedError(read.where(),
                             "attention_bias true (a bias on o_proj); supported: false");
   }
-  if (read.Member("quantization_config") != nullptr) {
-    return UnsupportedError(read.where(),
-                            "quantization_config; supported in a folder: F32, F16, BF16");
-  }
-  return absl::OkStatus();
+  return RefuseQuantization(read);
 }
 
 // Qwen's window holds for the layers from max_window_layers on, unless layer_types says which.

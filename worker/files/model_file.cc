@@ -8,6 +8,7 @@
 #include "proto/wire/status_macros.h"
 #include "worker/files/dummy_model.h"
 #include "worker/files/file_errors.h"
+#include "worker/files/fp8_model.h"
 #include "worker/files/gguf_model.h"
 #include "worker/files/hf_model.h"
 #include "worker/files/mapped_file.h"
@@ -54,7 +55,17 @@ kernels::DType ResidentType(const v1::TensorDescription& tensor, const v1::Archi
   return cut_inside_blocks ? kernels::DType::kF32 : RepackedType(tensor.type());
 }
 
-absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const std::string& path, LoadFormat format) {
+absl::StatusOr<Quantization> ParseQuantization(absl::string_view name) {
+  if (name.empty()) return Quantization::kAsStored;
+  if (name == "fp8") return Quantization::kFp8;
+  return absl::InvalidArgumentError(
+      absl::StrCat("quantization: expected fp8, found \"", Printable(name), "\""));
+}
+
+namespace {
+
+absl::StatusOr<std::unique_ptr<ModelFile>> OpenAsStored(const std::string& path,
+                                                        LoadFormat format) {
   if (format == LoadFormat::kAuto) {
     TESSERA_ASSIGN_OR_RETURN(format, DetectFormat(path));
   }
@@ -66,6 +77,15 @@ absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const std::string& path, Lo
     default:
       return OpenDummyModel(path);
   }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const std::string& path, LoadFormat format,
+                                                     Quantization quantization) {
+  TESSERA_ASSIGN_OR_RETURN(auto file, OpenAsStored(path, format));
+  if (quantization == Quantization::kAsStored) return file;
+  return RoundToFp8(std::move(file));
 }
 
 }  // namespace tessera::worker

@@ -30,6 +30,12 @@ enum class LoadFormat { kAuto, kGguf, kSafetensors, kDummy };
 // "auto", "gguf", "safetensors", "dummy"; INVALID_ARGUMENT otherwise.
 absl::StatusOr<LoadFormat> ParseLoadFormat(absl::string_view name);
 
+// kFp8: the layers' matrices become 8-bit floats while they are read (fp8_model.h).
+enum class Quantization { kAsStored, kFp8 };
+
+// "fp8", or "" for kAsStored; INVALID_ARGUMENT otherwise.
+absl::StatusOr<Quantization> ParseQuantization(absl::string_view name);
+
 // The type a stored tensor has once loaded: K-quants become their 32-wide repacked form, and a
 // quantized tensor whose columns are cut at heads that are not a multiple of 32 becomes kF32.
 // 1-dimensional tensors (norms, biases) always become kF32.
@@ -53,7 +59,9 @@ class ModelFile {
 // path: a .gguf file, or a Hugging Face folder (config.json, *.safetensors, tokenizer.json). kDummy
 // needs the config alone (a folder or a config.json) and makes weights up: the same for every
 // layout, from a counter-based generator keyed by tensor name and element.
-absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const std::string& path, LoadFormat format);
+absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(
+    const std::string& path, LoadFormat format,
+    Quantization quantization = Quantization::kAsStored);
 
 }  // namespace tessera::worker
 

@@ -142,6 +142,7 @@ void DequantizeBlock(kernels::DType dtype, const uint8_t* b, float* out) {
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
+    case DType::kF8E4M3:
       return;  // not block types; DequantizeRow handles them
   }
 }

@@ -45,7 +45,7 @@ constexpr SafetensorsType kTypes[] = {
     {"I8", v1::DATA_TYPE_UNSPECIFIED, 1},
     {"U8", v1::DATA_TYPE_UNSPECIFIED, 1},
     {"BOOL", v1::DATA_TYPE_UNSPECIFIED, 1},
-    {"F8_E4M3", v1::DATA_TYPE_UNSPECIFIED, 1},
+    {"F8_E4M3", v1::F8_E4M3, 1},
     {"F8_E5M2", v1::DATA_TYPE_UNSPECIFIED, 1},
 };
 

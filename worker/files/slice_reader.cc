@@ -1,10 +1,12 @@
 #include "worker/files/slice_reader.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/e4m3.h"
 #include "worker/files/repack.h"
 
 namespace tessera::worker {
@@ -31,8 +33,24 @@ absl::Status CheckSlice(const v1::TensorDescription& tensor, kernels::DType resi
       slice.col_begin, ", ", slice.col_end, ")"));
 }
 
-void ReadStoredSlice(const StoredTensor& tensor, kernels::DType resident, const Slice& slice,
-                     uint8_t* out) {
+absl::Status CheckF8Rows(absl::string_view name, int64_t rows, int64_t cols, const uint8_t* data) {
+  for (int64_t row = 0; row < rows; ++row) {
+    float scale;
+    std::memcpy(&scale, data, sizeof(scale));
+    data += sizeof(scale);
+    bool finite = std::isfinite(scale);
+    for (int64_t col = 0; col < cols; ++col) finite &= !kernels::IsE4M3Nan(data[col]);
+    data += cols;
+    if (!finite) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": expected finite weights and scales, a row of the file has others"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void ReadStoredSlice(const StoredTensor& tensor, const StoredTensor* scale, kernels::DType resident,
+                     const Slice& slice, uint8_t* out) {
   const int64_t cols = tensor.shape.back();
   const int64_t rows = slice.row_end - slice.row_begin;
   const StorageBlock block = StorageBlockOf(tensor.type);
@@ -56,7 +74,15 @@ void ReadStoredSlice(const StoredTensor& tensor, kernels::DType resident, const 
         DequantizeRow(tensor.type, source, slice.col_begin, slice.col_end, floats.data());
         std::memcpy(out, floats.data(), static_cast<size_t>(out_row_bytes));
       } else {
-        RepackRow(tensor.type, source, slice.col_begin, slice.col_end, out);
+        if (scale != nullptr) {
+          const bool each = scale->bytes > uint64_t(StorageBlockOf(scale->type).bytes);
+          float value;
+          DequantizeRow(scale->type, scale->data().data(), each ? row : 0, each ? row + 1 : 1,
+                        &value);
+          std::memcpy(out, &value, sizeof(value));
+        }
+        RepackRow(tensor.type, source, slice.col_begin, slice.col_end,
+                  out + kernels::RowHeaderBytes(resident));
       }
     }
     tensor.file->Release(window);

@@ -26,9 +26,14 @@ absl::Status CheckSlice(const v1::TensorDescription& tensor, kernels::DType resi
                         const Slice& slice);
 
 // Writes the slice, which CheckSlice accepted, to `out` as `resident`: RepackedType of the stored
-// type, or kF32. Pages of the file are given back every 8 MB of it.
-void ReadStoredSlice(const StoredTensor& tensor, kernels::DType resident, const Slice& slice,
-                     uint8_t* out);
+// type, or kF32. scale: of F8_E4M3 only, its rows' scales, or one for all. Pages of the file are
+// given back every 8 MB of it.
+void ReadStoredSlice(const StoredTensor& tensor, const StoredTensor* scale, kernels::DType resident,
+                     const Slice& slice, uint8_t* out);
+
+// Of rows of kF8E4M3 that have been read: INVALID_ARGUMENT for scales and weights that are no
+// finite numbers.
+absl::Status CheckF8Rows(absl::string_view name, int64_t rows, int64_t cols, const uint8_t* data);
 
 }  // namespace tessera::worker
 

@@ -33,6 +33,8 @@ std::unique_ptr<ModelFile> StoredModel::Create(v1::ModelDescription description,
     model->index_.emplace(tensor.description.name(), static_cast<int>(model->tensors_.size()));
     *model->description_.add_tensors() = std::move(tensor.description);
     model->tensors_.push_back(std::move(stored[tensor.stored_index]));
+    auto& scale = model->scales_.emplace_back();
+    if (tensor.scale_index) scale = std::move(stored[*tensor.scale_index]);
   }
   model->description_.set_quantization(MostlyType(model->tensors_));
   // Headers and vocabularies have been read; their pages need not stay.
@@ -50,8 +52,11 @@ absl::Status StoredModel::ReadSlice(absl::string_view tensor, int64_t row_begin,
   const kernels::DType resident = ResidentType(about, description_.architecture());
   const Slice slice = {row_begin, row_end, col_begin, col_end};
   TESSERA_RETURN_IF_ERROR(CheckSlice(about, resident, slice));
-  ReadStoredSlice(tensors_[it->second], resident, slice, static_cast<uint8_t*>(out));
-  return absl::OkStatus();
+  const auto& scale = scales_[it->second];
+  auto* const bytes = static_cast<uint8_t*>(out);
+  ReadStoredSlice(tensors_[it->second], scale ? &*scale : nullptr, resident, slice, bytes);
+  if (resident != kernels::DType::kF8E4M3) return absl::OkStatus();
+  return CheckF8Rows(tensor, row_end - row_begin, col_end - col_begin, bytes);
 }
 
 std::string ModelName(const std::string& path) {

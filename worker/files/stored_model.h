@@ -3,6 +3,7 @@
 #define TESSERA_WORKER_FILES_STORED_MODEL_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,6 +34,7 @@ class StoredModel : public ModelFile {
   v1::ModelDescription description_;
   std::vector<std::unique_ptr<MappedFile>> files_;
   std::vector<StoredTensor> tensors_;  // as description_.tensors()
+  std::vector<std::optional<StoredTensor>> scales_;  // alike, of those of F8_E4M3
   std::unordered_map<std::string, int> index_;
 };
 

@@ -13,7 +13,7 @@ struct TypeRow {
 };
 
 // Indexed by v1::DataType.
-constexpr std::array<TypeRow, 12> kTypes = {{
+constexpr std::array<TypeRow, 13> kTypes = {{
     {{0, 0}, kernels::DType::kF32},  // DATA_TYPE_UNSPECIFIED
     {{1, 4}, kernels::DType::kF32},
     {{1, 2}, kernels::DType::kF16},
@@ -26,6 +26,7 @@ constexpr std::array<TypeRow, 12> kTypes = {{
     {{256, 144}, kernels::DType::kQ4_K32},
     {{256, 176}, kernels::DType::kQ5_K32},
     {{256, 210}, kernels::DType::kQ6_K32},
+    {{1, 1}, kernels::DType::kF8E4M3},  // and the rows' scales, which are elsewhere in files
 }};
 static_assert(kTypes.size() == v1::DataType_ARRAYSIZE);
 

@@ -139,7 +139,8 @@ bool IsIgnorable(const StoredTensor& tensor, const v1::Architecture& arch, NameS
     return name == "rope_freqs.weight" || absl::EndsWith(name, ".attn_rot_embd") ||
            absl::EndsWith(name, ".attn_rot_embd.weight");
   }
-  return absl::EndsWith(name, ".rotary_emb.inv_freq") ||
+  // Inputs are rounded by scales of their own (input_scale: one for all, measured beforehand).
+  return absl::EndsWith(name, ".rotary_emb.inv_freq") || absl::EndsWith(name, ".input_scale") ||
          (arch.tied_embeddings() && name == "lm_head.weight");
 }
 
@@ -156,6 +157,35 @@ absl::Status CheckShapeAndType(absl::string_view path, const ExpectedTensor& exp
                            stored.type_name));
   }
   return absl::OkStatus();
+}
+
+// The scales beside a matrix of F8_E4M3.
+absl::StatusOr<size_t> FindScale(absl::string_view path, const ExpectedTensor& expected,
+                                 const std::vector<StoredTensor>& stored,
+                                 const std::unordered_map<std::string, size_t>& by_name) {
+  if (expected.shape.size() != 2) {
+    return UnsupportedError(
+        path, absl::StrCat(expected.source_name, ": expected F32, F16 or BF16, file has F8_E4M3"));
+  }
+  const std::string name = absl::StrCat(expected.source_name, "_scale");
+  const auto it = by_name.find(name);
+  if (it == by_name.end()) {
+    return FileError(
+        path, absl::StrCat(name, ": expected beside a matrix of F8_E4M3, the file has ", "none"));
+  }
+  const StoredTensor& scale = stored[it->second];
+  using Shape = std::vector<int64_t>;
+  const int64_t rows = expected.shape[0];
+  const Shape& shape = scale.shape;
+  if (shape != Shape{} && shape != Shape{1} && shape != Shape{rows} && shape != Shape{rows, 1}) {
+    return FileError(path, absl::StrCat(name, ": expected ", ShapeText({rows, 1}),
+                                        " or one number, file has ", ShapeText(shape)));
+  }
+  if (scale.type != v1::F32 && scale.type != v1::F16 && scale.type != v1::BF16) {
+    return UnsupportedError(
+        path, absl::StrCat(name, ": expected F32, F16 or BF16, file has ", scale.type_name));
+  }
+  return it->second;
 }
 
 absl::Status CheckRange(absl::string_view path, const char* what, int64_t value, int64_t max) {
@@ -245,7 +275,12 @@ absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, 
     const StoredTensor& found = stored[it->second];
     TESSERA_RETURN_IF_ERROR(CheckShapeAndType(path, expected, found));
     used[it->second] = true;
-    matched.push_back({Describe(expected, found.type, arch), it->second});
+    matched.push_back({Describe(expected, found.type, arch), it->second, std::nullopt});
+    if (found.type == v1::F8_E4M3) {
+      TESSERA_ASSIGN_OR_RETURN(const size_t scale, FindScale(path, expected, stored, by_name));
+      matched.back().scale_index = scale;
+      used[scale] = true;
+    }
   }
   for (size_t i = 0; i < stored.size(); ++i) {
     if (!used[i] && !IsIgnorable(stored[i], arch, style)) {

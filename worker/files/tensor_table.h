@@ -7,6 +7,7 @@
 #ifndef TESSERA_WORKER_FILES_TENSOR_TABLE_H_
 #define TESSERA_WORKER_FILES_TENSOR_TABLE_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,11 +40,13 @@ absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& a
 struct MatchedTensor {
   v1::TensorDescription description;
   size_t stored_index = 0;  // into the `stored` given to MatchTensors
+  std::optional<size_t> scale_index;  // of F8_E4M3 alike: its rows' scales, or one for all
 };
 
 // Finds each expected tensor among the stored ones and checks shape and type. A tensor of the file
 // that no row knows is refused (UNIMPLEMENTED): ignoring, say, a bias would give wrong answers.
-// resident_bytes is filled in, which depends on arch.ffn_granularity only through ResidentType.
+// F8_E4M3 matrices have their scales beside them, as "..._scale": floats (), (1), (rows) or (rows,
+// 1). resident_bytes is filled in, which depends on arch.ffn_granularity only through ResidentType.
 absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, NameStyle style,
                                                         const v1::Architecture& arch,
                                                         const std::vector<StoredTensor>& stored);

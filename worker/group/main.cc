@@ -18,7 +18,7 @@ namespace {
 using tessera::worker::ExitNow;
 
 int Describe(const tessera::worker::WorkerOptions& options) {
-  auto file = tessera::worker::OpenModel(options.model, options.load_format);
+  auto file = tessera::worker::OpenModel(options.model, options.load_format, options.quantization);
   if (!file.ok()) {
     tessera::worker::PrintLine(absl::StrCat("tessera-worker: ", file.status().message()));
     return 1;

@@ -84,9 +84,24 @@ absl::Status RankLife::ChooseGpu() {
   return absl::OkStatus();
 }
 
+// Said before the group joins: a cpu device would refuse the first of those weights.
+absl::Status RankLife::CheckDeviceTakes(const v1::ModelDescription& model) const {
+  if (gpu_) return absl::OkStatus();
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (tensor.type() == v1::F8_E4M3) {
+      return absl::UnimplementedError(
+          absl::StrCat(tensor.name(), ": weights of 8-bit floats (F8_E4M3) need a GPU; rank ",
+                       world_rank_.load(), " computes on cpu"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RankLife::OpenAndListen() {
   TESSERA_RETURN_IF_ERROR(ChooseGpu());
-  TESSERA_ASSIGN_OR_RETURN(file_, OpenModel(options_.model, options_.load_format));
+  TESSERA_ASSIGN_OR_RETURN(file_,
+                           OpenModel(options_.model, options_.load_format, options_.quantization));
+  TESSERA_RETURN_IF_ERROR(CheckDeviceTakes(file_->description()));
   TESSERA_ASSIGN_OR_RETURN(auto health, HealthServer::Start(options_.host, options_.health_port));
   absl::MutexLock lock(&mu_);
   health_ = std::move(health);

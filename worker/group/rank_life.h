@@ -58,6 +58,7 @@ class RankLife {
 
   absl::Status OpenAndListen();
   absl::Status ChooseGpu();
+  absl::Status CheckDeviceTakes(const v1::ModelDescription& model) const;
   absl::StatusOr<int64_t> OwnFreeMemory() const;
   absl::StatusOr<std::vector<int64_t>> GatherFreeMemory(int64_t mine);
   absl::StatusOr<v1::ShardPlan> JoinAsLeader();

@@ -20,6 +20,7 @@ constexpr int kUsageError = 2;
 // What the flags hold before they are resolved against each other and the placement.
 struct RawFlags {
   std::string load_format = "auto";
+  std::string quantization;
   int threads_per_rank = 0;
   int health_port = 0;
   std::string communicator;
@@ -42,6 +43,10 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
   app.add_option("--load-format", raw.load_format, "auto, gguf, safetensors or dummy")
       ->envname("TESSERA_LOAD_FORMAT")
       ->capture_default_str();
+  app.add_option("--quantization", raw.quantization,
+                 "fp8: weights of F32, F16 or BF16 are rounded to 8-bit floats (E4M3, a scale for "
+                 "each row) while they are loaded; GPUs only (default: as the file has them)")
+      ->envname("TESSERA_QUANTIZATION");
   app.add_option("--threads-per-rank", raw.threads_per_rank,
                  "Compute threads of each rank; 0: the cores of its host shared among its ranks")
       ->envname("TESSERA_THREADS_PER_RANK")
@@ -118,6 +123,11 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
   if (!format.ok()) return absl::InvalidArgumentError(
       absl::StrCat("--load-format: ", format.status().message()));
   options.load_format = *format;
+  auto quantization = ParseQuantization(raw.quantization);
+  if (!quantization.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("--", quantization.status().message()));
+  }
+  options.quantization = *quantization;
   if (options.describe) return absl::OkStatus();
 
   if (absl::Status status = CheckCoordinator(options.coordinator); !status.ok()) return status;

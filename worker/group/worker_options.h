@@ -27,6 +27,7 @@ struct WorkerOptions {
   std::string model;
   std::string coordinator;  // HOST:PORT
   LoadFormat load_format = LoadFormat::kAuto;
+  Quantization quantization = Quantization::kAsStored;
   int threads = 1;          // of this rank; resolved, at least 1
   std::string instruction_set = "auto";  // of the cpu device
   bool shared_memory = true;             // between ranks of one host

@@ -1,9 +1,12 @@
 // Products over the executor: every weight type, awkward shapes, and that an output's bits depend
 // neither on how many rows there are nor on which kernel computed it.
+#include <cmath>
+#include <limits>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "kernels/e4m3.h"
 #include "kernels/reference.h"
 #include "tests/kernels/kernel_testing.h"
 #include "tests/kernels/simt/executor.h"
@@ -147,6 +150,67 @@ TEST(SimtMatMulGroups, InputThatDoesNotStartAtSixteenBytes) {
     ExpectSameBits(small.data(), expected.data(), 99, "small");
     ExpectSameBits(tiled.data(), expected.data(), 99, "tiled");
   }
+}
+
+// Every row by its own largest, to the bits of the host's rounding.
+TEST(SimtQuantizeRows, RoundsEveryRowToE4M3WithItsScale) {
+  simt::SetChecks({.global_races = true});
+  std::mt19937 random(8);
+  for (int64_t cols : {16, 96, 576, 2064}) {
+    const int64_t n = 5;
+    auto x = RoundedToBf16(RandomFloats(n * cols, random));
+    for (int64_t c = 0; c < cols; ++c) {
+      x[c] *= 1e-3f;
+      x[2 * cols + c] = c % 7 == 0 ? -0.0f : 0.0f;
+      x[3 * cols + c] *= 3e30f;
+    }
+    x = RoundedToBf16(x);
+    const auto device_x = ToBf16(x);
+    DeviceArray<uint8_t> codes(n * cols);
+    DeviceArray<float> scales(n);
+    RunLaunch(LaunchQuantizeRows(device_x.data(), n, cols, codes.data(), scales.data(), nullptr));
+    for (int64_t t = 0; t < n; ++t) {
+      float largest = 0;
+      for (int64_t c = 0; c < cols; ++c) largest = std::max(largest, std::fabs(x[t * cols + c]));
+      const float scale = largest == 0 ? 1 : largest / kE4M3Max;
+      ASSERT_EQ(scales[t], scale) << t;
+      for (int64_t c = 0; c < cols; ++c) {
+        ASSERT_EQ(codes[t * cols + c], FloatToE4M3(x[t * cols + c] * (1.0f / scale)))
+            << "row " << t << ", column " << c << ": " << x[t * cols + c];
+      }
+    }
+  }
+  simt::SetChecks({});
+}
+
+TEST(SimtQuantizeRows, KeepsWhatIsNoNumber) {
+  std::vector<float> x(32, 1.0f);
+  x[3] = std::numeric_limits<float>::quiet_NaN();
+  x[16 + 5] = -std::numeric_limits<float>::infinity();
+  const auto device_x = ToBf16(x);
+  DeviceArray<uint8_t> codes(32);
+  DeviceArray<float> scales(2);
+  RunLaunch(LaunchQuantizeRows(device_x.data(), 2, 16, codes.data(), scales.data(), nullptr));
+  EXPECT_TRUE(IsE4M3Nan(codes[3]));
+  EXPECT_EQ(codes[4], 0x7e);
+  EXPECT_TRUE(IsE4M3Nan(codes[16 + 5]));
+}
+
+// A row of all bfloat16 numbers from 2^-13 to 448.
+TEST(SimtQuantizeRows, EveryCodeAndWhatLiesBetween) {
+  std::vector<float> x;
+  for (uint32_t bits = 0x3900; bits <= 0x43e0; ++bits) x.push_back(FloatFromBits(bits << 16));
+  while (x.size() % 8 != 0) x.push_back(0);
+  const auto device_x = ToBf16(x);
+  DeviceArray<uint8_t> codes(x.size());
+  DeviceArray<float> scales(1);
+  RunLaunch(LaunchQuantizeRows(device_x.data(), 1, x.size(), codes.data(), scales.data(), nullptr));
+  ASSERT_EQ(scales[0], 1.0f);
+  for (size_t i = 0; i < x.size(); ++i) ASSERT_EQ(codes[i], FloatToE4M3(x[i])) << x[i];
+}
+
+TEST(SimtQuantizeRows, RefusesRowsThatAreNotWholeVectors) {
+  EXPECT_EQ(LaunchQuantizeRows(nullptr, 1, 12, nullptr, nullptr, nullptr), kNoSuchKernel);
 }
 
 TEST(SimtMatMulGroups, MoreRowsThanTheSmallKernelTakes) {

@@ -223,6 +223,10 @@ inline uint32_t SubBf16x2(uint32_t a, uint32_t b) {
   return RoundToBf16x2(FloatFromBits(a << 16) - FloatFromBits(b << 16),
                        FloatFromBits(a & 0xffff0000u) - FloatFromBits(b & 0xffff0000u));
 }
+inline uint32_t MulBf16x2(uint32_t a, uint32_t b) {
+  return RoundToBf16x2(FloatFromBits(a << 16) * FloatFromBits(b << 16),
+                       FloatFromBits(a & 0xffff0000u) * FloatFromBits(b & 0xffff0000u));
+}
 inline float HalfBitsToFloat(uint16_t bits) { return HalfToFloat(bits); }
 inline uint32_t And0Or(uint32_t x, uint32_t mask, uint32_t bits) { return (x & mask) | bits; }
 

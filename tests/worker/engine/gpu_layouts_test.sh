@@ -30,6 +30,15 @@ for model in "$@"; do
     "$probe" --compare "$work/gpu" "$work/cpu" --tolerance "$tolerance" || failed=1
   done
 done
+# Weights as 8-bit floats: the same in every layout.
+run "$simulated" 1 fp8 --model "$models/$model" --device cuda --fp8
+for case in "2 1 nccl" "4 1 nccl" "2 2 mpi"; do
+  set -- $case
+  run "$simulated" $(($1 * $2)) gpu --model "$models/$model" --device cuda --fp8 --tp "$1" \
+    --pp "$2" --comm "$3"
+  printf '%s as fp8 over %sx%s, %s: ' "$model" "$1" "$2" "$3"
+  "$probe" --compare "$work/gpu" "$work/fp8" --tolerance "$tolerance" || failed=1
+done
 # More ranks than GPUs: only through host memory, and said so.
 export TESSERA_STUB_GPUS=1
 run "$simulated" 2 gpu --model "$models/$model" --device cuda --tp 2 --comm auto

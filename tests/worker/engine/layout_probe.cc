@@ -43,6 +43,7 @@ struct ProbeFlags {
   std::string comm = "auto";
   bool measure = false;
   std::vector<int> batches;
+  bool fp8 = false;
 };
 
 void WriteResults(const std::string& path, int32_t vocab,
@@ -251,7 +252,8 @@ absl::Status MeasureBatches(const ProbeFlags& flags, const ModelFile& file,
 absl::Status Probe(const ProbeFlags& flags) {
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> world, MakeMpiCommunicator({}));
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<ModelFile> file,
-                           OpenModel(flags.model, LoadFormat::kAuto));
+                           OpenModel(flags.model, LoadFormat::kAuto,
+                                     flags.fp8 ? Quantization::kFp8 : Quantization::kAsStored));
   const v1::ShardPlan plan = PlanOf(*file, flags.tp, flags.pp);
   return flags.measure ? MeasureBatches(flags, *file, plan, world.get())
                        : RunJob(flags, *file, plan, world.get());
@@ -273,6 +275,7 @@ int main(int argc, char** argv) {
   app.add_option("--tolerance", flags.tolerance, "of --compare");
   app.add_option("--device", flags.device, "cpu, cuda or auto");
   app.add_option("--comm", flags.comm, "auto, mpi or nccl");
+  app.add_flag("--fp8", flags.fp8, "weights as 8-bit floats");
   app.add_flag("--measure", flags.measure, "print tokens/s instead");
   app.add_option("--batch", flags.batches, "sequences that decode together, one run for each")
       ->delimiter(',');

@@ -93,6 +93,7 @@ TEST_F(WorkerOptionsTest, MistakesAreNamed) {
       {{"--model", "m", "--coordinator", "h:70000"}, "1 .. 65535"},
       {{"--model", "m", "--coordinator", "h:1", "--threads-per-rank", "-1"}, "0 to 1024"},
       {{"--model", "m", "--coordinator", "h:1", "--load-format", "onnx"}, "--load-format"},
+      {{"--model", "m", "--coordinator", "h:1", "--quantization", "fp9"}, "--quantization"},
       {{"--model", "m", "--coordinator", "h:1", "--communicator", "x"}, "--communicator"},
       {{"--model", "m", "--coordinator", "h:1", "--comm-timeout", "nan"}, "--comm-timeout"},
       {{"--model", "m", "--coordinator", "h:1", "--device", "tpu"}, "--device"},
