@@ -16,8 +16,8 @@ absl::StatusOr<std::string> WorkerProgram();
 
 struct DescribeOptions {
   std::string model;
-  std::string load_format;  // empty: the worker's default
-  std::string quantization;  // empty: as the file has the weights
+  std::string load_format = {};   // empty: the worker's default
+  std::string quantization = {};  // empty: as the file has the weights
 };
 
 // Runs `tessera-worker --describe`. An error is the worker's own line.
