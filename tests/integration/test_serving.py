@@ -292,10 +292,15 @@ def narrow(start, tmp_path):
 
 
 def occupy(http, count):
-    """Streams that run or wait until they are cancelled."""
-    streams = [http.cluster.client.call("Generate", token_ids={"ids": [1, 2, 3 + i]}, sampling=LONG,
-                                        timeout=600) for i in range(count)]
+    """Streams that run or wait until they are cancelled. The first runs before the others come: all
+    at once they might find the queue full."""
+    def stream(i):
+        return http.cluster.client.call("Generate", token_ids={"ids": [1, 2, 3 + i]}, sampling=LONG,
+                                        timeout=600)
+
+    streams = [stream(0)]
     next(streams[0])
+    streams += [stream(i) for i in range(1, count)]
     wait_for(lambda: http.cluster.client.call("GetClusterStatus").requests_waiting == count - 1, 20)
     return streams
 
