@@ -110,7 +110,7 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
   const int64_t blocks = args.cols / 32;
   const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
   const int64_t step = tokens.stride * 32;
-  const BlockScales* scales = tokens.scales;
+  const float* scales = tokens.scales;  // of the block, then scaled sums
   Vec sums[kTokens];
   LowSums<kTokens> low_sums;
   alignas(64) double totals[kPartial ? kTokens * 16 : 1];
@@ -136,13 +136,13 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
     const Vec add = kHasAdd<kType> ? Load(block.add) : Zero();
 #pragma GCC unroll 16
     for (int t = 0; t < kTokens; ++t) {
-      sums[t] = dots.AddTo(sums[t], 0, t, row_scales, scales[t].scale);
-      if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[t].scaled_sum), sums[t]);
+      sums[t] = dots.AddTo(sums[t], 0, t, row_scales, scales[t]);
+      if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[tokens.stride + t]), sums[t]);
     }
     low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
-      return dots.AddTo(sum, 1, t, row_scales, scales[t].scale * kLowUnit);
+      return dots.AddTo(sum, 1, t, row_scales, scales[t] * kLowUnit);
     });
-    scales += tokens.stride;
+    scales += 2 * tokens.stride;
     if constexpr (kPartial) {
       if (--left > 0 && b + 1 < blocks) continue;
       left = args.segment_blocks;

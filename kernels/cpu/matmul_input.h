@@ -8,8 +8,8 @@
 //   kBFloat16     (blocks, c, 32) bfloat16: x rounded to nearest
 //   kBFloat16Pair (2, blocks, c, 32) bfloat16: x rounded, then what that left of it, rounded
 //   kInt8         (2, blocks, c, 32) int8 high, low
-//                 (blocks, c) BlockScales
-//                 (2, blocks, c) BlockOffsets of high, low
+//                 (blocks, 2, c) float32 scale, scale * sum of (high + low / 128)
+//                 (2, blocks, kNumOffsets, c) int32 corrections of high, low (Offset)
 //                 (blocks) uint32, bit t: whether the tile's token t is peaked in that block
 //
 // Integers: x = scale * (high + low / 128), scale = max |x| of the block / 127, rounded to nearest.
@@ -40,22 +40,9 @@ inline constexpr int kNumInputForms = 4;
 
 inline constexpr int64_t kTokenTile = 16;
 
-// Of one token's block.
-struct BlockScales {
-  float scale;
-  float scaled_sum;  // scale * sum of (high + low / 128)
-};
-
 // What the sum of unsigned codes times one plane must be corrected by where the codes stand an offset
-// too high: -offset * sum of the plane.
-struct BlockOffsets {
-  int32_t minus_8;
-  int32_t minus_16;
-  int32_t minus_128;
-  int32_t minus_32_low;   // of columns 0..15
-  int32_t minus_32_high;  // of columns 16..31
-  int32_t unused;
-};
+// too high: -offset * sum of the plane. The last two of columns 0..15 and 16..31.
+enum Offset { kMinus8, kMinus16, kMinus128, kMinus32Low, kMinus32High, kNumOffsets };
 
 // static: this header is compiled for several instruction sets, and their copies must not merge.
 #define TESSERA_STATIC_INLINE static inline __attribute__((always_inline))
@@ -75,28 +62,32 @@ TESSERA_STATIC_INLINE int64_t PlanesOf(InputForm form) {
 // Bytes of n prepared tokens; the tile that begins at token t begins at InputBytes(form, cols, t).
 TESSERA_STATIC_INLINE int64_t InputBytes(InputForm form, int64_t cols, int64_t n) {
   const bool integers = form == InputForm::kInt8;
-  const int64_t scales = integers ? sizeof(BlockScales) + 2 * sizeof(BlockOffsets) : 0;
+  const int64_t scales = integers ? (2 + 2 * kNumOffsets) * 4 : 0;
   const int64_t of_tile = integers ? sizeof(uint32_t) : 0;
   return BlocksOf(cols) *
          (n * (PlanesOf(form) * PlaneBytes(form) + scales) + TilesOf(n) * of_tile);
 }
 
-// The parts of a tile of `tokens` tokens of kInt8, each by blocks, then tokens.
+// The parts of a tile of `tokens` tokens of kInt8.
 struct Int8Tile {
   int8_t* high;
   int8_t* low;
-  BlockScales* scales;
-  BlockOffsets* high_offsets;
-  BlockOffsets* low_offsets;
-  uint32_t* peaked;  // by blocks only
+  float* scales;
+  int32_t* high_offsets;
+  int32_t* low_offsets;
+  uint32_t* peaked;
 };
 TESSERA_STATIC_INLINE Int8Tile Int8TileAt(uint8_t* tile, int64_t cols, int64_t tokens) {
   const int64_t count = BlocksOf(cols) * tokens;
   auto* high = reinterpret_cast<int8_t*>(tile);
-  auto* scales = reinterpret_cast<BlockScales*>(high + 2 * 32 * count);
-  auto* offsets = reinterpret_cast<BlockOffsets*>(scales + count);
-  return {high, high + 32 * count, scales, offsets, offsets + count,
-          reinterpret_cast<uint32_t*>(offsets + 2 * count)};
+  auto* scales = reinterpret_cast<float*>(high + 2 * 32 * count);
+  auto* offsets = reinterpret_cast<int32_t*>(scales + 2 * count);
+  return {high,
+          high + 32 * count,
+          scales,
+          offsets,
+          offsets + kNumOffsets * count,
+          reinterpret_cast<uint32_t*>(offsets + 2 * kNumOffsets * count)};
 }
 
 }  // namespace tessera::kernels::cpu

@@ -15,22 +15,25 @@ namespace {
 // How far ahead of their reading weights are asked for.
 constexpr int64_t kPrefetchBytes = 4096;
 
-// sums + codes times one plane of a token's block, scaled. Without what the type adds.
+// sums + codes times one plane of a token's block, scaled. Without what the type adds. offsets: the
+// plane's of that block and token, `stride` apart.
 template <DType kType>
 TESSERA_INLINE Vec AddDots(const RowsBlock& rows, const int8_t* x, float scale,
-                           const BlockOffsets& offsets, Vec sums) {
+                           const int32_t* offsets, int64_t stride, Vec sums) {
   constexpr int kCodeBits = kBits<kType>;
   const Vec input_scale = Set(scale);
   if constexpr (kType == DType::kQ6_K32) {
-    const Ints low = DotQuads<4, kCodeBits>(rows.codes, x, &offsets.minus_32_low);
-    const Ints high = DotQuads<4, kCodeBits>(rows.codes + 4, x + 16, &offsets.minus_32_high);
+    const Ints low = DotQuads<4, kCodeBits>(rows.codes, x, offsets + kMinus32Low * stride);
+    const Ints high =
+        DotQuads<4, kCodeBits>(rows.codes + 4, x + 16, offsets + kMinus32High * stride);
     sums = MulAdd(ToFloats(low), Mul(rows.scale[0], input_scale), sums);
     return MulAdd(ToFloats(high), Mul(rows.scale[1], input_scale), sums);
   } else {
-    const int32_t* start = kType == DType::kQ4_0   ? &offsets.minus_8
-                           : kType == DType::kQ5_0 ? &offsets.minus_16
-                           : kType == DType::kQ8_0 ? &offsets.minus_128
-                                                   : nullptr;
+    constexpr int kOffset = kType == DType::kQ4_0   ? kMinus8
+                            : kType == DType::kQ5_0 ? kMinus16
+                            : kType == DType::kQ8_0 ? kMinus128
+                                                    : -1;
+    const int32_t* start = kOffset < 0 ? nullptr : offsets + kOffset * stride;
     const Ints dots = DotQuads<8, kCodeBits>(rows.codes, x, start);
     return MulAdd(ToFloats(dots), Mul(rows.scale[0], input_scale), sums);
   }
@@ -52,6 +55,7 @@ struct QuantizedKernel {
       const uint8_t* block = args.w + group * GroupBytes(args.cols);
       const auto* x = reinterpret_cast<const int8_t*>(tokens.values);
       int64_t at = 0;  // of the block's first token
+      const int64_t stride = tokens.stride;
       Vec sums[kTokens];
       LowSums<kTokens> low_sums;
       alignas(64) double totals[kPartial ? kTokens * kLanes : 1];
@@ -69,21 +73,21 @@ struct QuantizedKernel {
         RowsBlock rows;
         LoadScales<kType>(block, part, &rows);
         LoadBlockCodes<kType>(block, part, rows.codes);
+        const float* scales = tokens.scales + 2 * at;
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddDots<kType>(rows, x + (at + t) * 32, tokens.scales[at + t].scale,
-                                   tokens.high_offsets[at + t], sums[t]);
+          sums[t] = AddDots<kType>(rows, x + (at + t) * 32, scales[t],
+                                   tokens.high_offsets + kNumOffsets * at + t, stride, sums[t]);
           if constexpr (kHasAdd<kType>) {
-            sums[t] = MulAdd(rows.add, Set(tokens.scales[at + t].scaled_sum), sums[t]);
+            sums[t] = MulAdd(rows.add, Set(scales[stride + t]), sums[t]);
           }
         }
         low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
-          return AddDots<kType>(rows, x + tokens.plane + (at + t) * 32,
-                                tokens.scales[at + t].scale * kLowUnit,
-                                tokens.low_offsets[at + t], sum);
+          return AddDots<kType>(rows, x + tokens.plane + (at + t) * 32, scales[t] * kLowUnit,
+                                tokens.low_offsets + kNumOffsets * at + t, stride, sum);
         });
         block += kBlockBytes<kType>;
-        at += tokens.stride;
+        at += stride;
         if constexpr (kPartial) {
           if (--left > 0 && b + 1 < blocks) continue;
           left = args.segment_blocks;

@@ -22,10 +22,10 @@ struct TileTokens {
   int64_t plane;  // bytes from one plane to the next
   int64_t stride;
   int64_t first;  // in the input
-  // Of integers.
-  const BlockScales* scales = nullptr;
-  const BlockOffsets* high_offsets = nullptr;
-  const BlockOffsets* low_offsets = nullptr;
+  // Of integers (matmul_input.h).
+  const float* scales = nullptr;
+  const int32_t* high_offsets = nullptr;
+  const int32_t* low_offsets = nullptr;
   const uint32_t* peaked = nullptr;
   int shift = 0;  // of the first token's bit in `peaked`
 

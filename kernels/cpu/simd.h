@@ -9,6 +9,10 @@
 //   Add Sub Mul Div Max           Max(a, b) gives b where either is not a number
 //   Round(v) PowerOfTwo(v)        nearest integer; 2^v for whole v in [-126, 127]
 //   ReduceSum(v) ReduceMax(v)     of all lanes, by the tree below
+//   LanesBelow(a, b)              bit l: a[l] < b[l], false where either is not a number
+//   StoreWhole(p, v)              whole numbers as int32
+//   ReduceEach(v, op)             lane i: all lanes of v[i], of kLanes vectors, by op(Vec, Vec) in
+//                                 any order
 //   AddToDoubles(v, p)            onto kLanes doubles, aligned to 64 bytes
 //   LoadHalf(p) LoadBFloat16(p)   kLanes 16-bit floats
 //   LoadBFloat16Pairs(p, &a, &b)  kLanes pairs of bfloat16: the first of each, and the second

@@ -52,6 +52,31 @@ TESSERA_INLINE float ReduceMax(Vec v) {
   return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+TESSERA_INLINE uint32_t LanesBelow(Vec a, Vec b) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ)));
+}
+TESSERA_INLINE void StoreWhole(int32_t* p, Vec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_cvtps_epi32(v));
+}
+
+template <typename Op>
+TESSERA_INLINE Vec ReduceEach(const Vec* v, const Op& op) {
+  Vec pairs[4], quads[2];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = op(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                  _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    const __m256d a = _mm256_castps_pd(pairs[2 * i]), b = _mm256_castps_pd(pairs[2 * i + 1]);
+    quads[i] = op(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                  _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+  }
+  return op(_mm256_permute2f128_ps(quads[0], quads[1], 0x20),
+            _mm256_permute2f128_ps(quads[0], quads[1], 0x31));
+}
+
 TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
   const __m256d low = _mm256_cvtps_pd(_mm256_castps256_ps128(v));
   const __m256d high = _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1));

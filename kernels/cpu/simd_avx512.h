@@ -53,6 +53,35 @@ TESSERA_INLINE float ReduceSum(Vec v) {
 }
 TESSERA_INLINE float ReduceMax(Vec v) { return _mm512_reduce_max_ps(v); }
 
+TESSERA_INLINE uint32_t LanesBelow(Vec a, Vec b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+TESSERA_INLINE void StoreWhole(int32_t* p, Vec v) {
+  _mm512_storeu_si512(p, _mm512_cvtps_epi32(v));
+}
+
+template <typename Op>
+TESSERA_INLINE Vec ReduceEach(const Vec* v, const Op& op) {
+  Vec pairs[8], quads[4], halves[2];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    pairs[i] = op(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]),
+                  _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = _mm512_castps_pd(pairs[2 * i]), b = _mm512_castps_pd(pairs[2 * i + 1]);
+    quads[i] = op(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                  _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  const auto both = [&op](Vec a, Vec b) __attribute__((always_inline)) {
+    return op(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  };
+  halves[0] = both(quads[0], quads[1]);
+  halves[1] = both(quads[2], quads[3]);
+  return both(halves[0], halves[1]);
+}
+
 TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
   const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(v));
   const __m512d high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1));

@@ -55,6 +55,21 @@ TESSERA_INLINE float ReduceMax(Vec v) {
   return highest;
 }
 
+TESSERA_INLINE uint32_t LanesBelow(Vec a, Vec b) {
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= static_cast<uint32_t>(a[i] < b[i]) << i;
+  return bits;
+}
+TESSERA_INLINE void StoreWhole(int32_t* p, Vec v) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int32_t>(v[i]);
+}
+
+template <typename Op>
+TESSERA_INLINE Vec ReduceEach(const Vec* v, const Op& op) {
+  const auto column = [v](int i) { return Vec{v[0][i], v[1][i], v[2][i], v[3][i]}; };
+  return op(op(column(0), column(1)), op(column(2), column(3)));
+}
+
 TESSERA_INLINE void AddToDoubles(Vec v, double* p) {
   for (int i = 0; i < kLanes; ++i) p[i] += static_cast<double>(v[i]);
 }
