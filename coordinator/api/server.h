@@ -23,7 +23,7 @@ namespace tessera::coordinator {
 struct ApiServerOptions {
   std::string host = "127.0.0.1";
   int port = 50051;  // 0: chosen by the system
-  int max_receive_bytes = 16 * 1024 * 1024;
+  int max_receive_bytes = 8 * 1024 * 1024;  // as HttpDoorOptions::max_body_bytes
 };
 
 // All borrowed; they outlive the server.

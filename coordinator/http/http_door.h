@@ -27,7 +27,7 @@ namespace tessera::coordinator {
 struct HttpDoorOptions {
   std::string host = "127.0.0.1";
   int port = 8000;  // 0: chosen by the system
-  size_t max_body_bytes = size_t{16} << 20;
+  size_t max_body_bytes = size_t{8} << 20;  // a million tokens of eight bytes
   size_t max_header_bytes = size_t{64} << 10;
   int max_connections = 16384;
   absl::Duration header_timeout = absl::Seconds(10);  // a request's head, from its first byte

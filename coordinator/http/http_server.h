@@ -29,7 +29,7 @@ namespace tessera::coordinator {
 struct HttpServerOptions {
   std::string host = "127.0.0.1";
   int port = 0;  // 0: chosen by the system
-  size_t max_body_bytes = size_t{16} << 20;
+  size_t max_body_bytes = size_t{8} << 20;
   size_t max_bodies_bytes = size_t{256} << 20;  // of all requests being read or parsed
   size_t max_header_bytes = size_t{64} << 10;
   int max_connections = 16384;
