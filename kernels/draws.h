@@ -37,8 +37,8 @@ struct RowAnswer {
 // Batches of draws, collected in the order in which they were begun; at most two are under way. All
 // of it is put on the device's stream; none of it waits.
 //
-// In the ids of the step that is begun next, -1 - i stands for the token drawn for question i of the
-// batch begun last. The device puts it there.
+// In the ids of the step that is begun next, -1 - i stands for the token drawn for question i of
+// the batch begun last. The device puts it there.
 //
 // Threads and failures: as the device, which owns it.
 //

@@ -330,7 +330,9 @@ class CudaDevice final : public Device {
     }
     const int64_t capacity = slot_->capacity().decode_items;
     const size_t scratch_bytes = DecodeScratchBytes(heads, capacity);
-    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) DropRecordings(kOperation);
+    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) {
+      DropRecordings(kOperation);
+    }
     if (!decode_scratch_.Reserve(errors_, kOperation, scratch_bytes)) return;
     if (counts_.decode_items > 0 || replayable_) {
       errors_.CheckLaunch(
@@ -384,9 +386,10 @@ class CudaDevice final : public Device {
                        [](const SequenceSpan& s) { return s.num_tokens < kPrefillTokens; });
   }
 
-  // They may still run.
+  // Once none of them runs.
   void DropRecordings(const char* operation) {
-    if (Wait(operation).ok()) graphs_->Clear();
+    if (graphs_->HasRecordings() && !Wait(operation).ok()) return;
+    graphs_->Clear();
   }
 
   // Into the ids of the step, which is uploaded: what the draws before it drew.

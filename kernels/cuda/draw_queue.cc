@@ -12,8 +12,8 @@ constexpr char kOperation[] = "Draws";
 }  // namespace
 
 size_t DrawQueue::BytesFor(int64_t rows) {
-  return static_cast<size_t>(rows) * (sizeof(RowRequest) + sizeof(RowResult) +
-                                      kMaxCandidates * sizeof(cuda::RowCandidate));
+  return static_cast<size_t>(rows) *
+         (sizeof(RowRequest) + sizeof(RowResult) + kMaxCandidates * sizeof(cuda::RowCandidate));
 }
 
 RowResult* DrawQueue::Results(const Slot& slot, std::byte* memory) {
@@ -62,10 +62,9 @@ void DrawQueue::Draw(const float* logits, int64_t vocab, int32_t first_id, int64
   std::byte* const memory = slot.device.data();
   errors_.CheckLaunch(
       kOperation,
-      LaunchSampleRows(logits, count, vocab, first_id, Requests(memory) + first,
-                       Results(slot, memory) + first,
-                       slot.lists ? Candidates(slot, memory) + first * kMaxCandidates : nullptr,
-                       stream_));
+      LaunchSampleRows(
+          logits, count, vocab, first_id, Requests(memory) + first, Results(slot, memory) + first,
+          slot.lists ? Candidates(slot, memory) + first * kMaxCandidates : nullptr, stream_));
 }
 
 absl::Status DrawQueue::End() {
@@ -73,10 +72,9 @@ absl::Status DrawQueue::End() {
   const RowResult* const drawn = newest();
   const size_t bytes = slot.rows * (sizeof(RowResult) +
                                     (slot.lists ? kMaxCandidates * sizeof(cuda::RowCandidate) : 0));
-  if (errors_.ok() &&
-      errors_.Check(kOperation, "cudaMemcpyAsync",
-                    cudaMemcpyAsync(Results(slot, slot.host.data()), drawn, bytes,
-                                    cudaMemcpyDeviceToHost, stream_))) {
+  if (errors_.ok() && errors_.Check(kOperation, "cudaMemcpyAsync",
+                                    cudaMemcpyAsync(Results(slot, slot.host.data()), drawn, bytes,
+                                                    cudaMemcpyDeviceToHost, stream_))) {
     slot.copied.Record(errors_, kOperation, stream_);
   }
   return errors_.first();

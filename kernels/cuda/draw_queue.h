@@ -1,8 +1,8 @@
-// The Draws of a GPU: two slots that take turns, each with its questions and answers on the GPU and in
-// pinned memory and one event for their way back.
+// The Draws of a GPU: two slots that take turns, each with its questions and answers on the GPU and
+// in pinned memory and one event for their way back.
 //
-// A slot's memory on the GPU stays where it is while the other one is filled, so the step behind can
-// read there what was drawn (LaunchFeedDrawn). Growing a slot waits for the stream: Holds says
+// A slot's memory on the GPU stays where it is while the other one is filled, so the step behind
+// can read there what was drawn (LaunchFeedDrawn). Growing a slot waits for the stream: Holds says
 // whether the next one need not.
 //
 //   DrawQueue draws(errors, stream);

@@ -43,6 +43,11 @@ absl::Status StepGraphs::Record(absl::FunctionRef<absl::Status()> work, cudaGrap
   return errors_.first();
 }
 
+bool StepGraphs::HasRecordings() const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [](const auto& entry) { return entry.second.graph != nullptr; });
+}
+
 bool StepGraphs::Knows(int64_t rows) const {
   return std::any_of(entries_.begin(), entries_.end(), [rows](const auto& entry) {
     return entry.first.second == rows && entry.second.has_run;

@@ -26,6 +26,7 @@ class StepGraphs {
 
   absl::Status Run(int key, int64_t rows, absl::FunctionRef<absl::Status()> work);
   void Clear();
+  bool HasRecordings() const;
   // Whether work of that many rows has run since, so that it allocates nothing more.
   bool Knows(int64_t rows) const;
   int64_t replays() const { return replays_; }

@@ -1,5 +1,5 @@
-// What the worker told the simulated GPU, in the order in which it did, for tests of what comes before
-// what; and a GPU that stands still for a while.
+// What the worker told the simulated GPU, in the order in which it did, for tests of what comes
+// before what; and a GPU that stands still for a while.
 //
 //   launch NAME          a kernel; those that are only recorded are not written down
 //   graph                a recording is launched

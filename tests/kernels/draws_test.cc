@@ -1,5 +1,5 @@
-// Draws that stay on the device: two batches under way say what LookAtRows says, and the step behind
-// is fed the tokens.
+// Draws that stay on the device: two batches under way say what LookAtRows says, and the step
+// behind is fed the tokens.
 #include <gtest/gtest.h>
 
 #include <chrono>

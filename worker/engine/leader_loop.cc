@@ -198,7 +198,7 @@ class Leader {
     return absl::OkStatus();
   }
 
-  // Fails when a result is due and the last stage, or this rank's device, has been silent for too long.
+  // Fails when a result is due and the last stage (or this rank's device) has been silent too long.
   absl::Status CheckPatience() const {
     if (in_flight_.empty()) return absl::OkStatus();
     if (links_.SilenceSince(handed_on_) < options_.result_deadline) return absl::OkStatus();

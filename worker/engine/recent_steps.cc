@@ -24,8 +24,7 @@ RecentSteps::Lookup RecentSteps::TokenOf(int64_t sequence_id, int64_t step_id) c
   return {.known = true, .drawn = true, .token = step->tokens[found->second]};
 }
 
-absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk,
-                                          int64_t fed_from) const {
+absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk, int64_t fed_from) const {
   const int tokens = chunk.token_ids_size();
   if (chunk.last_token_from_step() < 0 || tokens == 0 || chunk.token_ids(tokens - 1) != -1) {
     return absl::InvalidArgumentError(

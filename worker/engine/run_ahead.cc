@@ -47,9 +47,8 @@ absl::Status StepRunner::StartDraws(const DrawingRows& drawing, Between between)
   for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
     const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
     decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
-    draws.Draw(decoder_->device_logits(), decoder_->local_vocab_size(),
-               vocab_[tp_->rank()].begin(), static_cast<int64_t>(begin),
-               static_cast<int64_t>(count));
+    draws.Draw(decoder_->device_logits(), decoder_->local_vocab_size(), vocab_[tp_->rank()].begin(),
+               static_cast<int64_t>(begin), static_cast<int64_t>(count));
     TESSERA_RETURN_IF_ERROR(between());
   }
   return draws.End();

@@ -17,8 +17,8 @@ namespace tessera::worker {
 // (recent_steps.h) begins once that step's result has been handed back; plans begin in the order
 // they came. The coordinator may send one plan more than there are stages: it waits in the channel.
 //
-// A rank alone that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the device
-// behind the step that is running there. Any other waits until the device has nothing to do.
+// A rank alone that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the
+// device behind the step that is running there. Any other waits until the device has nothing to do.
 //
 // StepResult.compute_micros runs from the start of the step's work (of one behind another: from that
 // one's result) to its result. stall_micros is

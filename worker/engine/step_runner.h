@@ -80,8 +80,8 @@ class StepRunner {
 
   // Whether there may be two steps on the device: one rank, and a device that keeps its draws.
   bool runs_ahead() const { return runs_ahead_; }
-  // Whether it can be put on the device whole: one token of every sequence, from whose row the device
-  // draws by itself, and nothing else asked for. The plan need not be checked.
+  // Whether it can be put on the device whole: one token of every sequence, from whose row the
+  // device draws by itself, and nothing else asked for. The plan need not be checked.
   bool MayEnqueue(const v1::StepPlan& step) const;
   // Whether that can be while the device is at work on the step before, without waiting for it.
   bool TakesBehind(const v1::StepPlan& step);

@@ -216,8 +216,8 @@ void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
   device_->Logits(weights_.output, normed_, count, logits_);
 }
 
-// Only the rows asked for go through the head; those of a step of single tokens are neighbours, others
-// are gathered.
+// Only the rows asked for go through the head; those of a step of single tokens are neighbours,
+// others are gathered.
 const kernels::Activation* Decoder::SideBySide(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   if (count > 0 && rows.back() - rows.front() == count - 1) {

@@ -1,5 +1,6 @@
 // Steps ahead of their tokens on one simulated GPU (tests/gpu_stubs): what is launched when, the
-// tokens of steps that wait, what becomes of a step that was not wanted, and a GPU that stands still.
+// tokens of steps that wait, what becomes of a step that was not wanted, and a GPU that stands
+// still.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -115,9 +116,9 @@ std::vector<StepLines> DrawingSteps(const Journal& journal) {
   size_t begin = 0;
   for (size_t i = 0; i < journal.size(); ++i) {
     if (!absl::StartsWith(journal[i], "launch SampleRows")) continue;
-    const auto recorded =
-        std::find_if(journal.begin() + i, journal.end(),
-                     [](const auto& line) { return absl::StartsWith(line, "record "); });
+    const auto recorded = std::find_if(journal.begin() + i, journal.end(), [](const auto& line) {
+      return absl::StartsWith(line, "record ");
+    });
     if (recorded == journal.end()) break;
     const std::string query = absl::StrCat("query ", recorded->substr(7), ": passed");
     const auto passed = std::find(recorded, journal.end(), query);
@@ -138,8 +139,8 @@ std::string Quoted(const Journal& journal, size_t begin, size_t end) {
 TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
   const auto file = OpenTinyModel("llama");
   const int tokens = 14;
-  const Played played = Play(*file, {{.prompt = {5, 6, 7}, .max_new_tokens = tokens}},
-                             {.lookahead = true});
+  const Played played =
+      Play(*file, {{.prompt = {5, 6, 7}, .max_new_tokens = tokens}}, {.lookahead = true});
   const Journal& journal = played.journal;
   const std::vector<StepLines> steps = DrawingSteps(journal);
   ASSERT_EQ(steps.size(), static_cast<size_t>(tokens));
@@ -165,9 +166,9 @@ TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
       const auto graph = std::find(journal.begin() + step.begin, journal.end(), "graph");
       EXPECT_NE(std::find(journal.begin() + step.begin, graph, "record " + event), graph);
     }
-    EXPECT_THAT(told, testing::ElementsAre("launch FeedDrawn", "launch Embed", "graph",
-                                           "launch RmsNorm", HasSubstr("MatMul"),
-                                           "launch SampleRows"));
+    EXPECT_THAT(told,
+                testing::ElementsAre("launch FeedDrawn", "launch Embed", "graph", "launch RmsNorm",
+                                     HasSubstr("MatMul"), "launch SampleRows"));
   }
 }
 
@@ -184,8 +185,8 @@ v1::SequenceChunk& AddDrawing(v1::StepPlan& step, int64_t sequence_id, int start
   return chunk;
 }
 
-// Sequence 1's token of step 2 ends it, which the coordinator learns when step 3 is on its way. In step
-// 4 another sequence has its block.
+// Sequence 1's token of step 2 ends it, which the coordinator learns when step 3 is on its way. In
+// step 4 another sequence has its block.
 TEST(RunAheadTest, AStepForASequenceThatHasEndedSpoilsNothing) {
   const auto file = OpenTinyModel("llama");
   std::vector<v1::StepPlan> plans = {Step(1), Step(2), Step(3), Step(4), Step(5), Step(6)};
@@ -212,8 +213,7 @@ TEST(RunAheadTest, AStepForASequenceThatHasEndedSpoilsNothing) {
   for (int sequence : {1, 2, 3}) {
     const int count = static_cast<int>(tokens[sequence].size());
     EXPECT_EQ(count, sequence == 2 ? 5 : 3);
-    const Played alone =
-        Play(*file, {{.prompt = prompts[sequence], .max_new_tokens = count}}, {});
+    const Played alone = Play(*file, {{.prompt = prompts[sequence], .max_new_tokens = count}}, {});
     EXPECT_EQ(tokens[sequence], alone.results[0].tokens) << sequence;
   }
 }
