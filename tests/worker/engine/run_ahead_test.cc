@@ -43,7 +43,9 @@ struct Played {
 
 Played Play(const ModelFile& file, const std::vector<GenerationRequest>& requests,
             const GenerationOptions& options) {
-  const v1::ShardPlan plan = PlanOf(file, 1, 1);
+  coordinator::Layout layout;
+  layout.max_sequences_per_step = 80;
+  const v1::ShardPlan plan = PlanOf(file, layout);
   GenerationScript script(plan, requests, options);
   gpu_stubs::StartJournal();
   const absl::Status status = RunInProcessGroup(file, plan, &script, OnGpu());
@@ -101,6 +103,18 @@ TEST(RunAheadTest, GivesTheTokensOfStepsThatWait) {
                             [](const auto& line) { return absl::StartsWith(line, "query"); }),
               0);
     ExpectSameTokens(ahead, waiting, absl::StrCat(others, " others, with logits"));
+  }
+}
+
+TEST(RunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
+  const auto file = OpenTinyModel("llama");
+  std::vector<GenerationRequest> requests(70, {.prompt = {1}, .max_new_tokens = 4});
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].prompt[0] = static_cast<int32_t>(i);
+  const Played ahead = Play(*file, requests, {.lookahead = true});
+  EXPECT_EQ(ahead.fed(), 2);  // but for the step before which memory for so many rows was made
+  for (size_t i : {size_t{0}, size_t{63}, size_t{64}, size_t{69}}) {
+    const Played alone = Play(*file, {requests[i]}, {});
+    EXPECT_EQ(ahead.results[i].tokens, alone.results[0].tokens) << i;
   }
 }
 
