@@ -78,7 +78,7 @@ bool HasWork(cudaStream_t stream) {
 int SubmitKernel(kernels::cuda::Stream stream, simt::Launched launched) {
   if (KernelMustFail("launch", launched.name)) return cudaErrorLaunchOutOfResources;
   if (DeviceError() != cudaSuccess) return DeviceError();
-  if (!IsCapturing(stream)) Note(std::string("launch ") + launched.name);
+  if (stream != nullptr && !IsCapturing(stream)) Note(std::string("launch ") + launched.name);
   return Enqueue(stream, [launched = std::move(launched)] {
     if (KernelMustFail("run", launched.name)) return cudaErrorLaunchFailure;
     std::string wrong = simt::Execute(launched);
