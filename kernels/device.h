@@ -40,6 +40,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "kernels/draws.h"
 #include "kernels/tensor.h"
 #include "kernels/views.h"
 
@@ -60,29 +61,6 @@ struct Product {
   WeightMatrix w;               // (w.rows, w.cols)
   const float* bias = nullptr;  // (w.rows) or null
   Activation* out = nullptr;    // (n, w.rows)
-};
-
-// What shall be said of one row of logits, and what is. The draw is that of the largest
-// logit / temperature + Gumbel noise, keyed by seed, position and token (worker/engine/gumbel.h).
-struct RowQuestion {
-  uint64_t seed = 0;
-  int64_t position = 0;    // of the token to be drawn
-  float temperature = 0;   // 0: no draw but the greedy one, no scaled mass
-  int num_candidates = 0;  // of the best, at most MaxRowCandidates()
-};
-struct RowCandidate {
-  float logit = 0;
-  int32_t id = -1;  // -1: there are no more
-};
-struct RowAnswer {
-  bool finite = false;    // without it nothing else has a meaning
-  double score = 0;       // of the draw
-  int32_t id = 0;         // of the draw
-  float logit = 0;        // of the draw
-  int32_t greedy_id = 0;  // the largest logit, ties by lowest id
-  float greedy_logit = 0;
-  double raw_mass = 0;     // ln sum exp(logit)
-  double scaled_mass = 0;  // ln sum exp(logit / temperature)
 };
 
 class Device {
@@ -225,6 +203,18 @@ class Device {
     static_cast<void>(logits), static_cast<void>(vocab), static_cast<void>(first_id);
     static_cast<void>(questions), static_cast<void>(answers), static_cast<void>(candidates);
     return absl::UnimplementedError("this device does not look at logits");
+  }
+
+  // -- steps ahead of their tokens ----------------------------------------------------------------
+
+  // Null: what this device draws is known to the host before the next step begins.
+  virtual Draws* draws() { return nullptr; }
+
+  // Whether the device can be given this step while it is at work on the one before: nothing that
+  // the step needs (memory that grows, work that was never run) makes the host wait for the device.
+  virtual bool TakesBehind(const StepView& step) const {
+    static_cast<void>(step);
+    return false;
   }
 };
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_errors.h"
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/cuda/draw_queue.h"
 #include "kernels/cuda/large_matmul.h"
 #include "kernels/cuda/packed_weights.h"
 #include "kernels/cuda/step_arrays.h"
@@ -73,6 +74,7 @@ class CudaDevice final : public Device {
       upload_ = std::make_unique<WeightUpload>(errors_, stream_);
       large_ = std::make_unique<LargeMatMul>(errors_, stream_, capability_);
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
+      draws_ = std::make_unique<DrawQueue>(errors_, stream_);
     }
     return errors_.first();
   }
@@ -194,21 +196,25 @@ class CudaDevice final : public Device {
   absl::StatusOr<int64_t> BeginStep(const StepView& step) override {
     large_->FreeOutgrown();
     if (!upload_->Release()) return errors_.first();  // the weights are loaded
-    bool short_pieces = step.n <= kMostReplayRows;
-    for (int64_t s = 0; s < step.num_sequences; ++s) {
-      short_pieces = short_pieces && step.sequences[s].num_tokens < kPrefillTokens;
-    }
-    replayable_ = short_pieces && step.n > 0;
+    replayable_ = IsReplayable(step);
     const int64_t rows = replayable_ ? Bucket(step.n) : step.n;
     slot_ = replayable_ ? &short_steps_ : &long_steps_;
     StepCapacity need = CapacityFor(step, rows, step.largest_group, step.sliding_window);
     bool moved = false;
     if (!slot_->Reserve(errors_, need, moved)) return errors_.first();
-    if (moved && replayable_) graphs_->Clear();
+    if (moved && replayable_) DropRecordings("BeginStep");
     if (!slot_->Upload(errors_, step, rows, stream_, counts_)) return errors_.first();
+    if (!FeedDrawn(step)) return errors_.first();
     arrays_ = slot_->Arrays(step);
     largest_group_ = step.largest_group;
     return rows;
+  }
+
+  bool TakesBehind(const StepView& step) const override {
+    if (!errors_.ok() || !IsReplayable(step) || large_->HasOutgrown()) return false;
+    const int64_t rows = Bucket(step.n);
+    return graphs_->Knows(rows) && draws_->Holds(step.n) &&
+           short_steps_.Holds(CapacityFor(step, rows, step.largest_group, step.sliding_window));
   }
 
   int64_t MaxRows(int64_t n) const override {
@@ -277,60 +283,18 @@ class CudaDevice final : public Device {
 
   int MaxRowCandidates() const override { return kMaxCandidates; }
 
-  // Questions, answers and candidates lie one after the other, on the host as on the device.
   absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
                           absl::Span<const RowQuestion> questions, RowAnswer* answers,
                           kernels::RowCandidate* candidates) override {
-    constexpr char kOperation[] = "LookAtRows";
-    const size_t n = questions.size();
-    if (!errors_.ok() || n == 0) return errors_.first();
-    int most = 0;
-    for (const RowQuestion& question : questions) most = std::max(most, question.num_candidates);
-    const size_t asked = n * sizeof(RowRequest);
-    const size_t answered = asked + n * sizeof(RowResult);
-    const size_t bytes = answered + (most > 0 ? n * kMaxCandidates * sizeof(RowCandidate) : 0);
-    if (!host_looks_.Reserve(errors_, kOperation, bytes) ||
-        !looks_.Reserve(errors_, kOperation, bytes)) {
-      return errors_.first();
-    }
-    auto* const requests = host_looks_.as<RowRequest>();
-    for (size_t i = 0; i < n; ++i) {
-      const RowQuestion& q = questions[i];
-      requests[i] = {q.seed, q.position, q.temperature, q.num_candidates};
-    }
-    Copy(kOperation, looks_.data(), requests, asked, cudaMemcpyHostToDevice);
-    if (errors_.ok()) {
-      errors_.CheckLaunch(
-          kOperation,
-          LaunchSampleRows(logits, static_cast<int64_t>(n), vocab, first_id,
-                           looks_.as<RowRequest>(),
-                           reinterpret_cast<RowResult*>(looks_.data() + asked),
-                           most > 0 ? reinterpret_cast<RowCandidate*>(looks_.data() + answered)
-                                    : nullptr,
-                           stream_));
-    }
-    Copy(kOperation, host_looks_.data() + asked, looks_.data() + asked, bytes - asked,
-         cudaMemcpyDeviceToHost);
-    if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
-    const auto* results = reinterpret_cast<const RowResult*>(host_looks_.data() + asked);
-    const auto* listed = reinterpret_cast<const RowCandidate*>(host_looks_.data() + answered);
-    for (size_t i = 0; i < n; ++i) {
-      const RowResult& r = results[i];
-      answers[i] = {.finite = r.id >= 0,
-                    .score = r.score,
-                    .id = r.id,
-                    .logit = r.logit,
-                    .greedy_id = r.greedy_id,
-                    .greedy_logit = r.greedy_logit,
-                    .raw_mass = r.raw_mass,
-                    .scaled_mass = r.scaled_mass};
-      for (int c = 0; c < questions[i].num_candidates; ++c) {
-        const RowCandidate& candidate = listed[i * kMaxCandidates + c];
-        candidates[i * kMaxCandidates + c] = {candidate.logit, candidate.id};
-      }
-    }
-    return absl::OkStatus();
+    if (!errors_.ok() || questions.empty()) return errors_.first();
+    if (absl::Status begun = draws_->Begin(questions); !begun.ok()) return begun;
+    draws_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
+    if (absl::Status ended = draws_->End(); !ended.ok()) return ended;
+    if (absl::Status waited = Wait("LookAtRows"); !waited.ok()) return waited;
+    return draws_->Collect(answers, candidates);
   }
+
+  Draws* draws() override { return draws_.get(); }
 
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
                Activation* out) override {
@@ -366,7 +330,9 @@ class CudaDevice final : public Device {
     }
     const int64_t capacity = slot_->capacity().decode_items;
     const size_t scratch_bytes = DecodeScratchBytes(heads, capacity);
-    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) graphs_->Clear();
+    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) {
+      DropRecordings(kOperation);
+    }
     if (!decode_scratch_.Reserve(errors_, kOperation, scratch_bytes)) return;
     if (counts_.decode_items > 0 || replayable_) {
       errors_.CheckLaunch(
@@ -412,6 +378,35 @@ class CudaDevice final : public Device {
     if (!errors_.ok()) return errors_.first();
     errors_.Check(operation, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
     return errors_.first();
+  }
+
+  static bool IsReplayable(const StepView& step) {
+    if (step.n < 1 || step.n > kMostReplayRows) return false;
+    return std::all_of(step.sequences, step.sequences + step.num_sequences,
+                       [](const SequenceSpan& s) { return s.num_tokens < kPrefillTokens; });
+  }
+
+  // Once none of them runs.
+  void DropRecordings(const char* operation) {
+    if (graphs_->HasRecordings() && !Wait(operation).ok()) return;
+    graphs_->Clear();
+  }
+
+  // Into the ids of the step, which is uploaded: what the draws before it drew.
+  bool FeedDrawn(const StepView& step) {
+    constexpr char kOperation[] = "BeginStep";
+    const int32_t* const end = step.ids != nullptr ? step.ids + step.n : step.ids;
+    const int32_t* const least = std::min_element(step.ids, end);
+    if (least == end || *least >= 0) return errors_.ok();
+    if (-int64_t{*least} > draws_->newest_rows()) {
+      errors_.Fail(kOperation, absl::StatusCode::kInternal,
+                   absl::StrCat("token id ", *least, "; the draws before the step are ",
+                                draws_->newest_rows()));
+      return false;
+    }
+    return errors_.CheckLaunch(
+        kOperation, LaunchFeedDrawn(draws_->newest(), draws_->newest_rows(), step.n,
+                                    slot_->MutableIds(), stream_));
   }
 
   void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -475,6 +470,7 @@ class CudaDevice final : public Device {
   std::unique_ptr<WeightUpload> upload_;
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;
+  std::unique_ptr<DrawQueue> draws_;
 
   StepSlot short_steps_, long_steps_;
   StepSlot* slot_ = &long_steps_;
@@ -487,8 +483,6 @@ class CudaDevice final : public Device {
   DeviceMemory floats_;       // activations as float32, on their way
   PinnedMemory host_floats_;  // the same, or logits
   std::vector<float> host_partials_;
-  DeviceMemory looks_;  // LookAtRows
-  PinnedMemory host_looks_;
   DeviceMemory rows_;
   PinnedMemory host_rows_;
   Event rows_copied_;

@@ -6,6 +6,9 @@
 // products through cuBLASLt unless `deterministic`, which keeps to kernels whose rows do not depend
 // on how many there are.
 //
+// A recorded step waits for nothing on the host, so the next one can be put behind it (TakesBehind):
+// tokens are drawn on the GPU (draw_queue.h) and put among the next step's ids there.
+//
 // The thread that made a device uses it: the current GPU is a property of the thread.
 //
 //   auto device = MakeCudaDevice({.gpu = 0});

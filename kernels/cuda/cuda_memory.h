@@ -101,6 +101,15 @@ class Event {
     if (event_ == nullptr) return errors.ok();
     return errors.Check(operation, "cudaEventSynchronize", cudaEventSynchronize(event_));
   }
+  // The same without waiting: tells in `passed` whether it is done.
+  bool Query(CudaErrors& errors, const char* operation, bool& passed) {
+    passed = false;
+    if (!errors.ok()) return false;
+    const cudaError_t code = event_ != nullptr ? cudaEventQuery(event_) : cudaSuccess;
+    if (code == cudaErrorNotReady) return true;
+    passed = errors.Check(operation, "cudaEventQuery", code);
+    return passed;
+  }
 
  private:
   cudaEvent_t event_ = nullptr;

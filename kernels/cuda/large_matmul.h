@@ -39,6 +39,7 @@ class LargeMatMul {
   // Frees what has been outgrown. To be called between steps: freeing waits for the stream, which
   // within a step waits for other ranks.
   void FreeOutgrown() { outgrown_.clear(); }
+  bool HasOutgrown() const { return !outgrown_.empty(); }
 
   // out = x · wᵀ for products of the same x. Where the library has no algorithm, LaunchTiledMatMul
   // does it.

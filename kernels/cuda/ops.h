@@ -221,6 +221,12 @@ struct RowCandidate {
                                    int32_t first_id, const RowRequest* requests,
                                    RowResult* results, RowCandidate* candidates, Stream stream);
 
+// ids[t] = drawn[-1 - ids[t]].id where ids[t] < 0; in place. drawn: (num_drawn), of an earlier
+// SampleRows on this stream (-1 of a row that was not finite; Embed makes zeros of it); ids: (n),
+// none below -num_drawn.
+[[nodiscard]] int LaunchFeedDrawn(const RowResult* drawn, int64_t num_drawn, int64_t n,
+                                  int32_t* ids, Stream stream);
+
 }  // namespace tessera::kernels::cuda
 
 #endif  // TESSERA_KERNELS_CUDA_OPS_H_

@@ -1,5 +1,7 @@
 #include "kernels/cuda/step_graphs.h"
 
+#include <algorithm>
+
 namespace tessera::kernels::cuda {
 namespace {
 
@@ -39,6 +41,17 @@ absl::Status StepGraphs::Record(absl::FunctionRef<absl::Status()> work, cudaGrap
   errors_.Check(kOperation, "cudaGraphInstantiate", cudaGraphInstantiate(&graph, recorded, 0));
   errors_.Check(kOperation, "cudaGraphDestroy", cudaGraphDestroy(recorded));
   return errors_.first();
+}
+
+bool StepGraphs::HasRecordings() const {
+  return std::any_of(entries_.begin(), entries_.end(),
+                     [](const auto& entry) { return entry.second.graph != nullptr; });
+}
+
+bool StepGraphs::Knows(int64_t rows) const {
+  return std::any_of(entries_.begin(), entries_.end(), [rows](const auto& entry) {
+    return entry.first.second == rows && entry.second.has_run;
+  });
 }
 
 void StepGraphs::Clear() {

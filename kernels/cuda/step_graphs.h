@@ -2,7 +2,7 @@
 //
 // The first time the work simply runs (whatever it allocates is there afterwards), the second time it
 // is recorded, from then on replayed. Clear() forgets all recordings: whoever moves memory that they
-// point to calls it.
+// point to calls it, once the stream has run them.
 //
 //   StepGraphs graphs(errors, stream);
 //   return graphs.Run(key, rows, work);
@@ -26,6 +26,9 @@ class StepGraphs {
 
   absl::Status Run(int key, int64_t rows, absl::FunctionRef<absl::Status()> work);
   void Clear();
+  bool HasRecordings() const;
+  // Whether work of that many rows has run since, so that it allocates nothing more.
+  bool Knows(int64_t rows) const;
   int64_t replays() const { return replays_; }
   bool recording() const { return recording_; }
 

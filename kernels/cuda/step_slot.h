@@ -35,7 +35,7 @@ class StepSlot {
   // Room for `need`; tells in `moved` whether the arrays have a new place.
   bool Reserve(CudaErrors& errors, const StepCapacity& need, bool& moved) {
     moved = false;
-    if (layout_ && Holds(layout_->capacity(), need)) return errors.ok();
+    if (Holds(need)) return errors.ok();
     StepCapacity grown = layout_ ? layout_->capacity() : StepCapacity();
     grown.tokens = std::max(grown.tokens, Bucket(need.tokens));
     grown.sequences = std::max(grown.sequences, Bucket(need.sequences));
@@ -70,7 +70,13 @@ class StepSlot {
   StepArrays Arrays(const StepView& step) const {
     return layout_->Arrays(device_.data(), step.rope, step.ids != nullptr);
   }
+  // On the GPU: those of Arrays.
+  int32_t* MutableIds() const { return layout_->MutableIds(device_.data()); }
   const StepCapacity& capacity() const { return layout_->capacity(); }
+  // Whether Reserve would leave the arrays where they are.
+  bool Holds(const StepCapacity& need) const {
+    return layout_ != nullptr && Holds(layout_->capacity(), need);
+  }
 
  private:
   static constexpr char kOperation[] = "BeginStep";

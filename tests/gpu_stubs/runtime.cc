@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/gpu_stubs/call_sites.h"
+#include "tests/gpu_stubs/journal.h"
 #include "tests/gpu_stubs/streams.h"
 
 namespace tessera::gpu_stubs {
@@ -240,6 +241,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   const bool from_gpu = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   if (to_gpu && !OnGpu().Holds(to, bytes)) return cudaErrorInvalidValue;
   if (from_gpu && !OnGpu().Holds(from, bytes)) return cudaErrorInvalidValue;
+  if (kind == cudaMemcpyHostToDevice) Note("copy in");
+  if (kind == cudaMemcpyDeviceToHost) Note("copy out");
   if (kind == cudaMemcpyHostToDevice && !Pinned().Holds(from, bytes)) {
     if (IsCapturing(stream)) return cudaErrorStreamCaptureUnsupported;
     const auto* begin = static_cast<const unsigned char*>(from);

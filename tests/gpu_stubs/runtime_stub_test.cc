@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/ops.h"
 #include "kernels/device.h"
+#include "tests/gpu_stubs/journal.h"
 
 namespace tessera::gpu_stubs {
 namespace {
@@ -65,6 +66,34 @@ TEST_F(RuntimeStubTest, AnEventIsPassedWhenWhatCameBeforeIsDone) {
   host_[0] = 2;
   EXPECT_EQ(FirstOnDevice(), 1);
   EXPECT_EQ(cudaEventDestroy(event), cudaSuccess);
+}
+
+TEST_F(RuntimeStubTest, AQueryOfAnEventSaysNotReadyUntilWhatCameBeforeIsDone) {
+  cudaEvent_t event = nullptr;
+  ASSERT_EQ(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), cudaSuccess);
+  EXPECT_EQ(cudaEventQuery(event), cudaSuccess) << "nothing came before";
+  StartJournal();
+  ASSERT_EQ(Upload(), cudaSuccess);
+  ASSERT_EQ(cudaEventRecord(event, stream_), cudaSuccess);
+  ASSERT_EQ(Upload(), cudaSuccess);
+  EXPECT_EQ(cudaEventQuery(event), cudaErrorNotReady);
+  EXPECT_EQ(cudaEventQuery(event), cudaSuccess);
+  EXPECT_EQ(cudaStreamQuery(stream_), cudaSuccess);
+  const std::vector<std::string> journal = StopJournal();
+  ASSERT_EQ(journal.size(), 5u);
+  const std::string number = journal[1].substr(7);
+  EXPECT_THAT(journal, ::testing::ElementsAre("copy in", "record " + number, "copy in",
+                                              "query " + number + ": not yet",
+                                              "query " + number + ": passed"));
+  EXPECT_EQ(cudaEventDestroy(event), cudaSuccess);
+}
+
+TEST_F(RuntimeStubTest, AGpuThatStandsStillIsNotReady) {
+  ASSERT_EQ(Upload(), cudaSuccess);
+  StandStill(std::chrono::milliseconds(50));
+  EXPECT_EQ(cudaStreamQuery(stream_), cudaErrorNotReady);
+  EXPECT_EQ(cudaStreamSynchronize(stream_), cudaSuccess);
+  EXPECT_FALSE(StandsStill());
 }
 
 TEST_F(RuntimeStubTest, AQuerySaysNotReadyWhileThereIsWork) {
@@ -122,7 +151,7 @@ TEST(SimulatedDeviceTest, ALaunchThatIsRefusedIsRememberedWithItsOperation) {
                                                    absl::MakeConstSpan(&question, 1), &answer,
                                                    nullptr);
   EXPECT_EQ(std::string(first.message()),
-            "cuda 0: simulated GPU: LookAtRows: kernel launch: invalid argument "
+            "cuda 0: simulated GPU: Draws: kernel launch: invalid argument "
             "(cudaErrorInvalidValue)");
   (*device)->Add(reinterpret_cast<kernels::Partial*>(x), 8, x);
   EXPECT_EQ((*device)->Sync(), first);

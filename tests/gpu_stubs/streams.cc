@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "tests/gpu_stubs/call_sites.h"
+#include "tests/gpu_stubs/journal.h"
 #include "tests/kernels/simt/executor.h"
 
 namespace tessera::gpu_stubs {
@@ -37,6 +38,9 @@ struct EventState {
   // The same for all copies: whether the latest record has been passed.
   std::shared_ptr<std::atomic<bool>> passed = std::make_shared<std::atomic<bool>>(true);
   StreamState* stream = nullptr;
+  const int number = ++made;  // for the journal
+
+  static inline std::atomic<int> made = 0;
 };
 EventState* State(cudaEvent_t event) { return reinterpret_cast<EventState*>(event); }
 
@@ -46,6 +50,7 @@ struct GraphState {
 
 // One piece; cudaErrorNotReady when it is blocked.
 cudaError_t RunOne(StreamState& stream) {
+  if (StandsStill()) return cudaErrorNotReady;
   const Work work = stream.line.front();
   const cudaError_t result = work();
   if (result == cudaErrorNotReady) return result;
@@ -73,6 +78,7 @@ bool HasWork(cudaStream_t stream) {
 int SubmitKernel(kernels::cuda::Stream stream, simt::Launched launched) {
   if (KernelMustFail("launch", launched.name)) return cudaErrorLaunchOutOfResources;
   if (DeviceError() != cudaSuccess) return DeviceError();
+  if (stream != nullptr && !IsCapturing(stream)) Note(std::string("launch ") + launched.name);
   return Enqueue(stream, [launched = std::move(launched)] {
     if (KernelMustFail("run", launched.name)) return cudaErrorLaunchFailure;
     std::string wrong = simt::Execute(launched);
@@ -183,6 +189,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
+  Note("synchronize");
   return RunAll(stream);
 }
 
@@ -214,6 +221,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (DeviceError() != cudaSuccess) return DeviceError();
   EventState& state = *State(event);
+  Note("record " + std::to_string(state.number));
   state.passed = std::make_shared<std::atomic<bool>>(false);
   state.stream = State(stream);
   return Enqueue(stream, [passed = state.passed] {
@@ -226,8 +234,23 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
   const EventState& state = *State(event);
+  Note("wait " + std::to_string(state.number));
   if (state.passed->load()) return DeviceError();
   return RunUntil(*state.stream, [&] { return state.passed->load(); });
+}
+
+// As a query of the stream: it makes it go on.
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  const EventState& state = *State(event);
+  if (!state.passed->load() && DeviceError() == cudaSuccess) {
+    const std::lock_guard<std::recursive_mutex> lock(state.stream->mu);
+    if (!state.stream->line.empty()) RunOne(*state.stream);
+  }
+  if (DeviceError() != cudaSuccess) return DeviceError();
+  const bool passed = state.passed->load();
+  Note("query " + std::to_string(state.number) + (passed ? ": passed" : ": not yet"));
+  return passed ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -277,6 +300,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (DeviceError() != cudaSuccess) return DeviceError();
+  Note("graph");
   for (const Work& work : reinterpret_cast<GraphState*>(executable)->work) {
     if (cudaError_t error = Enqueue(stream, work); error != cudaSuccess) return error;
   }

@@ -18,7 +18,6 @@ using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
 constexpr int kSpins = 64;
-constexpr nanoseconds kYieldUntil = milliseconds(1);
 constexpr nanoseconds kLongestNap = milliseconds(1);
 constexpr int kNapFraction = 16;
 
@@ -39,7 +38,7 @@ void Backoff::Wait() {
     return;
   }
   if (start_ == Clock::time_point{}) start_ = Clock::now();
-  if (waited_ < kYieldUntil) {
+  if (waited_ < yield_until_) {
     sched_yield();
   } else {
     std::this_thread::sleep_for(std::min(waited_ / kNapFraction, kLongestNap));

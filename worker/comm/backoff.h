@@ -4,7 +4,7 @@
 // calls Reset(). Successive waits cost more and more latency and less and less processor:
 //
 //   the first 64 waits   a pause instruction each: an answer already on its way
-//   up to 1 ms           sched_yield: ranks beyond the cores make progress
+//   up to yield_until    sched_yield: ranks beyond the cores make progress
 //   from then on         naps of 1/16 of the time waited so far, at most 1 ms: a nap delays an
 //                        answer by that fraction at most, and an endless wait costs well below
 //                        2% of a core as long as one poll takes a few microseconds
@@ -26,12 +26,19 @@ namespace tessera::worker {
 
 class Backoff {
  public:
+  explicit Backoff(absl::Duration yield_until = absl::Milliseconds(1))
+      : yield_until_(absl::ToChronoNanoseconds(yield_until)) {}
+
   // Returns after a pause, a yield or a nap, never later than about 1 ms (plus what the operating
   // system adds).
   void Wait();
 
   // The next Wait starts at the beginning again.
-  void Reset() { *this = Backoff(); }
+  void Reset() {
+    spins_ = 0;
+    start_ = {};
+    waited_ = {};
+  }
 
   // Time since the first Wait after construction or Reset, as of the end of the latest Wait. Zero
   // while still spinning.
@@ -40,10 +47,14 @@ class Backoff {
  private:
   using Clock = std::chrono::steady_clock;
 
+  std::chrono::nanoseconds yield_until_;
   int spins_ = 0;
   Clock::time_point start_{};
   std::chrono::nanoseconds waited_{0};
 };
+
+// How long to yield for a GPU: its steps take milliseconds, of which a nap would be a part.
+inline constexpr absl::Duration kGpuStep = absl::Milliseconds(200);
 
 }  // namespace tessera::worker
 

@@ -1,13 +1,10 @@
 #include "worker/comm/nccl_links.h"
 
-#include <sched.h>
-
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "kernels/cuda/cuda_device.h"
 #include "proto/wire/status_macros.h"
 #include "worker/comm/backoff.h"
@@ -15,25 +12,6 @@
 
 namespace tessera::worker {
 namespace {
-
-// A step of a GPU takes milliseconds, of which a nap would be a part: yields for as long as a step
-// may take, and only then backs off.
-class Patience {
- public:
-  void Wait() {
-    if (absl::Now() - began_ < kStep) {
-      sched_yield();
-    } else {
-      backoff_.Wait();
-    }
-  }
-  absl::Duration waited() const { return absl::Now() - began_; }
-
- private:
-  static constexpr absl::Duration kStep = absl::Milliseconds(200);
-  const absl::Time began_ = absl::Now();
-  Backoff backoff_;
-};
 
 size_t Bytes16(int64_t count) { return static_cast<size_t>(count) * 2; }
 
@@ -97,7 +75,7 @@ class NcclLink : public ActivationLink {
   }
 
   absl::Status Wait(absl::FunctionRef<absl::Status()> between) override {
-    for (Patience patience;; patience.Wait()) {
+    for (Backoff patience(kGpuStep);; patience.Wait()) {
       TESSERA_ASSIGN_OR_RETURN(const bool idle, Look());
       if (idle) return absl::OkStatus();
       if (absl::Status status = between(); !status.ok()) return FailAll(status);

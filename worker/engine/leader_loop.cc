@@ -51,7 +51,7 @@ class Leader {
 
   // Returns CANCELLED when the channel asks for the end.
   absl::Status Loop() {
-    Backoff backoff;
+    Backoff backoff = MakeBackoff();
     while (true) {
       TESSERA_ASSIGN_OR_RETURN(const bool accepted, AcceptPlan());
       TESSERA_ASSIGN_OR_RETURN(const bool delivered, DeliverResult());
@@ -66,21 +66,39 @@ class Leader {
     }
   }
 
+  Backoff MakeBackoff() const { return runner_.runs_ahead() ? Backoff(kGpuStep) : Backoff(); }
+
+  // One for each stage, or one that runs and one behind it on the same device.
+  size_t MostInFlight() const { return runner_.runs_ahead() ? 2 : links_.stages(); }
+
   // Starts the next step when there is room for it, a plan, and every token that the plan continues
   // from. A plan whose tokens are still being drawn waits; the ones behind it stay in the channel.
   absl::StatusOr<bool> AcceptPlan() {
-    if (static_cast<int>(in_flight_.size()) >= links_.stages()) return false;
+    if (in_flight_.size() >= MostInFlight()) return false;
     if (!next_) TESSERA_RETURN_IF_ERROR(TakePlan());
     if (!next_ || next_waits_) return false;
-    TESSERA_ASSIGN_OR_RETURN(const bool ready, recent_.FillIn(*next_));
+    const bool whole = runner_.MayEnqueue(*next_);
+    TESSERA_ASSIGN_OR_RETURN(const bool ready, IsReady(whole));
     next_waits_ = !ready;
     if (!ready) return false;
-    const v1::StepPlan step = *std::move(next_);
+    v1::StepPlan step = *std::move(next_);
     next_.reset();
+    if (whole) {
+      TESSERA_RETURN_IF_ERROR(EnqueueStep(std::move(step)));
+      return true;
+    }
     options_.clock->BeginStep(/*others_work=*/!in_flight_.empty());
     TESSERA_RETURN_IF_ERROR(RunStep(step));
     options_.clock->EndStep();
     return true;
+  }
+
+  // Puts the tokens that the next plan continues from into it; false while it has to wait. Behind a
+  // step on the same device only those go that can be put there whole.
+  absl::StatusOr<bool> IsReady(bool whole) {
+    if (!AtWork()) return recent_.FillIn(*next_);
+    if (!whole || !runner_.TakesBehind(*next_)) return false;
+    return recent_.Feed(*next_);
   }
 
   absl::Status TakePlan() {
@@ -88,17 +106,20 @@ class Leader {
     const absl::Duration wait =
         in_flight_.empty() ? std::min(kIdleWait, options_.heartbeat) : absl::ZeroDuration();
     TESSERA_ASSIGN_OR_RETURN(next_, channel_.NextPlan(wait));
-    if (!next_) return absl::OkStatus();
-    next_stall_ = StallBefore(*next_);
-    looking_since_.reset();
+    if (next_) next_stall_ = StallBefore(*next_);
+    if (next_ || AtWork()) looking_since_.reset();
     return absl::OkStatus();
   }
+
+  // Whether this rank's device has a step.
+  bool AtWork() const { return runner_.runs_ahead() && !in_flight_.empty(); }
 
   // How long this stage looked for the plan in vain (StepResult.stall_micros in serve_loops.h).
   absl::Duration StallBefore(const v1::StepPlan& plan) const {
     const absl::Duration looked = absl::FromChrono(Clock::now() - *looking_since_);
     const bool idle = in_flight_.empty() && !recent_.Continues(plan);
-    return idle || looked > options_.longest_stall ? absl::ZeroDuration() : looked;
+    const bool stalled = !idle && !AtWork() && looked <= options_.longest_stall;
+    return stalled ? looked : absl::ZeroDuration();
   }
 
   absl::Status RunStep(const v1::StepPlan& step) {
@@ -122,9 +143,39 @@ class Leader {
     return Deliver(std::move(result));
   }
 
+  absl::Status EnqueueStep(v1::StepPlan step) {
+    const Clock::time_point began = Clock::now();
+    TESSERA_RETURN_IF_ERROR(runner_.Check(step, recent_.open_draws()));
+    if (in_flight_.empty()) {
+      handed_on_ = began;
+      options_.clock->BeginStep(/*others_work=*/false);
+    }
+    in_flight_.push_back({step.step_id(), began, next_stall_});
+    recent_.Begin(step);
+    return runner_.Enqueue(std::move(step), [&] { return links_.KeepAlive(); });
+  }
+
+  // Of the oldest step on this device. The one behind it begins now.
+  absl::StatusOr<std::optional<v1::StepResult>> TryCollect() {
+    TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner_.TryCollect());
+    if (!result) return result;
+    handed_on_ = Clock::now();
+    options_.clock->EndStep();
+    if (in_flight_.size() == 1) return result;
+    in_flight_[1].began = handed_on_;
+    options_.clock->BeginStep(/*others_work=*/false);
+    return result;
+  }
+
+  // Of the oldest step in flight, if it is there.
+  absl::StatusOr<std::optional<v1::StepResult>> TryResult() {
+    if (runner_.runs_ahead()) return TryCollect();
+    if (links_.on_last_stage()) return std::nullopt;  // delivered at once
+    return links_.TryReceiveResult();
+  }
+
   absl::StatusOr<bool> DeliverResult() {
-    if (links_.on_last_stage()) return false;  // delivered at once
-    TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, links_.TryReceiveResult());
+    TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, TryResult());
     if (!result) return false;
     TESSERA_RETURN_IF_ERROR(Deliver(*std::move(result)));
     return true;
@@ -147,21 +198,23 @@ class Leader {
     return absl::OkStatus();
   }
 
-  // Fails when a result is due and the last stage has been silent for too long.
+  // Fails when a result is due and the last stage (or this rank's device) has been silent too long.
   absl::Status CheckPatience() const {
     if (in_flight_.empty()) return absl::OkStatus();
     if (links_.SilenceSince(handed_on_) < options_.result_deadline) return absl::OkStatus();
     return absl::DeadlineExceededError(absl::StrCat(
-        "step ", in_flight_.front().step_id, ": no sign of life from the last stage within ",
+        "step ", in_flight_.front().step_id,
+        runner_.runs_ahead() ? ": the device has drawn no token within "
+                             : ": no sign of life from the last stage within ",
         absl::FormatDuration(options_.result_deadline)));
   }
 
   // After the end was asked for: takes the results still under way, so that no message is left
   // behind when the communicator closes. Nobody may be listening any more, which is no failure.
   absl::Status Drain() {
-    Backoff backoff;
+    Backoff backoff = MakeBackoff();
     while (!in_flight_.empty()) {
-      TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, links_.TryReceiveResult());
+      TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, TryResult());
       if (result) {
         TESSERA_RETURN_IF_ERROR(Complete(*result));
         channel_.SendResult(*std::move(result)).IgnoreError();
@@ -184,7 +237,8 @@ class Leader {
   bool next_waits_ = false;           // for a token of a step in flight
   absl::Duration next_stall_;
   std::optional<Clock::time_point> looking_since_;  // for a plan, with room for one
-  Clock::time_point handed_on_;                     // the latest step, to the next stage
+  // The latest step, to the next stage; or the oldest in flight, to this rank's device.
+  Clock::time_point handed_on_;
 };
 
 }  // namespace

@@ -77,6 +77,28 @@ class DeviceLogits : public LogitBatch {
   const float* values_ = nullptr;
 };
 
+// Rows from which the device has drawn, of the oldest batch under way, which has arrived. The rows
+// themselves are gone, and the answers are taken once.
+class DrawnLogits : public LogitBatch {
+ public:
+  DrawnLogits(kernels::Draws* draws, int max_candidates)
+      : draws_(draws), max_candidates_(max_candidates) {}
+
+  absl::StatusOr<absl::Span<const float>> OnHost() override {
+    return absl::InternalError("the logits of a step ahead of its tokens are not kept");
+  }
+  int max_candidates() const override { return max_candidates_; }
+  absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> /*those asked before*/,
+                          kernels::RowAnswer* answers,
+                          kernels::RowCandidate* candidates) override {
+    return draws_->Collect(answers, candidates);
+  }
+
+ private:
+  kernels::Draws* const draws_;
+  const int max_candidates_;
+};
+
 }  // namespace tessera::worker
 
 #endif  // TESSERA_WORKER_ENGINE_LOGIT_BATCH_H_

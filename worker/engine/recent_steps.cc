@@ -20,11 +20,11 @@ RecentSteps::Lookup RecentSteps::TokenOf(int64_t sequence_id, int64_t step_id) c
   if (step == nullptr) return {};
   const auto found = step->draw_of.find(sequence_id);
   if (found == step->draw_of.end()) return {};
-  if (!step->done) return {.known = true, .drawn = false, .token = -1};
+  if (!step->done) return {.known = true, .drawn = false, .token = FedToken(found->second)};
   return {.known = true, .drawn = true, .token = step->tokens[found->second]};
 }
 
-absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk) const {
+absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk, int64_t fed_from) const {
   const int tokens = chunk.token_ids_size();
   if (chunk.last_token_from_step() < 0 || tokens == 0 || chunk.token_ids(tokens - 1) != -1) {
     return absl::InvalidArgumentError(
@@ -38,15 +38,28 @@ absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk) const 
                      "got ",
                      chunk.last_token_from_step()));
   }
-  return lookup.drawn;
+  return lookup.drawn || chunk.last_token_from_step() == fed_from;
 }
 
 absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan) const {
+  return FillIn(plan, /*fed_from=*/0);
+}
+
+absl::StatusOr<bool> RecentSteps::Feed(v1::StepPlan& plan) const {
+  return FillIn(plan, open_draws().step_id);
+}
+
+OpenDraws RecentSteps::open_draws() const {
+  if (steps_.empty() || steps_.back().done) return {};
+  return {.step_id = steps_.back().step_id, .count = steps_.back().drawing.size()};
+}
+
+absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan, int64_t fed_from) const {
   bool ready = true;
   for (int i = 0; i < plan.chunks_size(); ++i) {
     const v1::SequenceChunk& chunk = plan.chunks(i);
     if (chunk.last_token_from_step() == 0) continue;
-    const absl::StatusOr<bool> chunk_ready = IsReady(chunk);
+    const absl::StatusOr<bool> chunk_ready = IsReady(chunk, fed_from);
     if (!chunk_ready.ok()) {
       return wire::Annotate(chunk_ready.status(),
                             absl::StrCat("step ", plan.step_id(), ", chunk ", i, " (sequence ",
@@ -57,9 +70,10 @@ absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan) const {
   if (!ready) return false;
   for (v1::SequenceChunk& chunk : *plan.mutable_chunks()) {
     if (chunk.last_token_from_step() == 0) continue;
-    const int32_t token = TokenOf(chunk.sequence_id(), chunk.last_token_from_step()).token;
-    chunk.set_token_ids(chunk.token_ids_size() - 1, token);
-    if (HasPenalties(chunk.sampling())) chunk.mutable_draw()->add_output_ids(token);
+    const Lookup lookup = TokenOf(chunk.sequence_id(), chunk.last_token_from_step());
+    chunk.set_token_ids(chunk.token_ids_size() - 1, lookup.token);
+    if (!lookup.drawn) continue;
+    if (HasPenalties(chunk.sampling())) chunk.mutable_draw()->add_output_ids(lookup.token);
     chunk.clear_last_token_from_step();
   }
   return true;

@@ -9,6 +9,9 @@
 // Bounded: with s stages the coordinator has at most s + 1 steps out, so a plan can only refer to
 // one of the s + 1 steps before it; twice as many are kept. Threads: the engine thread.
 //
+// Where the device keeps what it draws, a plan may even begin before its token is there: Feed names
+// the draw instead (fed_tokens.h).
+//
 //   RecentSteps recent(links.stages());
 //   TESSERA_ASSIGN_OR_RETURN(const bool ready, recent.FillIn(plan));
 //   if (ready) recent.Begin(plan);  ...  recent.End(result);
@@ -24,6 +27,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tessera/v1/cluster.pb.h"
+#include "worker/engine/fed_tokens.h"
 
 namespace tessera::worker {
 
@@ -36,6 +40,13 @@ class RecentSteps {
   // still being drawn. INVALID_ARGUMENT naming step and chunk when the token is none that a recent
   // step draws, or does not stand last as -1. The plan is otherwise unchecked.
   absl::StatusOr<bool> FillIn(v1::StepPlan& plan) const;
+
+  // The same for a plan that begins right behind the newest step: tokens which that one still draws
+  // are named as open_draws() counts them. False, with the plan unchanged, while another step draws
+  // one of the tokens.
+  absl::StatusOr<bool> Feed(v1::StepPlan& plan) const;
+  // What the newest step still draws.
+  OpenDraws open_draws() const;
 
   // The step is under way; call in the order of the plans.
   void Begin(const v1::StepPlan& plan);
@@ -57,12 +68,14 @@ class RecentSteps {
   struct Lookup {
     bool known = false;
     bool drawn = false;
-    int32_t token = -1;
+    int32_t token = -1;  // while it is not drawn: the draw, as a fed token
   };
 
   const Step* Find(int64_t step_id) const;
   Lookup TokenOf(int64_t sequence_id, int64_t step_id) const;
-  absl::StatusOr<bool> IsReady(const v1::SequenceChunk& chunk) const;
+  // fed_from: the step whose draws need not be there; 0: none.
+  absl::StatusOr<bool> IsReady(const v1::SequenceChunk& chunk, int64_t fed_from) const;
+  absl::StatusOr<bool> FillIn(v1::StepPlan& plan, int64_t fed_from) const;
 
   const size_t kept_;
   std::deque<Step> steps_;  // oldest first

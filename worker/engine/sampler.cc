@@ -131,6 +131,11 @@ absl::Status Sampler::WriteRecords(absl::Span<const SampleRequest> requests,
   return absl::OkStatus();
 }
 
+bool Sampler::IsDrawnByDevice(const SampleRequest& request, int max_candidates) const {
+  return !IsChanged(request) && !HasCuts(*request.params, vocab_size()) &&
+         ShapeOf(request).num_candidates <= max_candidates;
+}
+
 kernels::RowQuestion Sampler::QuestionFor(const SampleRequest& request) const {
   const v1::SamplingParams& params = *request.params;
   return {.seed = params.seed(),

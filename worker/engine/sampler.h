@@ -60,6 +60,12 @@ class Sampler {
     return Sample(requests, batch);
   }
 
+  // Whether a device that lists so many candidates of a row can draw the request's token from it, as
+  // it is and without being told more, so that Sample decides what the device drew. For one rank.
+  bool IsDrawnByDevice(const SampleRequest& request, int max_candidates) const;
+  // What it is to be asked then.
+  kernels::RowQuestion QuestionFor(const SampleRequest& request) const;
+
   // Rows that had to be gathered whole so far (for tests and benchmarks).
   int64_t rows_gathered() const { return rows_gathered_; }
 
@@ -77,7 +83,6 @@ class Sampler {
                             absl::Span<const size_t> offsets, LogitBatch& logits);
   void WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out);
   // The same from what the device said.
-  kernels::RowQuestion QuestionFor(const SampleRequest& request) const;
   void WriteAnswer(const SampleRequest& request, const kernels::RowAnswer& answer,
                    const kernels::RowCandidate* candidates, std::byte* out) const;
   Merged MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,

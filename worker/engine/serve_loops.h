@@ -17,7 +17,11 @@ namespace tessera::worker {
 // (recent_steps.h) begins once that step's result has been handed back; plans begin in the order
 // they came. The coordinator may send one plan more than there are stages: it waits in the channel.
 //
-// StepResult.compute_micros runs from the start of the step's work to its result. stall_micros is
+// A rank alone that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the
+// device behind the step that is running there. Any other waits until the device has nothing to do.
+//
+// StepResult.compute_micros runs from the start of the step's work (of one behind another: from that
+// one's result) to its result. stall_micros is
 // how long before it the leader had room for a step and looked into an empty channel: the round trip
 // that was not hidden. Waiting for room or for a token does not count, nor does an idle group: 0
 // when no step was in flight and the plan goes on with no sequence of the recent steps, or when the

@@ -29,12 +29,12 @@ StepChecker::StepChecker(const v1::ShardPlan& plan, int32_t vocab_size)
       draw_checker_(vocab_size, plan.max_model_len()),
       block_uses_(plan.num_kv_blocks()) {}
 
-absl::Status StepChecker::Check(const v1::StepPlan& step) {
+absl::Status StepChecker::Check(const v1::StepPlan& step, const OpenDraws& before) {
   const std::string where = absl::StrCat("step ", step.step_id());
   absl::Status status = CheckTotals(step);
   if (!status.ok()) return wire::Annotate(status, where);
   for (int i = 0; i < step.chunks_size(); ++i) {
-    status = CheckChunk(step.chunks(i), first_stamp_ + i);
+    status = CheckChunk(step.chunks(i), first_stamp_ + i, before);
     if (!status.ok()) {
       first_stamp_ += step.chunks_size();
       return wire::Annotate(status, absl::StrCat(where, ", chunk ", i, " (sequence ",
@@ -65,23 +65,37 @@ absl::Status StepChecker::CheckTotals(const v1::StepPlan& step) const {
   return absl::OkStatus();
 }
 
-absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp) {
+absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp,
+                                     const OpenDraws& before) {
   if (chunk.token_ids_size() < 1) return BadField("token_ids", "at least one", "none");
   if (chunk.start_position() < 0 || EndOf(chunk) > max_model_len_) {
     return BadField("positions", absl::StrCat("within [0, ", max_model_len_, ")"),
                     absl::StrCat("[", chunk.start_position(), ", ", EndOf(chunk), ")"));
   }
-  if (chunk.last_token_from_step() != 0) {
-    return BadField("last_token_from_step", "0 once the leader has filled the token in",
-                    absl::StrCat(chunk.last_token_from_step()));
-  }
-  for (int32_t id : chunk.token_ids()) {
-    TESSERA_RETURN_IF_ERROR(CheckTokenId("token id", id, vocab_size_));
-  }
+  TESSERA_RETURN_IF_ERROR(CheckTokens(chunk, before));
   TESSERA_RETURN_IF_ERROR(CheckBlocks(chunk, stamp));
   TESSERA_RETURN_IF_ERROR(CheckTargets(chunk));
   if (!chunk.has_sampling()) return absl::OkStatus();  // its `draw` is never looked at
   return draw_checker_.Check(chunk.sampling(), chunk.draw());
+}
+
+absl::Status StepChecker::CheckTokens(const v1::SequenceChunk& chunk,
+                                      const OpenDraws& before) const {
+  const bool fed = chunk.last_token_from_step() != 0;
+  if (fed && chunk.last_token_from_step() != before.step_id) {
+    return BadField("last_token_from_step", "0 once the leader has filled the token in",
+                    absl::StrCat(chunk.last_token_from_step()));
+  }
+  const int known = chunk.token_ids_size() - (fed ? 1 : 0);
+  for (int i = 0; i < known; ++i) {
+    TESSERA_RETURN_IF_ERROR(CheckTokenId("token id", chunk.token_ids(i), vocab_size_));
+  }
+  if (fed && !IsFed(chunk.token_ids(known), before)) {
+    return BadField("token id",
+                    absl::StrCat("one of the ", before.count, " draws of step ", before.step_id),
+                    absl::StrCat(chunk.token_ids(known)));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status StepChecker::CheckBlocks(const v1::SequenceChunk& chunk, int64_t stamp) {

@@ -12,6 +12,7 @@
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/engine/draw_check.h"
+#include "worker/engine/fed_tokens.h"
 
 namespace tessera::worker {
 
@@ -22,12 +23,13 @@ class StepChecker {
 
   // INVALID_ARGUMENT naming step, chunk, field and the allowed range when: there is no chunk or
   // token, or more than agreed; a token or target id is outside the vocabulary (the -1 that stands
-  // for a token still to come included: the leader fills it in first); a position is outside
+  // for a token still to come included: the leader fills it in first, or puts in its place one of
+  // the draws of `before`, fed_tokens.h); a position is outside
   // max_model_len; a block table is too short or names a block that does not exist, or one twice,
   // or one that another chunk writes; a copy's destination is not written by exactly one chunk, or
   // is copied to twice; the numbers for drawing are out of range (draw_check.h); targets are not
   // one per token; the logits asked for exceed 1 GiB.
-  absl::Status Check(const v1::StepPlan& step);
+  absl::Status Check(const v1::StepPlan& step, const OpenDraws& before = {});
 
   static constexpr int32_t kMaxTargetLogprobs = 20;
 
@@ -41,7 +43,8 @@ class StepChecker {
   };
 
   absl::Status CheckTotals(const v1::StepPlan& step) const;
-  absl::Status CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp);
+  absl::Status CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp, const OpenDraws& before);
+  absl::Status CheckTokens(const v1::SequenceChunk& chunk, const OpenDraws& before) const;
   absl::Status CheckBlocks(const v1::SequenceChunk& chunk, int64_t stamp);
   absl::Status UseBlock(int32_t block, bool writes, int64_t stamp);
   absl::Status CheckTargets(const v1::SequenceChunk& chunk) const;

@@ -51,36 +51,57 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
                                                               .device = runner->device_.get(),
                                                               .tp = runner->links_.tp.get(),
                                                               .progress = setup.progress}));
+  runner->runs_ahead_ = setup.plan->ranks_size() == 1 && runner->device_->draws() != nullptr;
   // Last: it keeps a mark per KV block, of which there was memory for as many as the plan says.
   runner->checker_ = std::make_unique<StepChecker>(
       *setup.plan, setup.file->description().architecture().vocab_size());
   return runner;
 }
 
-void StepRunner::Flatten(const v1::StepPlan& step) {
-  batch_.token_ids.clear();
-  batch_.positions.clear();
-  batch_.sequences.clear();
+void StepRunner::Flatten(const v1::StepPlan& step, TokenBatch& batch) {
+  batch.token_ids.clear();
+  batch.positions.clear();
+  batch.sequences.clear();
   for (const v1::SequenceChunk& chunk : step.chunks()) {
-    batch_.sequences.push_back({.first_token = static_cast<int32_t>(batch_.size()),
-                                .num_tokens = chunk.token_ids_size(),
-                                .start_position = chunk.start_position(),
-                                .block_table = chunk.block_table().data(),
-                                .num_blocks = chunk.block_table_size()});
+    batch.sequences.push_back({.first_token = static_cast<int32_t>(batch.size()),
+                               .num_tokens = chunk.token_ids_size(),
+                               .start_position = chunk.start_position(),
+                               .block_table = chunk.block_table().data(),
+                               .num_blocks = chunk.block_table_size()});
     for (int i = 0; i < chunk.token_ids_size(); ++i) {
-      batch_.token_ids.push_back(chunk.token_ids(i));
-      batch_.positions.push_back(chunk.start_position() + i);
+      batch.token_ids.push_back(chunk.token_ids(i));
+      batch.positions.push_back(chunk.start_position() + i);
     }
   }
 }
 
-absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
-                                 absl::FunctionRef<absl::Status()> between) {
+StepRunner::DrawingRows StepRunner::DrawingRowsOf(const v1::StepPlan& step) {
+  DrawingRows drawing;
+  int64_t end = 0;  // of the chunk, in the flattened batch
+  for (const v1::SequenceChunk& chunk : step.chunks()) {
+    end += chunk.token_ids_size();
+    if (!chunk.has_sampling()) continue;
+    drawing.requests.push_back(
+        {.params = &chunk.sampling(),
+         .sequence_id = chunk.sequence_id(),
+         .position = int64_t{chunk.start_position()} + chunk.token_ids_size(),
+         .draw = &chunk.draw()});
+    drawing.rows.push_back(end - 1);
+  }
+  return drawing;
+}
+
+absl::Status StepRunner::Begin(const v1::StepPlan& step) {
   for (const v1::BlockCopy& copy : step.copies()) {
     decoder_->CopyBlock(copy.source(), copy.destination());
   }
-  Flatten(step);
-  TESSERA_RETURN_IF_ERROR(decoder_->Begin(batch_));
+  Flatten(step, batch_);
+  return decoder_->Begin(batch_);
+}
+
+absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
+                                 absl::FunctionRef<absl::Status()> between) {
+  TESSERA_RETURN_IF_ERROR(Begin(step));
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed());
   } else if (links_.stage != nullptr) {
@@ -109,18 +130,7 @@ absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Betw
 
 absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
                                     v1::StepResult& result) {
-  std::vector<SampleRequest> requests;
-  std::vector<int64_t> rows;
-  int64_t end = 0;  // of the chunk, in the flattened batch
-  for (const v1::SequenceChunk& chunk : step.chunks()) {
-    end += chunk.token_ids_size();
-    if (!chunk.has_sampling()) continue;
-    requests.push_back({.params = &chunk.sampling(),
-                        .sequence_id = chunk.sequence_id(),
-                        .position = int64_t{chunk.start_position()} + chunk.token_ids_size(),
-                        .draw = &chunk.draw()});
-    rows.push_back(end - 1);
-  }
+  const auto [requests, rows] = DrawingRowsOf(step);
   for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
     const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
     decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));

@@ -7,11 +7,19 @@
 //   TESSERA_RETURN_IF_ERROR(runner.Forward(plan, activations, alive));  // of the stage before
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
 //   else      Send(next, runner.Activations()), runner.HandOn();
+//
+// A rank alone whose device keeps what it draws runs ahead: a step that only decodes is put on the
+// device whole, behind the one that is running there, and its tokens are collected later.
+//
+//   if (runner.MayEnqueue(plan)) TESSERA_RETURN_IF_ERROR(runner.Enqueue(plan, alive));
+//   TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner.TryCollect());
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 #define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -45,7 +53,9 @@ class StepRunner {
       const Setup& setup, std::unique_ptr<kernels::Device> device);
 
   // INVALID_ARGUMENT when the step may not be run (step_check.h).
-  absl::Status Check(const v1::StepPlan& step) { return checker_->Check(step); }
+  absl::Status Check(const v1::StepPlan& step, const OpenDraws& before = {}) {
+    return checker_->Check(step, before);
+  }
 
   // Makes the step's block copies, then runs this stage's layers over its tokens. incoming:
   // (n, hidden) float32 of the stage before; ignored on the first. `between`: Decoder::RunLayers.
@@ -68,6 +78,19 @@ class StepRunner {
   absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
                                         absl::FunctionRef<absl::Status()> between);
 
+  // Whether there may be two steps on the device: one rank, and a device that keeps its draws.
+  bool runs_ahead() const { return runs_ahead_; }
+  // Whether it can be put on the device whole: one token of every sequence, from whose row the
+  // device draws by itself, and nothing else asked for. The plan need not be checked.
+  bool MayEnqueue(const v1::StepPlan& step) const;
+  // Whether that can be while the device is at work on the step before, without waiting for it.
+  bool TakesBehind(const v1::StepPlan& step);
+  // Starts a checked step; at most two are on the device, and nothing else. The ids of one that is
+  // put behind another may be fed tokens. `between` as in Forward.
+  absl::Status Enqueue(v1::StepPlan step, absl::FunctionRef<absl::Status()> between);
+  // The result of the oldest of them once it is there. Waits for nothing.
+  absl::StatusOr<std::optional<v1::StepResult>> TryCollect();
+
   // What went wrong with the device or its exchange with others, without waiting: for those who wait
   // for a message meanwhile.
   absl::Status CheckDevice() { return links_.tp->Check(); }
@@ -78,8 +101,22 @@ class StepRunner {
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
 
   using Between = absl::FunctionRef<absl::Status()>;
+  // What of a step draws: each request with the row, in the flattened batch, that it draws from.
+  // Borrows the plan.
+  struct DrawingRows {
+    std::vector<SampleRequest> requests;
+    std::vector<int64_t> rows;
+  };
+  struct Enqueued {
+    v1::StepPlan plan;
+    std::vector<SampleRequest> requests;
+  };
 
-  void Flatten(const v1::StepPlan& step);
+  static void Flatten(const v1::StepPlan& step, TokenBatch& batch);
+  static DrawingRows DrawingRowsOf(const v1::StepPlan& step);
+  // The step's block copies and its tokens.
+  absl::Status Begin(const v1::StepPlan& step);
+  absl::Status StartDraws(const DrawingRows& drawing, Between between);
   absl::Status DrawTokens(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status ScoreTargets(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status CollectLogits(const v1::StepPlan& step, Between between, v1::StepResult& result);
@@ -95,6 +132,9 @@ class StepRunner {
   Links links_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;
+  TokenBatch next_batch_;  // TakesBehind
+  bool runs_ahead_ = false;
+  std::deque<Enqueued> enqueued_;
 };
 
 }  // namespace tessera::worker

@@ -108,8 +108,15 @@ absl::Status Decoder::Begin(const TokenBatch& batch) {
   cos_.resize(tokens_ * pairs);
   sin_.resize(tokens_ * pairs);
   FillRopeTable(angles_, batch.positions, cos_.data(), sin_.data());
-  const kernels::StepView step{
-      .n = tokens_,
+  TESSERA_ASSIGN_OR_RETURN(rows_, device_->BeginStep(ViewOf(batch)));
+  return absl::OkStatus();
+}
+
+bool Decoder::TakesBehind(const TokenBatch& batch) { return device_->TakesBehind(ViewOf(batch)); }
+
+kernels::StepView Decoder::ViewOf(const TokenBatch& batch) const {
+  return {
+      .n = batch.size(),
       .ids = batch.token_ids.data(),
       .sequences = batch.sequences.data(),
       .num_sequences = static_cast<int64_t>(batch.sequences.size()),
@@ -120,8 +127,6 @@ absl::Status Decoder::Begin(const TokenBatch& batch) {
       .largest_group = largest_group_,
       .sliding_window = arch_.sliding_window(),
   };
-  TESSERA_ASSIGN_OR_RETURN(rows_, device_->BeginStep(step));
-  return absl::OkStatus();
 }
 
 absl::Status Decoder::Embed() {
@@ -153,14 +158,14 @@ absl::StatusOr<absl::Span<const float>> Decoder::ReadHidden() {
 }
 
 absl::Status Decoder::RunLayers(absl::FunctionRef<absl::Status()> between) {
-  constexpr int kLayers = 0;  // key of the recording
-  if (tp_->on_device()) {
-    TESSERA_RETURN_IF_ERROR(
-        device_->Replayable(kLayers, rows_, [&] { return RunAllLayers(between); }));
-  } else {
-    TESSERA_RETURN_IF_ERROR(RunAllLayers(between));
-  }
+  TESSERA_RETURN_IF_ERROR(StartLayers(between));
   return tp_->Wait(between);
+}
+
+absl::Status Decoder::StartLayers(absl::FunctionRef<absl::Status()> between) {
+  constexpr int kLayers = 0;  // key of the recording
+  if (!tp_->on_device()) return RunAllLayers(between);
+  return device_->Replayable(kLayers, rows_, [&] { return RunAllLayers(between); });
 }
 
 absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
@@ -206,11 +211,22 @@ absl::Status Decoder::FeedForward(const LayerWeights& layer) {
 
 void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
-  // Only the rows asked for go through the head; they are gathered to lie side by side.
-  device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
-  device_->RmsNorm(gathered_, weights_.output_norm, arch_.rms_norm_eps(), count,
+  device_->RmsNorm(SideBySide(rows), weights_.output_norm, arch_.rms_norm_eps(), count,
                    arch_.hidden_size(), normed_);
   device_->Logits(weights_.output, normed_, count, logits_);
+}
+
+// Only the rows asked for go through the head; those of a step of single tokens are neighbours,
+// others are gathered.
+const kernels::Activation* Decoder::SideBySide(absl::Span<const int64_t> rows) {
+  const auto count = static_cast<int64_t>(rows.size());
+  if (count > 0 && rows.back() - rows.front() == count - 1) {
+    const auto* begin = reinterpret_cast<const std::byte*>(hidden_);
+    begin += kernels::RowBytes(device_->ActivationType(), rows.front() * arch_.hidden_size());
+    return reinterpret_cast<const Activation*>(begin);
+  }
+  device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
+  return gathered_;
 }
 
 absl::StatusOr<absl::Span<const float>> Decoder::Logits(absl::Span<const int64_t> rows) {

@@ -64,6 +64,8 @@ class Decoder {
 
   // The batch that all calls below speak of, until the next Begin; `batch` is borrowed until then.
   absl::Status Begin(const TokenBatch& batch);
+  // Whether that, and all that follows it, can be while the device is at work on the batch before.
+  bool TakesBehind(const TokenBatch& batch);
 
   // The hidden state of the batch's tokens, (n, hidden_size): made by Embed, or that of the stage
   // before; changed by RunLayers.
@@ -81,8 +83,11 @@ class Decoder {
   // `between` is called often in between (twice a layer): layers of a large model take seconds, and
   // others wait for word from this rank. Its failure is returned at once.
   absl::Status RunLayers(absl::FunctionRef<absl::Status()> between);
+  // The same without waiting for a device that works by itself.
+  absl::Status StartLayers(absl::FunctionRef<absl::Status()> between);
 
-  // Logits of this rank's vocabulary rows for the batch's tokens `rows` (at most kMaxLogitRows).
+  // Logits of this rank's vocabulary rows for the batch's tokens `rows`, rising (at most
+  // kMaxLogitRows).
   // Returns (rows.size(), local_vocab_size()), valid until the next call.
   static constexpr int64_t kMaxLogitRows = 64;
   absl::StatusOr<absl::Span<const float>> Logits(absl::Span<const int64_t> rows);
@@ -98,12 +103,14 @@ class Decoder {
           ActivationLink* tp)
       : arch_(arch), shard_(shard), device_(device), tp_(tp) {}
 
+  kernels::StepView ViewOf(const TokenBatch& batch) const;
   absl::Status AllocateBuffers(int64_t max_tokens);
   absl::StatusOr<Activation*> AllocateActivations(int64_t count);
   absl::StatusOr<Activation*> AllocateSummands(int64_t count);  // what is summed over the ranks
   absl::Status RunAllLayers(absl::FunctionRef<absl::Status()> between);
   absl::Status Attend(int local_layer);
   absl::Status FeedForward(const LayerWeights& layer);
+  const Activation* SideBySide(absl::Span<const int64_t> rows);  // (rows.size(), hidden)
 
   const v1::Architecture arch_;
   const v1::RankShard shard_;

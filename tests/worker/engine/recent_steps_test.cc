@@ -93,6 +93,40 @@ TEST(RecentStepsTest, PenaltiesLearnOfTheToken) {
   EXPECT_THAT(plan.chunks(0).draw().output_ids(), ElementsAre(3, 802));
 }
 
+TEST(RecentStepsTest, APlanBehindTheNewestStepIsFedItsDraws) {
+  RecentSteps recent(1);
+  EXPECT_EQ(recent.open_draws().step_id, 0);
+  recent.Begin(PlanOf(8));
+  ASSERT_TRUE(recent.End(ResultOf(8)).ok());
+  EXPECT_EQ(recent.open_draws().step_id, 0);
+  recent.Begin(PlanOf(9));
+  EXPECT_EQ(recent.open_draws().step_id, 9);
+  EXPECT_EQ(recent.open_draws().count, 2u);
+  // Sequence 2 goes on from step 9, its second draw; sequence 1 from step 8, whose token is known.
+  v1::StepPlan plan = PlanAhead(9);
+  *plan.add_chunks() = PlanAhead(8).chunks(0);
+  plan.mutable_chunks(1)->set_sequence_id(1);
+  EXPECT_EQ(recent.FillIn(plan).value(), false);
+  EXPECT_EQ(recent.Feed(plan).value(), true);
+  EXPECT_THAT(plan.chunks(0).token_ids(), ElementsAre(7, FedToken(1)));
+  EXPECT_EQ(plan.chunks(0).last_token_from_step(), 9);
+  EXPECT_THAT(plan.chunks(1).token_ids(), ElementsAre(7, 801));
+  EXPECT_EQ(plan.chunks(1).last_token_from_step(), 0);
+}
+
+TEST(RecentStepsTest, OnlyTheNewestStepFeeds) {
+  RecentSteps recent(2);
+  recent.Begin(PlanOf(8));
+  recent.Begin(PlanOf(9));
+  v1::StepPlan plan = PlanAhead(8);
+  EXPECT_EQ(recent.Feed(plan).value(), false);
+  EXPECT_EQ(plan.DebugString(), PlanAhead(8).DebugString());
+  for (int64_t none : {7, 50}) {
+    plan = PlanAhead(none);
+    EXPECT_EQ(recent.Feed(plan).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
 TEST(RecentStepsTest, RefusesTokensThatNoRecentStepDraws) {
   struct Case {
     const char* says;

@@ -237,6 +237,40 @@ TEST(StepCheckTest, RefusesNamingTheField) {
   }
 }
 
+TEST(StepCheckTest, TheLastTokenMayBeADrawOfTheStepBefore) {
+  StepChecker checker(Plan(), kVocab);
+  const auto fed = [](int32_t id, int64_t step_id) {
+    v1::StepPlan step = GoodStep();
+    Chunk(step, 0).set_token_ids(19, id);
+    Chunk(step, 0).set_last_token_from_step(step_id);
+    return step;
+  };
+  const OpenDraws before{.step_id = 76, .count = 3};
+  for (size_t draw : {0, 1, 2}) {
+    EXPECT_TRUE(checker.Check(fed(FedToken(draw), 76), before).ok()) << draw;
+  }
+  struct Case {
+    const char* says;
+    v1::StepPlan step;
+    OpenDraws before;
+  };
+  v1::StepPlan not_last = fed(FedToken(0), 76);
+  Chunk(not_last, 0).set_token_ids(18, FedToken(0));
+  const int32_t least = std::numeric_limits<int32_t>::min();
+  for (const Case& bad :
+       {Case{"one of the 3 draws of step 76, got -4", fed(FedToken(3), 76), before},
+        Case{"one of the 3 draws of step 76, got -2147483648", fed(least, 76), before},
+        Case{"one of the 3 draws of step 76, got 5", fed(5, 76), before},
+        Case{"last_token_from_step: expected 0", fed(FedToken(0), 75), before},
+        Case{"last_token_from_step: expected 0", fed(FedToken(0), 76), OpenDraws{}},
+        Case{"token id: expected 0 .. 49, got -1", fed(FedToken(0), 0), before},
+        Case{"token id: expected 0 .. 49, got -1", not_last, before}}) {
+    const absl::Status status = checker.Check(bad.step, bad.before);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.says;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.says));
+  }
+}
+
 TEST(StepCheckTest, RefusesMoreLogitsThanAMessageHolds) {
   v1::ShardPlan plan = Plan();
   plan.set_max_tokens_per_step(1000);

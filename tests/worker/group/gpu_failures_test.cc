@@ -1,7 +1,8 @@
 // Every call of CUDA, cuBLASLt and NCCL that a group of four simulated GPUs makes fails once, each
 // in a group of its own: the group ends within its deadline, with an exit status, the library's
-// text, the call's name and the rank. The calls are those that a clean run writes down
-// (tests/gpu_stubs), so a new one is covered as soon as it is reached.
+// text, the call's name and the rank. So does every further call that a group of one makes, which
+// runs ahead of its tokens. The calls are those that a clean run writes down (tests/gpu_stubs), so
+// a new one is covered as soon as it is reached.
 //
 // TESSERA_FAILURE_SHARD=I/N: every N-th site from the I-th on.
 #include <gmock/gmock.h>
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -48,13 +50,22 @@ constexpr char kWorker[] = TESSERA_BINARY_DIR "/bin/tessera-worker-simulated";
 struct Site {
   std::string name;
   int rank = 0;
+  int ranks = 0;  // of the group that reaches it
+};
+
+// What a group of 2 x 2 ranks, or of one, is given to do.
+struct Job {
+  int ranks = 4;
+  std::vector<v1::StepPlan> steps;
+  size_t ahead = 0;  // steps sent before the last one's result is back
 };
 
 // How a group ended.
 struct End {
   bool ended = false;  // within kGivenUp
   absl::Status exit;
-  bool served = false;  // all steps came back
+  bool served = false;          // all steps came back
+  std::vector<int32_t> tokens;  // one of each step
   std::string output;
 };
 
@@ -97,11 +108,26 @@ class GpuFailuresTest : public ::testing::Test {
     return steps;
   }
 
-  // Runs a 2 x 2 group over those steps under the environment's TESSERA_STUB_...
-  End RunGroup() {
+  // Those steps; for a rank alone with tokens that are still being drawn when their step is sent.
+  static Job JobOf(int ranks) {
+    Job job{.ranks = ranks, .steps = Steps(), .ahead = 0};
+    if (ranks != 1) return job;
+    job.ahead = 1;
+    for (size_t i = 1; i < job.steps.size(); ++i) {
+      v1::SequenceChunk& chunk = *job.steps[i].mutable_chunks(0);
+      chunk.set_token_ids(0, -1);
+      chunk.set_last_token_from_step(job.steps[i - 1].step_id());
+    }
+    return job;
+  }
+
+  // Runs a group under the environment's TESSERA_STUB_...
+  End RunGroup(const Job& work) {
     coordinator::Layout layout;
-    layout.tensor_parallel = layout.pipeline_parallel = 2;
-    layout.tensor_split = {40, 36};
+    if (work.ranks == 4) {
+      layout.tensor_parallel = layout.pipeline_parallel = 2;
+      layout.tensor_split = {40, 36};
+    }
     layout.kv_bytes_per_rank = 1 << 20;
     auto observer = std::make_shared<coordinator::RecordingObserver>(
         [layout](const v1::Hello& hello) { return PlanShards(hello.model(), layout); });
@@ -110,14 +136,14 @@ class GpuFailuresTest : public ::testing::Test {
     EXPECT_TRUE(service.ok()) << service.status();
     coordinator::LaunchOptions options;
     options.worker_program = kWorker;
-    options.world_size = 4;
+    options.world_size = work.ranks;
     options.coordinator = absl::StrCat("127.0.0.1:", (*service)->port());
     options.model = absl::StrCat(testing::TempDir(), "/tessera_config_", getpid(), ".json");
     std::ofstream(options.model) << kConfig;
     options.load_format = "dummy";
     options.threads_per_rank = 1;
     options.worker_args = {"--device",       "cuda",
-                           "--comm",         "nccl",
+                           "--comm",         work.ranks == 1 ? "auto" : "nccl",
                            "--comm-timeout", absl::StrCat(kCommTimeoutSeconds),
                            "--quantization", "fp8"};
     absl::Mutex mu;
@@ -136,7 +162,7 @@ class GpuFailuresTest : public ::testing::Test {
     EXPECT_TRUE(job.ok()) << job.status();
 
     End end;
-    const std::vector<v1::StepPlan> steps = Steps();
+    const std::vector<v1::StepPlan>& steps = work.steps;
     size_t sent = 0;
     const auto has_exited = [&] {
       absl::MutexLock lock(&mu);
@@ -145,11 +171,16 @@ class GpuFailuresTest : public ::testing::Test {
     const absl::Time start = absl::Now();
     for (; !has_exited() && absl::Now() - start < kGivenUp; absl::SleepFor(kPoll)) {
       const auto record = observer->record();
-      if (record.readies == 0 || record.results.size() < sent || !record.transport) continue;
-      if (sent < steps.size()) {
+      if (record.readies == 0 || !record.transport) continue;
+      if (sent < steps.size() && record.results.size() + work.ahead >= sent) {
         record.transport->SendPlan(steps[sent++]).IgnoreError();
+      } else if (record.results.size() < steps.size()) {
+        continue;
       } else if (!end.served) {
         end.served = true;
+        for (const v1::StepResult& result : record.results) {
+          for (const auto& token : result.tokens()) end.tokens.push_back(token.token_id());
+        }
         record.transport->Shutdown("the test is over");
       }
     }
@@ -163,11 +194,11 @@ class GpuFailuresTest : public ::testing::Test {
   }
 
   // What a clean run reaches, each with a rank that does; not the leader where others do too.
-  std::vector<Site> ReachedSites() {
+  std::vector<Site> ReachedSites(int ranks) {
     const std::string file = absl::StrCat(testing::TempDir(), "/tessera_sites_", getpid());
     unlink(file.c_str());
     setenv("TESSERA_STUB_SITES", file.c_str(), 1);
-    const End end = RunGroup();
+    const End end = RunGroup(JobOf(ranks));
     unsetenv("TESSERA_STUB_SITES");
     EXPECT_TRUE(end.ended && end.served && end.exit.ok()) << end.exit << "\n" << end.output;
     EXPECT_EQ(end.output, "");
@@ -182,19 +213,19 @@ class GpuFailuresTest : public ::testing::Test {
     }
     unlink(file.c_str());
     std::vector<Site> sites;
-    for (const auto& [name, rank] : rank_of) sites.push_back({name, rank});
+    for (const auto& [name, rank] : rank_of) sites.push_back({name, rank, ranks});
     return sites;
   }
 
   void ExpectEndOf(const Site& site) {
-    SCOPED_TRACE(absl::StrCat(site.name, " on rank ", site.rank));
+    SCOPED_TRACE(absl::StrCat(site.name, " on rank ", site.rank, " of ", site.ranks));
     setenv("TESSERA_STUB_FAIL", site.name.c_str(), 1);
     setenv("TESSERA_STUB_FAIL_RANK", absl::StrCat(site.rank).c_str(), 1);
-    End end = RunGroup();
+    End end = RunGroup(JobOf(site.ranks));
     // mpirun may drop what a rank said last; hardly twice.
     for (int again = 0; again < 2 && !absl::StrContains(end.output, LibraryText(site.name));
          ++again) {
-      end = RunGroup();
+      end = RunGroup(JobOf(site.ranks));
     }
     unsetenv("TESSERA_STUB_FAIL");
     unsetenv("TESSERA_STUB_FAIL_RANK");
@@ -212,6 +243,22 @@ class GpuFailuresTest : public ::testing::Test {
   }
 };
 
+// What the GPU put in the place of a token that it still drew is the token that it reported.
+TEST_F(GpuFailuresTest, StepsAheadOfTheirTokensGiveThoseOfStepsThatWait) {
+  Job job = JobOf(1);
+  const End ahead = RunGroup(job);
+  ASSERT_TRUE(ahead.served) << ahead.exit << "\n" << ahead.output;
+  ASSERT_EQ(ahead.tokens.size(), job.steps.size());
+  job.ahead = 0;
+  for (size_t i = 1; i < job.steps.size(); ++i) {
+    v1::SequenceChunk& chunk = *job.steps[i].mutable_chunks(0);
+    chunk.set_token_ids(0, ahead.tokens[i - 1]);
+    chunk.clear_last_token_from_step();
+  }
+  const End waiting = RunGroup(job);
+  EXPECT_EQ(waiting.tokens, ahead.tokens) << waiting.output;
+}
+
 TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
   int shard = 0, shards = 1;
   if (const char* asked = std::getenv("TESSERA_FAILURE_SHARD")) {
@@ -219,12 +266,18 @@ TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
     ASSERT_EQ(numbers.size(), 2u);
     ASSERT_TRUE(absl::SimpleAtoi(numbers[0], &shard) && absl::SimpleAtoi(numbers[1], &shards));
   }
-  const std::vector<Site> sites = ReachedSites();
+  std::vector<Site> sites = ReachedSites(4);
+  std::set<std::string> names;
+  for (const Site& site : sites) names.insert(site.name);
+  for (const Site& site : ReachedSites(1)) {
+    if (names.insert(site.name).second) sites.push_back(site);
+  }
   if (HasFailure()) return;
   // Each kind of call is among them: else the stubs are not what is called.
   for (const char* call : {"cudaMalloc@", "cudaGraphLaunch@", "cublasLtMatmul@", "ncclAllReduce@",
                            "ncclSend@", "ncclCommWindowRegister@", "launch@", "run@ncclRecv",
-                           "run@QuantizeRows", "run@Dequantize", "run@TiledMatMul"}) {
+                           "run@QuantizeRows", "run@Dequantize", "run@TiledMatMul",
+                           "cudaEventQuery@", "launch@FeedDrawn", "run@FeedDrawn"}) {
     EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [&](const Site& site) {
       return absl::StartsWith(site.name, call);
     })) << call;

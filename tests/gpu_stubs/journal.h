@@ -1,0 +1,33 @@
+// What the worker told the simulated GPU, in the order in which it did, for tests of what comes
+// before what; and a GPU that stands still for a while.
+//
+//   launch NAME          a kernel; those that are only recorded are not written down
+//   graph                a recording is launched
+//   copy in, copy out    to the GPU, from the GPU
+//   record E             event E (a number) is put behind what was told before
+//   wait E               until it has passed
+//   query E: passed, query E: not yet
+//   synchronize          until the stream has run all
+//
+// Threads: any.
+#ifndef TESSERA_TESTS_GPU_STUBS_JOURNAL_H_
+#define TESSERA_TESTS_GPU_STUBS_JOURNAL_H_
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace tessera::gpu_stubs {
+
+// From now on. Nothing is written down before the first call.
+void StartJournal();
+std::vector<std::string> StopJournal();
+void Note(std::string line);
+
+// No stream runs anything until then.
+void StandStill(std::chrono::milliseconds how_long);
+bool StandsStill();
+
+}  // namespace tessera::gpu_stubs
+
+#endif  // TESSERA_TESTS_GPU_STUBS_JOURNAL_H_

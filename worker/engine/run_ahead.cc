@@ -1,0 +1,74 @@
+// StepRunner's steps ahead of their tokens (step_runner.h).
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "proto/wire/status_builders.h"
+#include "proto/wire/status_macros.h"
+#include "worker/engine/logit_batch.h"
+#include "worker/engine/step_runner.h"
+
+namespace tessera::worker {
+
+bool StepRunner::MayEnqueue(const v1::StepPlan& step) const {
+  if (!runs_ahead_) return false;
+  const int max_candidates = device_->MaxRowCandidates();
+  return std::all_of(step.chunks().begin(), step.chunks().end(), [&](const auto& chunk) {
+    return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.return_logits() &&
+           chunk.target_ids_size() == 0 &&
+           sampler_.IsDrawnByDevice({.params = &chunk.sampling(), .draw = &chunk.draw()},
+                                    max_candidates);
+  });
+}
+
+bool StepRunner::TakesBehind(const v1::StepPlan& step) {
+  Flatten(step, next_batch_);
+  return decoder_->TakesBehind(next_batch_);
+}
+
+absl::Status StepRunner::Enqueue(v1::StepPlan step, Between between) {
+  TESSERA_RETURN_IF_ERROR(Begin(step));
+  TESSERA_RETURN_IF_ERROR(decoder_->Embed());
+  TESSERA_RETURN_IF_ERROR(decoder_->StartLayers(between));
+  Enqueued& enqueued = enqueued_.emplace_back();
+  enqueued.plan = std::move(step);
+  DrawingRows drawing = DrawingRowsOf(enqueued.plan);
+  TESSERA_RETURN_IF_ERROR(StartDraws(drawing, between));
+  enqueued.requests = std::move(drawing.requests);
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::StartDraws(const DrawingRows& drawing, Between between) {
+  const auto& [requests, rows] = drawing;
+  kernels::Draws& draws = *device_->draws();
+  std::vector<kernels::RowQuestion> questions;
+  for (const SampleRequest& request : requests) questions.push_back(sampler_.QuestionFor(request));
+  TESSERA_RETURN_IF_ERROR(draws.Begin(questions));
+  for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
+    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
+    decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
+    draws.Draw(decoder_->device_logits(), decoder_->local_vocab_size(), vocab_[tp_->rank()].begin(),
+               static_cast<int64_t>(begin), static_cast<int64_t>(count));
+    TESSERA_RETURN_IF_ERROR(between());
+  }
+  return draws.End();
+}
+
+absl::StatusOr<std::optional<v1::StepResult>> StepRunner::TryCollect() {
+  if (enqueued_.empty()) return std::nullopt;
+  TESSERA_ASSIGN_OR_RETURN(const bool arrived, device_->draws()->Arrived());
+  if (!arrived) return std::nullopt;
+  const Enqueued& step = enqueued_.front();
+  v1::StepResult result;
+  result.set_step_id(step.plan.step_id());
+  DrawnLogits logits(device_->draws(), device_->MaxRowCandidates());
+  absl::StatusOr<std::vector<v1::SampledToken>> tokens = sampler_.Sample(step.requests, logits);
+  if (!tokens.ok()) {
+    return wire::Annotate(tokens.status(), absl::StrCat("step ", result.step_id()));
+  }
+  for (v1::SampledToken& token : *tokens) *result.add_tokens() = std::move(token);
+  enqueued_.pop_front();
+  return result;
+}
+
+}  // namespace tessera::worker
