@@ -4,11 +4,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "tests/gpu_stubs/cublaslt.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
 
@@ -74,20 +76,42 @@ INSTANTIATE_TEST_SUITE_P(, GpuGoldenLogitsTest,
 
 // Alone, a sequence runs in rows of 1 and its graph is replayed often; in a batch in rows of 8;
 // together with others' prompts it is not recorded at all.
-TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
-  const auto file = OpenTinyModel("llama");
-  const int32_t vocab = file->description().architecture().vocab_size();
+void ExpectTokensOfTheirOwn(const ModelFile& file) {
+  const int32_t vocab = file.description().architecture().vocab_size();
   const std::vector<GenerationRequest> requests = EightPrompts(vocab, 6, /*return_logits=*/true);
-  const auto together = GenerateOnGpu(*file, requests);
-  const auto in_chunks = GenerateOnGpu(*file, requests, {.prompt_chunk = 5});
+  const auto together = GenerateOnGpu(file, requests);
+  const auto in_chunks = GenerateOnGpu(file, requests, {.prompt_chunk = 5});
   ASSERT_EQ(together.size(), requests.size());
   ASSERT_EQ(in_chunks.size(), requests.size());
   for (size_t i = 0; i < requests.size(); i += 3) {
-    const auto alone = GenerateOnGpu(*file, {requests[i]});
+    const auto alone = GenerateOnGpu(file, {requests[i]});
     ASSERT_EQ(alone.size(), 1u);
     EXPECT_EQ(alone[0].tokens, together[i].tokens) << "prompt " << i;
     EXPECT_EQ(alone[0].logits, together[i].logits) << "prompt " << i;
     EXPECT_EQ(in_chunks[i].logits, together[i].logits) << "prompt " << i;
+  }
+}
+
+TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
+  ExpectTokensOfTheirOwn(*OpenTinyModel("llama"));
+}
+
+// Bfloat16 and, as fp8, 8-bit floats: matrices that the library multiplies, in long steps and in short
+// ones, whose algorithms the stub chooses by the number of rows.
+TEST(GpuEngineTest, TokensThroughTheLibraryDoNotDependOnBatchChunksOrReplay) {
+  const std::string config = testing::TempDir() + "/tessera_gpu_engine_test.json";
+  std::ofstream(config) << R"({
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16",
+    "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 131, "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": false, "hidden_act": "silu"
+  })";
+  for (const Quantization quantization : {Quantization::kAsStored, Quantization::kFp8}) {
+    const auto file = OpenModel(config, LoadFormat::kDummy, quantization);
+    ASSERT_TRUE(file.ok()) << file.status();
+    gpu_stubs::ForgetLibraryCalls();
+    ExpectTokensOfTheirOwn(**file);
+    EXPECT_FALSE(gpu_stubs::LibraryProducts().empty());
   }
 }
 
@@ -135,9 +159,9 @@ TEST(GpuEngineTest, EightBitProductsThroughTheLibraryAreNear) {
   ASSERT_NE(file, nullptr);
   const int32_t vocab = file->description().architecture().vocab_size();
   const std::vector<GenerationRequest> requests = EightPrompts(vocab, 1, /*return_logits=*/true);
-  const auto ours = GenerateOnGpu(*file, requests, {}, /*deterministic=*/true);
   const auto hopper = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
   setenv("TESSERA_STUB_CAPABILITY", "8", 1);
+  const auto ours = GenerateOnGpu(*file, requests, {}, /*deterministic=*/true);
   const auto ampere = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
   unsetenv("TESSERA_STUB_CAPABILITY");
   ASSERT_EQ(ours.size(), hopper.size());
