@@ -6,8 +6,9 @@
 #   core_begin [standalone]   finds the tools, makes build/gpu; sets CUDA, OUT. standalone: as if
 #                             nothing were installed
 #   core_compile              kernels/ without its cpu/, for this machine's card, side by side
-#   worker_compile            files, model, engine and communicators of a rank, kernels/cpu
-#   core_program NAME SOURCE...     links OUT/NAME from them and the core
+#   worker_compile            files, model, engine and communicators of a rank, the planner, and
+#                             kernels/cpu
+#   core_program NAME SOURCE...     links OUT/NAME from them and the kernels
 #   worker_program NAME SOURCE...   the same with the worker's core and the device "cpu"
 #
 # TESSERA_GPU_SIMULATED=1: no card and no nvcc; the kernels run on the CPU over the stubs of
@@ -32,7 +33,7 @@ core_begin() {
     LIBRARIES+=(-L"$CUDA/lib64" -L"$CUDA/lib" -Wl,-rpath,"$CUDA/lib64" -Wl,-rpath,"$CUDA/lib"
                 -lcublasLt -lcudart)
   fi
-  if [ "${1:-}" != standalone ] && [ -z "${TESSERA_GPU_STANDALONE:-}" ] &&
+  if [ "${1:-}" != standalone ] && [ -z "${TESSERA_GPU_STANDALONE:-}" ] && [ "$ARCH" != simulated ] &&
      echo '#include "absl/status/statusor.h"' | g++ -x c++ -std=c++20 -fsyntax-only - 2>/dev/null; then
     echo "Abseil: installed"
     OBJECT_DIR=$OUT/objects-$ARCH
