@@ -4,17 +4,17 @@
 #
 #   suite      tests/kernels over the device "cuda"
 #   sanitizer  memcheck and racecheck over its smaller tests
-#   models     the tiny models and SmolLM2 (TESSERA_TEST_MODEL, a .gguf file) by the worker's engine on
-#              1 rank, and on 2 and 4 that share the card and exchange activations through the host, as
-#              with --comm mpi; ranks are threads of one program (tests/gpu/models.cc)
+#   models     the tiny models and SmolLM2 (TESSERA_TEST_MODEL, a .gguf file) by the worker's engine
+#              on 1 rank, and on 2 and 4 that share the card and exchange activations through the
+#              host, as with --comm mpi; ranks are threads of one program (tests/gpu/models.cc)
 #   mpirun     the same with real MPI, a process for each rank. Only where the packages of
 #              deploy/packages.txt are installed; said, where they are not
 #
 # Usage: tests/gpu.sh [suite|sanitizer|models|mpirun ...]   (default: all)
 # TESSERA_GPU_STANDALONE=1 does as if no package were installed; TESSERA_GPU_BUILD_ONLY=1 stops
 # before the first program runs (where there is no card); TESSERA_GPU_SIMULATED=1 takes a simulated
-# card (tests/gpu_stubs), which "models" asks for less. A program that runs no test has failed: it found
-# no card.
+# card (tests/gpu_stubs), which "models" asks for less. A program that runs no test has failed: it
+# found no card.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . tests/gpu/build_core.sh
@@ -134,7 +134,10 @@ for part in "${parts[@]}"; do
     sanitizer) [ -n "${TESSERA_GPU_BUILD_ONLY:-}" ] || run_sanitizer ;;
     models) [ -n "${TESSERA_GPU_BUILD_ONLY:-}" ] || run_models ;;
     mpirun) run_mpirun ;;
-    *) echo "error: unknown part '$part'; expected suite, sanitizer, models or mpirun" >&2; exit 2 ;;
+    *)
+      echo "error: unknown part '$part'; expected suite, sanitizer, models or mpirun" >&2
+      exit 2
+      ;;
   esac
 done
 how="all passed"

@@ -1,7 +1,7 @@
-# Sourced by tests/gpu.sh and benchmarks/gpu.sh: builds programs from kernels/ and the worker's core on
-# a machine that has CUDA, g++, Python and nothing else: no CMake, no packages, no network. Abseil and
-# GoogleTest are those installed, else the few lines of tests/gpu/standalone; the worker's core always
-# has these, and messages made from proto/ by a script in the place of Protobuf's.
+# Sourced by tests/gpu.sh and benchmarks/gpu.sh: builds programs from kernels/ and the worker's core
+# on a machine that has CUDA, g++, Python and nothing else: no CMake, no packages, no network.
+# Abseil and GoogleTest are those installed, else the few lines of tests/gpu/standalone; the worker's
+# core always has these, and messages made from proto/ by a script in the place of Protobuf's.
 #
 #   core_begin [standalone]   finds the tools, makes build/gpu; sets CUDA, OUT. standalone: as if
 #                             nothing were installed
@@ -33,8 +33,10 @@ core_begin() {
     LIBRARIES+=(-L"$CUDA/lib64" -L"$CUDA/lib" -Wl,-rpath,"$CUDA/lib64" -Wl,-rpath,"$CUDA/lib"
                 -lcublasLt -lcudart)
   fi
-  if [ "${1:-}" != standalone ] && [ -z "${TESSERA_GPU_STANDALONE:-}" ] && [ "$ARCH" != simulated ] &&
-     echo '#include "absl/status/statusor.h"' | g++ -x c++ -std=c++20 -fsyntax-only - 2>/dev/null; then
+  local standalone=${TESSERA_GPU_STANDALONE:-}${1:-}
+  [ "$ARCH" != simulated ] || standalone=1
+  if [ -z "$standalone" ] && echo '#include "absl/status/statusor.h"' |
+     g++ -x c++ -std=c++20 -fsyntax-only - 2>/dev/null; then
     echo "Abseil: installed"
     OBJECT_DIR=$OUT/objects-$ARCH
     LIBRARIES=($(pkg-config --libs absl_status absl_statusor absl_strings) "${LIBRARIES[@]}")
@@ -60,8 +62,8 @@ core_object() {
   while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || return 1; done
   rm -f "$object"  # an old one must not stand for one that does not compile
   if [[ $source == *.cu && $ARCH != simulated ]]; then
-    "${CCACHE[@]}" "$NVCC" -arch="$ARCH" -std=c++20 -O3 --expt-relaxed-constexpr -lineinfo "${INCLUDES[@]}" "$@" \
-      -c "$source" -o "$object" &
+    "${CCACHE[@]}" "$NVCC" -arch="$ARCH" -std=c++20 -O3 --expt-relaxed-constexpr -lineinfo \
+      "${INCLUDES[@]}" "$@" -c "$source" -o "$object" &
   else
     "${CCACHE[@]}" g++ -std=c++20 -O2 -g1 -fno-math-errno -ffp-contract=off "${INCLUDES[@]}" "$@" \
       -c -x c++ "$source" -o "$object" &
@@ -106,9 +108,11 @@ worker_compile() {
   [ "$messages/tessera/v1/model.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/model.pb.h
   INCLUDES+=("-I$messages")
   OBJECTS=()
-  for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf_*.cc \
-                tests/gpu/standalone/{gguf_alone,plain_status_builders,scalar_instruction_set}.cc; do
+  for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf_*.cc; do
     core_object "$source"
+  done
+  for name in gguf_alone plain_status_builders scalar_instruction_set; do
+    core_object "tests/gpu/standalone/$name.cc"
   done
   for name in file_errors fp8_model mapped_file model_file pre_tokenizers repack slice_reader \
               stop_tokens stored_model stored_tensor tensor_table; do
@@ -121,7 +125,8 @@ worker_compile() {
   for name in apportion description kv_budget layer_split shard_planner tensor_table; do
     core_object "coordinator/plan/$name.cc"
   done
-  for name in attention_work cpu_device huge_pages kv_store packed_weights product_work thread_pool; do
+  for name in attention_work cpu_device huge_pages kv_store packed_weights product_work \
+              thread_pool; do
     core_object "kernels/cpu/$name.cc"
   done
   for name in add attention matmul_amx matmul_floating matmul_quantized multiply ops_table \

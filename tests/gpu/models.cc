@@ -1,12 +1,12 @@
-// The tiny models and others on a GPU, by the worker's own engine in one process: the same prompts on
-// one rank of the CPU, and on 1, 2 and 4 ranks that share the GPU and exchange activations through the
-// host (threads in the place of MPI's processes). See tests/gpu.sh.
+// The tiny models and others on a GPU, by the worker's own engine in one process: the same prompts
+// on one rank of the CPU, and on 1, 2 and 4 ranks that share the GPU and exchange activations
+// through the host (threads in the place of MPI's processes). See tests/gpu.sh.
 //
 //   gpu_models [--device cuda] [--tokens 32] [--threads N] [--fp8] MODEL.gguf...
 //
 // A line for every model and layout; exit code 1 when the tokens or logits of one are further from
-// the CPU's than bfloat16 explains. --fp8: weights as 8-bit floats, which CPUs have not: the layouts
-// are compared with one rank of the GPU.
+// the CPU's than bfloat16 explains. --fp8: weights as 8-bit floats, which CPUs have not: the
+// layouts are compared with one rank of the GPU.
 #include <chrono>
 #include <cstdlib>
 #include <iostream>
@@ -19,8 +19,8 @@
 #include "absl/status/statusor.h"
 #include "coordinator/plan/shard_planner.h"
 #include "proto/wire/status_macros.h"
-#include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/generation_script.h"
+#include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/layout_answers.h"
 #include "worker/files/model_file.h"
 
@@ -66,9 +66,9 @@ absl::StatusOr<std::vector<GenerationResult>> Run(const ModelFile& file, const s
 
 // Whether every layout's answers are those of one rank on the CPU.
 absl::StatusOr<bool> CheckModel(const std::string& path, const Flags& flags) {
-  TESSERA_ASSIGN_OR_RETURN(const auto file,
-                           OpenModel(path, LoadFormat::kAuto,
-                                     flags.fp8 ? Quantization::kFp8 : Quantization::kAsStored));
+  TESSERA_ASSIGN_OR_RETURN(
+      const auto file,
+      OpenModel(path, LoadFormat::kAuto, flags.fp8 ? Quantization::kFp8 : Quantization::kAsStored));
   const std::string judge = flags.fp8 ? flags.device : "cpu";
   TESSERA_ASSIGN_OR_RETURN(const auto expected, Run(*file, judge, {}, flags));
   const auto vocab = static_cast<size_t>(file->description().architecture().vocab_size());

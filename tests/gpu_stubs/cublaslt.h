@@ -1,5 +1,5 @@
-// What the stub of cuBLASLt was asked for and did, for tests that ask how it was used. Of this process,
-// in order. Threads: any.
+// What the stub of cuBLASLt was asked for and did, for tests that ask how it was used. Of this
+// process, in order. Threads: any.
 #ifndef TESSERA_TESTS_GPU_STUBS_CUBLASLT_H_
 #define TESSERA_TESTS_GPU_STUBS_CUBLASLT_H_
 

@@ -4,9 +4,9 @@
     make_messages.py FOLDER     makes FOLDER/tessera/v1/{model,cluster}.pb.h
 
 The worker's core takes plans, descriptions and results as those messages, and needs of Protobuf
-nothing but fields with their accessors and a way to bytes and back. What is written here has the same
-names and meanings (tiny_messages.h has the rest), and no wire format: bytes pass between ranks of one
-program. Where Protobuf is installed it is used instead.
+nothing but fields with their accessors and a way to bytes and back. What is written here has the
+same names and meanings (tiny_messages.h has the rest), and no wire format: bytes pass between ranks
+of one program.
 """
 import pathlib
 import re
@@ -19,7 +19,7 @@ SCALARS = {"int32": "int32_t", "int64": "int64_t", "uint32": "uint32_t", "uint64
 
 
 class Parser:
-    """proto3 as far as our files go: messages, enums, oneofs; services and options are passed over."""
+    """proto3 as far as our files go: messages, enums, oneofs; services and options are skipped."""
 
     def __init__(self, text):
         text = re.sub(r"//[^\n]*", "", text)
@@ -33,7 +33,8 @@ class Parser:
     def expect(self, token):
         found = self.take()
         if found != token:
-            sys.exit(f"expected {token!r}, found {found!r} after {self.tokens[self.at - 5:self.at - 1]}")
+            before = self.tokens[max(0, self.at - 5):self.at - 1]
+            sys.exit(f"expected {token!r}, found {found!r} after {before}")
 
     def skip_statement(self):
         """To the end of a statement, or of its braces."""
@@ -107,7 +108,9 @@ def enum_code(enum, indent, prefix=""):
     lines += [f"{indent}  {value} = {number}," for value, number in values] + [f"{indent}}};"]
     if not indent:
         lines += [f"inline constexpr int {name}_ARRAYSIZE = {max(n for _, n in values) + 1};",
-                  f"inline bool {name}_IsValid(int value) {{ return value >= 0 && value < {name}_ARRAYSIZE; }}",
+                  f"inline bool {name}_IsValid(int value) {{",
+                  f"  return value >= 0 && value < {name}_ARRAYSIZE;",
+                  "}",
                   f"inline std::string {name}_Name(int value) {{",
                   "  switch (value) {"]
         lines += [f'    case {number}: return "{value}";' for value, number in values]
@@ -117,13 +120,15 @@ def enum_code(enum, indent, prefix=""):
 
 def header(messages, enums, known_enums, includes):
     names = {name for name, _, _ in messages}
-    lines = ["// Made by tests/gpu/standalone/make_messages.py.", "#pragma once", '#include "tiny_messages.h"']
+    lines = ["// Made by tests/gpu/standalone/make_messages.py.", "#pragma once",
+             '#include "tiny_messages.h"']
     lines += includes + ["namespace tessera::v1 {"]
     for enum in enums:
         lines += enum_code(enum, "")
     waiting, done = list(messages), set()
     while waiting:  # a message after those that it has fields of
-        ready = next(m for m in waiting if all(kind not in names or kind in done for _, kind, _ in m[1]))
+        ready = next(message for message in waiting
+                     if all(kind not in names or kind in done for _, kind, _ in message[1]))
         waiting.remove(ready)
         name, fields, own_enums = ready
         done.add(name)

@@ -1,4 +1,5 @@
-// In the place of proto/wire/status_builders.cc, without google.rpc's details: nobody reads them here.
+// In the place of proto/wire/status_builders.cc, without google.rpc's details: nobody reads them
+// here.
 #include "proto/wire/status_builders.h"
 
 #include "absl/strings/str_cat.h"

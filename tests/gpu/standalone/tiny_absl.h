@@ -1,6 +1,6 @@
-// What kernels/ and the worker's core use of Abseil, in a few lines: for machines that have CUDA and a
-// compiler but no packages (tests/gpu.sh, benchmarks/gpu.sh). The same names and meanings; no more of
-// them than is needed there.
+// What kernels/ and the worker's core use of Abseil, in a few lines: for machines that have CUDA
+// and a compiler but no packages (tests/gpu.sh, benchmarks/gpu.sh). The same names and meanings; no
+// more of them than is needed there.
 #ifndef TESSERA_TESTS_GPU_STANDALONE_TINY_ABSL_H_
 #define TESSERA_TESTS_GPU_STANDALONE_TINY_ABSL_H_
 
@@ -66,11 +66,15 @@ inline Status NotFoundError(string_view m) { return {StatusCode::kNotFound, m}; 
 inline Status ResourceExhaustedError(string_view m) { return {StatusCode::kResourceExhausted, m}; }
 inline Status UnimplementedError(string_view m) { return {StatusCode::kUnimplemented, m}; }
 inline Status InternalError(string_view m) { return {StatusCode::kInternal, m}; }
-inline Status FailedPreconditionError(string_view m) { return {StatusCode::kFailedPrecondition, m}; }
+inline Status FailedPreconditionError(string_view m) {
+  return {StatusCode::kFailedPrecondition, m};
+}
 inline Status DeadlineExceededError(string_view m) { return {StatusCode::kDeadlineExceeded, m}; }
 inline Status AbortedError(string_view m) { return {StatusCode::kAborted, m}; }
 inline Status CancelledError(string_view m) { return {StatusCode::kCancelled, m}; }
-inline bool IsDeadlineExceeded(const Status& s) { return s.code() == StatusCode::kDeadlineExceeded; }
+inline bool IsDeadlineExceeded(const Status& s) {
+  return s.code() == StatusCode::kDeadlineExceeded;
+}
 inline bool IsAborted(const Status& s) { return s.code() == StatusCode::kAborted; }
 inline bool IsCancelled(const Status& s) { return s.code() == StatusCode::kCancelled; }
 inline Status ErrnoToStatus(int number, string_view m) {

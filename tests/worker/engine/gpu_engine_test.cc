@@ -18,9 +18,9 @@
 namespace tessera::worker {
 namespace {
 
-// What the rounding of activations to bfloat16 leads to in these models, which are small and random:
-// one bit more or less in a product moves single logits by 3% of the largest, and all of them by 2%
-// on average. Any mistake moves them by as much as they are large.
+// What the rounding of activations to bfloat16 leads to in these models, which are small and
+// random: one bit more or less in a product moves single logits by 3% of the largest, and all of
+// them by 2% on average. Any mistake moves them by as much as they are large.
 constexpr double kLargestDifference = 0.1;
 constexpr double kRootMeanSquare = 0.04;
 
@@ -135,8 +135,8 @@ class BFloat16Model : public ModelFile {
   v1::ModelDescription description_;
 };
 
-// Matrices that the library multiplies, in long steps and in short ones, by algorithms that the stub
-// chooses by the number of rows.
+// Matrices that the library multiplies, in long steps and in short ones, by algorithms that the
+// stub chooses by the number of rows.
 TEST(GpuEngineTest, TokensThroughTheLibraryDoNotDependOnBatchChunksOrReplay) {
   const BFloat16Model bfloat16(OpenTinyModel("llama"));
   const auto fp8 = OpenTinyFp8("qwen3");

@@ -10,8 +10,8 @@ namespace tessera::worker {
 namespace {
 
 // The rows that both saw after the same tokens.
-void CompareAnswers(const GenerationResult& actual, const GenerationResult& expected,
-                    size_t prompt, size_t vocab, double tolerance, RunDifference& found) {
+void CompareAnswers(const GenerationResult& actual, const GenerationResult& expected, size_t prompt,
+                    size_t vocab, double tolerance, RunDifference& found) {
   const size_t rows = expected.logits.size() / vocab;
   double largest = 0;
   for (float logit : expected.logits) largest = std::max(largest, std::abs(double{logit}));
