@@ -97,12 +97,13 @@ build_models() {
 
 run_models() {
   local models=(tests/golden/tiny_gguf/*.gguf) tokens=32
+  local smollm2=${TESSERA_TEST_MODEL:-$HOME/.cache/tessera/models/SmolLM2-135M-Instruct.Q4_1.gguf}
   if [ -n "${TESSERA_GPU_SIMULATED:-}" ]; then
     tokens=6
-  elif [ -r "${TESSERA_TEST_MODEL:-}" ]; then
-    models+=("$TESSERA_TEST_MODEL")
+  elif [ -r "$smollm2" ]; then
+    models+=("$smollm2")
   else
-    echo "NOTE: TESSERA_TEST_MODEL names no file: SmolLM2 is SKIPPED"
+    echo "NOTE: no model at $smollm2 (TESSERA_TEST_MODEL): SmolLM2 is SKIPPED"
   fi
   timeout 420 "$OUT/gpu_models" --tokens "$tokens" "${models[@]}" || fail "models"
   timeout 120 "$OUT/gpu_models" --tokens "$tokens" --fp8 tests/golden/tiny_gguf/llama.gguf ||

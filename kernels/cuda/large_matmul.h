@@ -10,9 +10,8 @@
 // Deterministic, a row's bits do not depend on how many rows there are nor on its place among them.
 // The library promises the same bits for the same call on the same kind of card, and nothing for
 // another number of rows: it may take other tiles, or cut the sum. So
-//   - whether the library multiplies is decided by the matrix alone, never by n: those it can take
-//   as
-//     they lie, bfloat16 and, on Hopper, 8-bit floats;
+//   - whether the library multiplies is decided by the matrix alone, never by n: it gets those that
+//     it can take as they lie, of bfloat16 and, on Hopper, of 8-bit floats;
 //   - every call has kFixedRows rows: what is missing of the last ones is made up from memory that
 //     nobody reads;
 //   - of the algorithms it offers for that shape the best is taken that sums in one sequence
@@ -67,7 +66,7 @@ class LargeMatMul {
   struct Description;
 
   bool Start();
-  // Whether the products are done, kFixedRows rows at a time.
+  // Multiply when deterministic: kFixedRows rows at a time, of which the last may be fewer.
   bool MultiplyFixed(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n);
   bool MultiplyFixedRows(absl::Span<const MatMulProduct> products, const BFloat16* x,
                          int64_t count);
