@@ -162,7 +162,8 @@ TEST(ShardSlicesTest, EveryRankHoldsTheScalesOfItsColumns) {
   const v1::ModelDescription model = Model(kEightBit, false, false);
   const auto held = [&](int tp) {
     int64_t bytes = 0;
-    for (const v1::RankShard& shard : PlanOf(model, tp, 1).ranks()) bytes += shard.weight_bytes();
+    const v1::ShardPlan plan = PlanOf(model, tp, 1);
+    for (const v1::RankShard& shard : plan.ranks()) bytes += shard.weight_bytes();
     return bytes;
   };
   const int64_t norms = 4 * kEightBit.hidden * (2 * kEightBit.layers + 1);
