@@ -220,8 +220,9 @@ class Device {
 
 struct DeviceOptions {
   int gpu = 0;  // cuda: which of the machine's
-  // cuda: only kernels whose rows do not depend on how many there are; else large products go
-  // through cuBLASLt, whose sums may be cut differently for steps of different sizes.
+  // cuda: a row's bits do not depend on how many rows there are: what goes through cuBLASLt does so
+  // by one algorithm for each matrix, always with the same number of rows. Else large products take
+  // what it advises, whose sums may be cut differently for steps of different sizes.
   bool deterministic = false;
   int threads = 1;  // cpu: compute threads, the caller's included
   // cpu: "auto" = the best this machine has; or "scalar", "avx2", "avx512", ... (for tests).

@@ -85,7 +85,7 @@ absl::StatusOr<CardLimits> MeasureCard(int gpu) {
     errors.Check(kOperation, "cudaMemcpyAsync",
                  cudaMemcpyAsync(to.data(), host.data(), kBytes / 4, cudaMemcpyHostToDevice, stream));
   });
-  kernels::cuda::LargeMatMul large(errors, stream, /*capability=*/0);
+  kernels::cuda::LargeMatMul large(errors, stream, /*capability=*/0, /*deterministic=*/false);
   const kernels::cuda::MatMulProduct product{
       {from.data(), kernels::DType::kBF16, kSide, kSide}, nullptr, to.as<kernels::cuda::BFloat16>()};
   const auto* x =

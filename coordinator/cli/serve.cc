@@ -96,7 +96,7 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
           "How ranks exchange activations: mpi, nccl or auto (default: the worker's)")
       ->check(CLI::IsMember({"auto", "mpi", "nccl"}));
   AddSwitch(app, "--deterministic", flags.options.deterministic,
-            "On GPUs: the same tokens whatever else a step computes, at some cost for long prompts");
+            "On GPUs: the same tokens whatever else a step computes, at some cost");
   AddFlag(app, "--comm-timeout", flags.options.comm_timeout_seconds,
           "Seconds after which a rank that waits for another gives up (default: the worker's)")
       ->check(CLI::Range(0.1, 86400.0));

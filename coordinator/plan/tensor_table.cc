@@ -1,5 +1,6 @@
 #include "coordinator/plan/tensor_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,15 @@ int64_t Fraction(int64_t bytes, int64_t part, int64_t whole) {
 
 int64_t Fraction(int64_t bytes, const v1::Range& range, int64_t whole) {
   return Fraction(bytes, range.end() - range.begin(), whole);
+}
+
+// Of columns: what stands once for every row, F8_E4M3's scale, is on every rank.
+int64_t ColumnsBytes(const v1::TensorDescription& tensor, const v1::Range& range, int64_t whole) {
+  constexpr int64_t kScaleBytes = 4;
+  const int64_t bytes = tensor.resident_bytes();
+  const int64_t scales =
+      tensor.type() == v1::F8_E4M3 ? std::min(bytes, tensor.shape(0) * kScaleBytes) : 0;
+  return scales + Fraction(bytes - scales, range, whole);
 }
 
 }  // namespace
@@ -71,13 +81,15 @@ int64_t SliceBytes(const v1::TensorDescription& tensor, const v1::Architecture& 
   const int64_t bytes = tensor.resident_bytes();
   switch (tensor.axis()) {
     case v1::Q_HEAD_ROWS:
-    case v1::Q_HEAD_COLS:
       return Fraction(bytes, shard.q_heads(), arch.num_heads());
+    case v1::Q_HEAD_COLS:
+      return ColumnsBytes(tensor, shard.q_heads(), arch.num_heads());
     case v1::KV_HEAD_ROWS:
       return Fraction(bytes, shard.kv_heads(), arch.num_kv_heads());
     case v1::FFN_ROWS:
-    case v1::FFN_COLS:
       return Fraction(bytes, shard.ffn(), arch.ffn_size());
+    case v1::FFN_COLS:
+      return ColumnsBytes(tensor, shard.ffn(), arch.ffn_size());
     case v1::VOCAB_ROWS:
       return Fraction(bytes, shard.vocab(), arch.vocab_size());
     default:

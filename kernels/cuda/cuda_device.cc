@@ -72,7 +72,7 @@ class CudaDevice final : public Device {
         errors_.Check(kOperation, "cudaStreamCreateWithFlags",
                       cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking))) {
       upload_ = std::make_unique<WeightUpload>(errors_, stream_);
-      large_ = std::make_unique<LargeMatMul>(errors_, stream_, capability_);
+      large_ = std::make_unique<LargeMatMul>(errors_, stream_, capability_, deterministic_);
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
       draws_ = std::make_unique<DrawQueue>(errors_, stream_);
     }
@@ -259,7 +259,7 @@ class CudaDevice final : public Device {
     int count = 0, large_count = 0;
     for (const Product& p : products) {
       const MatMulProduct product{p.w, p.bias, Bf16(p.out)};
-      if (!deterministic_ && LargeMatMul::Fits(product, n)) {
+      if (large_->Takes(product, n)) {
         large[large_count++] = product;
       } else {
         together[count++] = product;

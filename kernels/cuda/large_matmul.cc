@@ -71,9 +71,10 @@ LargeMatMul::~LargeMatMul() {
   if (handle_ != nullptr) CheckAtEnd("cublasLtDestroy", cublasLtDestroy(handle_));
 }
 
-bool LargeMatMul::Fits(const MatMulProduct& product, int64_t n) {
-  return n >= kLeastRows && product.bias == nullptr && product.w.rows % 8 == 0 &&
-         product.w.cols % 8 == 0;
+bool LargeMatMul::Takes(const MatMulProduct& product, int64_t n) const {
+  const bool fits = product.bias == nullptr && product.w.rows % 8 == 0 && product.w.cols % 8 == 0;
+  if (!deterministic_) return fits && n >= kLeastRows;
+  return fits && (product.w.dtype == DType::kBF16 || InF8(product));
 }
 
 bool LargeMatMul::Start() {
@@ -82,11 +83,21 @@ bool LargeMatMul::Start() {
          workspace_.Reserve(errors_, kOperation, kWorkspaceBytes);
 }
 
+bool LargeMatMul::Grow(DeviceMemory& memory, int64_t bytes) {
+  const auto wanted = static_cast<size_t>(bytes);
+  if (wanted > memory.bytes()) outgrown_.push_back(std::exchange(memory, DeviceMemory()));
+  return memory.Reserve(errors_, kOperation, wanted);
+}
+
+bool LargeMatMul::Copy(BFloat16* to, const BFloat16* from, int64_t count) {
+  return errors_.Check(kOperation, "cudaMemcpyAsync",
+                       cudaMemcpyAsync(to, from, static_cast<size_t>(count) * sizeof(BFloat16),
+                                       cudaMemcpyDeviceToDevice, stream_));
+}
+
 const BFloat16* LargeMatMul::AsBFloat16(const WeightMatrix& w) {
   if (w.dtype == DType::kBF16) return reinterpret_cast<const BFloat16*>(w.data);
-  const auto bytes = static_cast<size_t>(w.rows * BFloat16Pitch(w.cols)) * sizeof(BFloat16);
-  if (bytes > rounded_.bytes()) outgrown_.push_back(std::exchange(rounded_, DeviceMemory()));
-  if (!rounded_.Reserve(errors_, kOperation, bytes)) return nullptr;
+  if (!Grow(rounded_, w.rows * BFloat16Pitch(w.cols) * int64_t{sizeof(BFloat16)})) return nullptr;
   auto* const rounded = rounded_.as<BFloat16>();
   return errors_.CheckLaunch(kOperation, LaunchDequantize(w, rounded, stream_)) ? rounded : nullptr;
 }
@@ -98,13 +109,16 @@ bool LargeMatMul::Choose(const Description& description,
                      cublasLtMatmulPreferenceCreate(&preference))) {
     return false;
   }
-  const size_t workspace = kWorkspaceBytes;
+  const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    return errors_.Check(
+        kOperation, "cublasLtMatmulPreferenceSetAttribute",
+        cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof(value)));
+  };
   cublasLtMatmulHeuristicResult_t found = {};
   int count = 0;
-  if (errors_.Check(kOperation, "cublasLtMatmulPreferenceSetAttribute",
-                    cublasLtMatmulPreferenceSetAttribute(
-                        preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
-                        sizeof(workspace)))) {
+  if (prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{kWorkspaceBytes}) &&
+      (!deterministic_ || prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+                                 uint32_t{CUBLASLT_REDUCTION_SCHEME_NONE}))) {
     const cublasStatus_t asked = cublasLtMatmulAlgoGetHeuristic(
         handle_, description.product, description.w, description.x, description.out,
         description.out, preference, 1, &found, &count);
@@ -115,8 +129,28 @@ bool LargeMatMul::Choose(const Description& description,
   }
   errors_.Check(kOperation, "cublasLtMatmulPreferenceDestroy",
                 cublasLtMatmulPreferenceDestroy(preference));
-  if (count > 0 && found.state == CUBLAS_STATUS_SUCCESS) algorithm = found.algo;
-  return errors_.ok();
+  if (!errors_.ok() || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return errors_.ok();
+  bool sequential = true;
+  if (deterministic_ && !CheckSequence(found.algo, sequential)) return false;
+  if (sequential) algorithm = found.algo;
+  return true;
+}
+
+bool LargeMatMul::CheckSequence(const cublasLtMatmulAlgo_t& algorithm, bool& sequential) {
+  const auto read = [&](cublasLtMatmulAlgoConfigAttributes_t attribute, auto& value) {
+    size_t written = 0;
+    return errors_.Check(kOperation, "cublasLtMatmulAlgoConfigGetAttribute",
+                         cublasLtMatmulAlgoConfigGetAttribute(&algorithm, attribute, &value,
+                                                              sizeof(value), &written));
+  };
+  int32_t parts = 1;
+  uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
+  if (!read(CUBLASLT_ALGO_CONFIG_SPLITK_NUM, parts) ||
+      !read(CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, reduction)) {
+    return false;
+  }
+  sequential = parts <= 1 && reduction == CUBLASLT_REDUCTION_SCHEME_NONE;
+  return true;
 }
 
 const std::optional<cublasLtMatmulAlgo_t>* LargeMatMul::AlgorithmFor(const Description& description,
@@ -157,9 +191,7 @@ bool LargeMatMul::InF8(const MatMulProduct& product) const {
 }
 
 bool LargeMatMul::QuantizeInput(const BFloat16* x, int64_t n, int64_t cols) {
-  const auto bytes = static_cast<size_t>(kF8Rows * (cols + int64_t{sizeof(float)}));
-  if (bytes > input_f8_.bytes()) outgrown_.push_back(std::exchange(input_f8_, DeviceMemory()));
-  if (!input_f8_.Reserve(errors_, kOperation, bytes)) return false;
+  if (!Grow(input_f8_, kF8Rows * (cols + int64_t{sizeof(float)}))) return false;
   auto* const scales = input_f8_.as<float>();
   return errors_.CheckLaunch(
       kOperation, LaunchQuantizeRows(x, n, cols, reinterpret_cast<uint8_t*>(scales + kF8Rows),
@@ -178,12 +210,61 @@ bool LargeMatMul::MultiplyF8(const MatMulProduct& product, const BFloat16* x, in
   }
   const auto* const algorithm = AlgorithmFor(description, w, n, true);
   if (algorithm == nullptr) return false;
-  return *algorithm ? Issue(description, **algorithm, w.data, x_scales + kF8Rows, product.out)
-                    : MultiplyBFloat16(product, x, n);
+  if (*algorithm) return Issue(description, **algorithm, w.data, x_scales + kF8Rows, product.out);
+  if (!deterministic_) return MultiplyBFloat16(product, x, n);
+  return errors_.CheckLaunch(kOperation, LaunchTiledMatMul(&product, 1, x, n, stream_));
+}
+
+bool LargeMatMul::MultiplyFixed(absl::Span<const MatMulProduct> products, const BFloat16* x,
+                                int64_t n) {
+  for (int64_t first = 0; first < n; first += kFixedRows) {
+    MatMulProduct here[kMaxProducts];
+    for (size_t i = 0; i < products.size(); ++i) {
+      here[i] = products[i];
+      here[i].out += first * products[i].w.rows;
+    }
+    if (!MultiplyFixedRows({here, products.size()}, x + first * products[0].w.cols,
+                           std::min(kFixedRows, n - first))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// Behind the rows of x and out stands what is not to be read or written, so that fewer than
+// kFixedRows of them go through memory of their own.
+bool LargeMatMul::MultiplyFixedRows(absl::Span<const MatMulProduct> products, const BFloat16* x,
+                                    int64_t count) {
+  const int64_t cols = products[0].w.cols;
+  if (count < kFixedRows) {
+    if (!Grow(fixed_x_, kFixedRows * cols * int64_t{sizeof(BFloat16)}) ||
+        !Copy(fixed_x_.as<BFloat16>(), x, count * cols)) {
+      return false;
+    }
+    x = fixed_x_.as<const BFloat16>();
+  }
+  const auto in_f8 = [this](const MatMulProduct& product) { return InF8(product); };
+  if (std::any_of(products.begin(), products.end(), in_f8) && !QuantizeInput(x, count, cols)) {
+    return false;
+  }
+  for (MatMulProduct product : products) {
+    BFloat16* const out = product.out;
+    if (count < kFixedRows) {
+      if (!Grow(fixed_out_, kFixedRows * product.w.rows * int64_t{sizeof(BFloat16)})) return false;
+      product.out = fixed_out_.as<BFloat16>();
+    }
+    if (!(InF8(product) ? MultiplyF8(product, x, kFixedRows)
+                        : MultiplyBFloat16(product, x, kFixedRows)) ||
+        (count < kFixedRows && !Copy(out, product.out, count * product.w.rows))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 bool LargeMatMul::Multiply(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n) {
   if (!Start()) return false;
+  if (deterministic_) return MultiplyFixed(products, x, n);
   bool some_in_f8 = false;
   for (const MatMulProduct& product : products) {
     if (InF8(product)) {

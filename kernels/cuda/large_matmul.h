@@ -7,8 +7,18 @@
 // other types are rounded to bfloat16 first (LaunchDequantize), into memory that all products
 // share.
 //
-//   LargeMatMul large(errors, stream, compute_capability_major);
-//   if (LargeMatMul::Fits(product, n)) large.Multiply({&product, 1}, x, n);
+// Deterministic, a row's bits do not depend on how many rows there are nor on its place among them.
+// The library promises the same bits for the same call on the same kind of card, and nothing for
+// another number of rows: it may take other tiles, or cut the sum. So
+//   - whether the library multiplies is decided by the matrix alone, never by n: it gets those that
+//     it can take as they lie, of bfloat16 and, on Hopper, of 8-bit floats;
+//   - every call has kFixedRows rows: what is missing of the last ones is made up from memory that
+//     nobody reads;
+//   - of the algorithms it offers for that shape the best is taken that sums in one sequence
+//     (CUBLASLT_REDUCTION_SCHEME_NONE, no split of the columns), once.
+//
+//   LargeMatMul large(errors, stream, compute_capability_major, deterministic);
+//   if (large.Takes(product, n)) large.Multiply({&product, 1}, x, n);
 #ifndef TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
 #define TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
 
@@ -29,12 +39,16 @@ namespace tessera::kernels::cuda {
 class LargeMatMul {
  public:
   // capability: the major number of the card's.
-  LargeMatMul(CudaErrors& errors, cudaStream_t stream, int capability)
-      : errors_(errors), stream_(stream), has_f8_(capability == 9) {}
+  LargeMatMul(CudaErrors& errors, cudaStream_t stream, int capability, bool deterministic)
+      : errors_(errors), stream_(stream), has_f8_(capability == 9), deterministic_(deterministic) {}
   ~LargeMatMul();
 
+  // Rows of every call of the library's when deterministic: as many as cost little more than one
+  // (a matrix is still read for longer than it is multiplied).
+  static constexpr int64_t kFixedRows = 128;
+
   // Whether cuBLASLt is the better way, and takes the shape: rows aligned to 16 bytes, no bias.
-  static bool Fits(const MatMulProduct& product, int64_t n);
+  bool Takes(const MatMulProduct& product, int64_t n) const;
 
   // Frees what has been outgrown. To be called between steps: freeing waits for the stream, which
   // within a step waits for other ranks.
@@ -53,9 +67,16 @@ class LargeMatMul {
   struct Description;
 
   bool Start();
+  // Multiply when deterministic: kFixedRows rows at a time, of which the last may be fewer.
+  bool MultiplyFixed(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n);
+  bool MultiplyFixedRows(absl::Span<const MatMulProduct> products, const BFloat16* x,
+                         int64_t count);
+  // `memory` with at least that many bytes; what it had goes to outgrown_.
+  bool Grow(DeviceMemory& memory, int64_t bytes);
+  bool Copy(BFloat16* to, const BFloat16* from, int64_t count);
   bool InF8(const MatMulProduct& product) const;
   bool MultiplyBFloat16(const MatMulProduct& product, const BFloat16* x, int64_t n);
-  // x: what QuantizeInput has taken, at most kF8Rows rows.
+  // x: what QuantizeInput has taken, at most kF8Rows rows, and behind them up to n any.
   bool MultiplyF8(const MatMulProduct& product, const BFloat16* x, int64_t n);
   // The rows of x into input_f8_, behind their scales.
   bool QuantizeInput(const BFloat16* x, int64_t n, int64_t cols);
@@ -67,14 +88,19 @@ class LargeMatMul {
              const void* x, BFloat16* out);
   const BFloat16* AsBFloat16(const WeightMatrix& w);
   bool Choose(const Description& description, std::optional<cublasLtMatmulAlgo_t>& algorithm);
+  // `sequential`: whether it sums in one sequence.
+  bool CheckSequence(const cublasLtMatmulAlgo_t& algorithm, bool& sequential);
 
   CudaErrors& errors_;
   const cudaStream_t stream_;
   const bool has_f8_;
+  const bool deterministic_;
   cublasLtHandle_t handle_ = nullptr;
   DeviceMemory workspace_;
-  DeviceMemory rounded_;  // one matrix in bfloat16
+  DeviceMemory rounded_;                // one matrix in bfloat16
   DeviceMemory input_f8_;               // rows of x as E4M3, behind kF8Rows scales
+  DeviceMemory fixed_x_;                // kFixedRows rows, of which the first are of x
+  DeviceMemory fixed_out_;              // their products
   std::vector<DeviceMemory> outgrown_;  // that work in the stream may still use
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };

@@ -1,10 +1,16 @@
 // The cuBLASLt entry points that the device uses: products of bfloat16 or E4M3 matrices, sums in
-// float32 in the order of the columns. E4M3 as on Hopper: both operands, rows of whole 16 bytes,
-// and a scale for every row of both.
+// float32. E4M3 as on Hopper: both operands, rows of whole 16 bytes, and a scale for every row of
+// both.
+//
+// Which algorithm it advises depends on the number of rows, as the library's does, and so do the
+// bits: where the sum begins, and how many parts it is cut into where that is allowed.
+#include "tests/gpu_stubs/cublaslt.h"
+
 #include <cublasLt.h>
 
 #include <cstdint>
 #include <cstring>
+#include <mutex>
 
 #include "kernels/e4m3.h"
 #include "kernels/half.h"
@@ -25,6 +31,24 @@ struct Description {
                            CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F};
   const float* scale[2] = {nullptr, nullptr};
 };
+
+// What an algorithm is to us.
+struct Algorithm {
+  uint64_t parts;  // that the sum is cut into
+  uint64_t first;  // column of w that the sum begins with, modulo their number
+};
+static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+
+struct Log {
+  std::mutex mu;
+  std::vector<LibraryAnswer> answers;
+  std::vector<LibraryShape> products;
+  int forced_parts = 0;
+};
+Log& TheLog() {
+  static Log* const log = new Log;
+  return *log;
+}
 
 const Layout& LayoutOf(cublasLtMatrixLayout_t layout) {
   return *reinterpret_cast<const Layout*>(layout);
@@ -52,14 +76,20 @@ bool FitsF8(const Description& how, const Layout& a, const Layout& b, const Layo
 bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 // out (m, n) = aᵀ (m, k) · b (k, n), all column-major.
-void Multiply(const Description& how, const void* a, const Layout& a_layout, const void* b,
-              const Layout& b_layout, uint16_t* out, const Layout& out_layout) {
+void Multiply(const Description& how, const Algorithm& algorithm, const void* a,
+              const Layout& a_layout, const void* b, const Layout& b_layout, uint16_t* out,
+              const Layout& out_layout) {
   for (int64_t column = 0; column < out_layout.cols; ++column) {
     for (int64_t row = 0; row < out_layout.rows; ++row) {
-      float sum = 0;
-      for (int64_t i = 0; i < a_layout.rows; ++i) {
-        sum += ElementAt(a, a_layout, i, row) * ElementAt(b, b_layout, i, column);
+      const int64_t k = a_layout.rows;
+      float sums[8] = {};
+      int64_t i = static_cast<int64_t>(algorithm.first) % k;
+      for (int64_t step = 0; step < k; ++step, i = i + 1 < k ? i + 1 : 0) {
+        sums[static_cast<uint64_t>(i) % algorithm.parts] +=
+            ElementAt(a, a_layout, i, row) * ElementAt(b, b_layout, i, column);
       }
+      float sum = 0;
+      for (const float part : sums) sum += part;
       if (how.scale[0] != nullptr) sum *= how.scale[0][row];
       if (how.scale[1] != nullptr) sum *= how.scale[1][column];
       out[column * out_layout.pitch + row] = kernels::FloatToBFloat16(sum);
@@ -67,7 +97,39 @@ void Multiply(const Description& how, const void* a, const Layout& a_layout, con
   }
 }
 
+// Other numbers of rows, other sums.
+Algorithm Advise(const LibraryShape& shape, uint32_t reductions) {
+  Algorithm algorithm = {.parts = 1, .first = static_cast<uint64_t>(shape.n * 7)};
+  if (reductions != CUBLASLT_REDUCTION_SCHEME_NONE) {
+    algorithm.parts = 1 + static_cast<uint64_t>(shape.n) % 4;
+  }
+  Log& log = TheLog();
+  const std::lock_guard<std::mutex> lock(log.mu);
+  if (log.forced_parts > 0) algorithm.parts = static_cast<uint64_t>(log.forced_parts);
+  log.answers.push_back({shape, reductions, static_cast<int>(algorithm.parts)});
+  return algorithm;
+}
+
 }  // namespace
+
+std::vector<LibraryAnswer> LibraryAnswers() {
+  const std::lock_guard<std::mutex> lock(TheLog().mu);
+  return TheLog().answers;
+}
+std::vector<LibraryShape> LibraryProducts() {
+  const std::lock_guard<std::mutex> lock(TheLog().mu);
+  return TheLog().products;
+}
+void ForgetLibraryCalls() {
+  const std::lock_guard<std::mutex> lock(TheLog().mu);
+  TheLog().answers.clear();
+  TheLog().products.clear();
+}
+void ForceLibraryParts(int parts) {
+  const std::lock_guard<std::mutex> lock(TheLog().mu);
+  TheLog().forced_parts = parts;
+}
+
 }  // namespace tessera::gpu_stubs
 
 using namespace tessera::gpu_stubs;  // NOLINT: the entry points of the C library follow
@@ -79,9 +141,8 @@ const char* cublasLtGetStatusName(cublasStatus_t status) {
                                                   : "CUBLAS_STATUS_INTERNAL_ERROR";
 }
 const char* cublasLtGetStatusString(cublasStatus_t status) {
-  return status == CUBLAS_STATUS_EXECUTION_FAILED
-             ? "the function failed to launch on the GPU"
-             : "an internal operation failed";
+  return status == CUBLAS_STATUS_EXECUTION_FAILED ? "the function failed to launch on the GPU"
+                                                  : "an internal operation failed";
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
@@ -154,30 +215,39 @@ cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t* preference) {
   TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
-  *preference = reinterpret_cast<cublasLtMatmulPreference_t>(new int(0));
+  // The reductions that are allowed.
+  *preference =
+      reinterpret_cast<cublasLtMatmulPreference_t>(new uint32_t(CUBLASLT_REDUCTION_SCHEME_MASK));
   return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
-                                                    cublasLtMatmulPreferenceAttributes_t,
-                                                    const void*, size_t) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void* value, size_t bytes) {
   TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
+  if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) {
+    return bytes == sizeof(uint64_t) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+  }
+  if (attribute != CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) return CUBLAS_STATUS_NOT_SUPPORTED;
+  if (bytes != sizeof(uint32_t)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(preference, value, bytes);
   return CUBLAS_STATUS_SUCCESS;
 }
 cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
   TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
-  delete reinterpret_cast<int*>(preference);
+  delete reinterpret_cast<uint32_t*>(preference);
   return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t description,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t, cublasLtMatrixLayout_t out,
-                                              cublasLtMatmulPreference_t, int,
+                                              cublasLtMatmulPreference_t preference, int,
                                               cublasLtMatmulHeuristicResult_t* results,
                                               int* count) {
   TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
   *count = 0;
-  const bool fits = LayoutOf(a).rows == LayoutOf(b).rows && LayoutOf(a).cols == LayoutOf(out).rows &&
+  const bool fits = LayoutOf(a).rows == LayoutOf(b).rows &&
+                    LayoutOf(a).cols == LayoutOf(out).rows &&
                     LayoutOf(b).cols == LayoutOf(out).cols;
   const auto& how = *reinterpret_cast<Description*>(description);
   if (!how.transposed || !fits || LayoutOf(out).type != CUDA_R_16BF) {
@@ -190,7 +260,31 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   }
   results[0] = {};
   results[0].state = CUBLAS_STATUS_SUCCESS;
+  const Algorithm advised = Advise({LayoutOf(out).rows, LayoutOf(a).rows, LayoutOf(out).cols},
+                                   *reinterpret_cast<const uint32_t*>(preference));
+  std::memcpy(&results[0].algo, &advised, sizeof(advised));
   *count = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void* value, size_t bytes, size_t* written) {
+  TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
+  Algorithm algorithm = {};
+  std::memcpy(&algorithm, algo, sizeof(algorithm));
+  int32_t number = 0;
+  if (attribute == CUBLASLT_ALGO_CONFIG_SPLITK_NUM) {
+    number = static_cast<int32_t>(algorithm.parts);
+  } else if (attribute == CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME) {
+    number = algorithm.parts > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE
+                                 : CUBLASLT_REDUCTION_SCHEME_NONE;
+  } else {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  if (bytes != sizeof(number)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(value, &number, sizeof(number));
+  *written = sizeof(number);
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -198,14 +292,22 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t description
                               const void* a, cublasLtMatrixLayout_t a_layout, const void* b,
                               cublasLtMatrixLayout_t b_layout, const void*, const void*,
                               cublasLtMatrixLayout_t, void* out, cublasLtMatrixLayout_t out_layout,
-                              const cublasLtMatmulAlgo_t*, void*, size_t, cudaStream_t stream) {
+                              const cublasLtMatmulAlgo_t* algo, void*, size_t,
+                              cudaStream_t stream) {
   TESSERA_STUB_ENTRY(CUBLAS_STATUS_EXECUTION_FAILED);
   if (!IsAligned(a) || !IsAligned(b) || !IsAligned(out)) return CUBLAS_STATUS_INVALID_VALUE;
-  const auto work = [how = *reinterpret_cast<Description*>(description), a, b, out,
+  Algorithm algorithm = {};
+  std::memcpy(&algorithm, algo, sizeof(algorithm));
+  {
+    const std::lock_guard<std::mutex> lock(TheLog().mu);
+    TheLog().products.push_back(
+        {LayoutOf(out_layout).rows, LayoutOf(a_layout).rows, LayoutOf(out_layout).cols});
+  }
+  const auto work = [algorithm, how = *reinterpret_cast<Description*>(description), a, b, out,
                      a_shape = LayoutOf(a_layout), b_shape = LayoutOf(b_layout),
                      out_shape = LayoutOf(out_layout)] {
     if (KernelMustFail("run", "cublasLtMatmul")) return cudaErrorLaunchFailure;
-    Multiply(how, a, a_shape, b, b_shape, static_cast<uint16_t*>(out), out_shape);
+    Multiply(how, algorithm, a, a_shape, b, b_shape, static_cast<uint16_t*>(out), out_shape);
     return cudaSuccess;
   };
   return Enqueue(stream, work) == cudaSuccess ? CUBLAS_STATUS_SUCCESS

@@ -121,6 +121,26 @@ TEST_P(MatMulTest, BatchDoesNotMatter) {
   }
 }
 
+// The same of matrices that a GPU's library takes: alone, with others, in the first rows that it
+// multiplies at once or in later ones, in whichever place.
+TEST_P(MatMulTest, BatchDoesNotMatterToTheLibrary) {
+  if (!gpu()) GTEST_SKIP() << "no library";
+  HostOps ops(DeviceOf(device()));
+  const int64_t rows = 48, cols = 96, max_n = 300;
+  const auto weights = RandomWeights(dtype(), rows, cols, random_);
+  const MatrixView w{weights.data(), dtype(), rows, cols};
+  const auto x = RandomFloats(max_n * cols, random_);
+  const auto all = ops.MatMul(w, x, {}, max_n);
+  for (int64_t first : {0, 1, 77, 128, 131, 299}) {
+    for (int64_t n : {1, 5, 77, 128, 169}) {
+      if (first + n > max_n) continue;
+      const std::vector<float> some(x.begin() + first * cols, x.begin() + (first + n) * cols);
+      ExpectSameBits(ops.MatMul(w, some, {}, n).data(), &all[first * rows], n * rows,
+                     absl::StrCat("from row ", first, ", n ", n));
+    }
+  }
+}
+
 // Row r has the same bits whatever rows surround it: a vocabulary may be cut anywhere.
 TEST_P(MatMulTest, CutsBetweenRowsDoNotMatter) {
   HostOps ops(DeviceOf(device()));

@@ -28,8 +28,9 @@ absl::Status Decode(const Bytes& bytes) {
                       {reinterpret_cast<const char*>(bytes.data()) + 1, bytes.size() - 1});
 }
 
-absl::StatusOr<absl::Status> Await(Communicator& world, int peer, int tag, absl::Duration deadline,
-                                   absl::string_view doing) {
+// What that rank said, or that nothing came from it.
+absl::Status Await(Communicator& world, int peer, int tag, absl::Duration deadline,
+                   absl::string_view doing) {
   TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes, ReceiveWithin(world, peer, tag, deadline));
   if (bytes) return Decode(*bytes);
   return absl::DeadlineExceededError(absl::StrCat(doing, ": no word from rank ", peer, " within ",
@@ -49,15 +50,13 @@ absl::Status AgreeOnStatus(Communicator& world, const absl::Status& mine, absl::
   absl::Status verdict = mine;
   if (world.rank() != 0) {
     TESSERA_RETURN_IF_ERROR(world.Send(0, kStatusTag, Encode(mine)));
-    absl::StatusOr<absl::Status> word = Await(world, 0, kVerdictTag, deadline, doing);
-    return word.ok() ? *word : word.status();
+    return Await(world, 0, kVerdictTag, deadline, doing);
   }
   if (!mine.ok()) verdict = wire::Annotate(mine, "rank 0");
   for (int peer = 1; peer < world.size(); ++peer) {
-    absl::StatusOr<absl::Status> theirs = Await(world, peer, kStatusTag, deadline, doing);
-    if (!theirs.ok()) return theirs.status();
-    if (!theirs->ok() && (verdict.ok() || (InVain(verdict) && !InVain(*theirs)))) {
-      verdict = wire::Annotate(*theirs, absl::StrCat("rank ", peer));
+    const absl::Status theirs = Await(world, peer, kStatusTag, deadline, doing);
+    if (!theirs.ok() && (verdict.ok() || (InVain(verdict) && !InVain(theirs)))) {
+      verdict = wire::Annotate(theirs, absl::StrCat("rank ", peer));
     }
   }
   for (int peer = 1; peer < world.size(); ++peer) {

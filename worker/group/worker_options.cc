@@ -84,8 +84,8 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
       ->check(CLI::IsMember({"auto", "mpi", "nccl"}))
       ->capture_default_str();
   app.add_flag("--deterministic", options.deterministic,
-               "On GPUs: the same tokens whatever else a step computes, at some cost for long "
-               "prompts (always so on cpu)")
+               "On GPUs: the same tokens whatever else a step computes, at some cost (always so "
+               "on cpu)")
       ->envname("TESSERA_DETERMINISTIC");
   app.add_option("--comm-timeout", raw.comm_timeout_seconds,
                  "Seconds without a sign of life from a rank, however long it computes, that end "

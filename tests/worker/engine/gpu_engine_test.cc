@@ -9,15 +9,18 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "kernels/half.h"
+#include "tests/gpu_stubs/cublaslt.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
 
 namespace tessera::worker {
 namespace {
 
-// What the rounding of activations to bfloat16 leads to in these models, which are small and random:
-// one bit more or less in a product moves single logits by 3% of the largest, and all of them by 2%
-// on average. Any mistake moves them by as much as they are large.
+// What the rounding of activations to bfloat16 leads to in these models, which are small and
+// random: one bit more or less in a product moves single logits by 3% of the largest, and all of
+// them by 2% on average. Any mistake moves them by as much as they are large.
 constexpr double kLargestDifference = 0.1;
 constexpr double kRootMeanSquare = 0.04;
 
@@ -74,20 +77,74 @@ INSTANTIATE_TEST_SUITE_P(, GpuGoldenLogitsTest,
 
 // Alone, a sequence runs in rows of 1 and its graph is replayed often; in a batch in rows of 8;
 // together with others' prompts it is not recorded at all.
-TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
-  const auto file = OpenTinyModel("llama");
-  const int32_t vocab = file->description().architecture().vocab_size();
+void ExpectTokensOfTheirOwn(const ModelFile& file) {
+  const int32_t vocab = file.description().architecture().vocab_size();
   const std::vector<GenerationRequest> requests = EightPrompts(vocab, 6, /*return_logits=*/true);
-  const auto together = GenerateOnGpu(*file, requests);
-  const auto in_chunks = GenerateOnGpu(*file, requests, {.prompt_chunk = 5});
+  const auto together = GenerateOnGpu(file, requests);
+  const auto in_chunks = GenerateOnGpu(file, requests, {.prompt_chunk = 5});
   ASSERT_EQ(together.size(), requests.size());
   ASSERT_EQ(in_chunks.size(), requests.size());
   for (size_t i = 0; i < requests.size(); i += 3) {
-    const auto alone = GenerateOnGpu(*file, {requests[i]});
+    const auto alone = GenerateOnGpu(file, {requests[i]});
     ASSERT_EQ(alone.size(), 1u);
     EXPECT_EQ(alone[0].tokens, together[i].tokens) << "prompt " << i;
     EXPECT_EQ(alone[0].logits, together[i].logits) << "prompt " << i;
     EXPECT_EQ(in_chunks[i].logits, together[i].logits) << "prompt " << i;
+  }
+}
+
+TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
+  ExpectTokensOfTheirOwn(*OpenTinyModel("llama"));
+}
+
+// A tiny model as 8-bit floats.
+std::unique_ptr<ModelFile> OpenTinyFp8(const std::string& name) {
+  auto file = OpenModel(std::string(TESSERA_SOURCE_DIR) + "/tests/golden/tiny_models/" + name,
+                        LoadFormat::kAuto, Quantization::kFp8);
+  EXPECT_TRUE(file.ok()) << file.status();
+  return file.ok() ? *std::move(file) : nullptr;
+}
+
+// A model of floats whose matrices are kept as bfloat16.
+class BFloat16Model : public ModelFile {
+ public:
+  explicit BFloat16Model(std::unique_ptr<ModelFile> floats)
+      : floats_(std::move(floats)), description_(floats_->description()) {
+    for (v1::TensorDescription& tensor : *description_.mutable_tensors()) {
+      if (tensor.shape_size() < 2) continue;
+      tensor.set_type(v1::BF16);
+      tensor.set_resident_bytes(tensor.resident_bytes() / 2);
+    }
+  }
+  const v1::ModelDescription& description() const override { return description_; }
+  absl::Status ReadSlice(absl::string_view tensor, int64_t row_begin, int64_t row_end,
+                         int64_t col_begin, int64_t col_end, void* out) const override {
+    const bool is_vector = absl::StrContains(tensor, "norm");
+    std::vector<float> floats((row_end - row_begin) * (col_end - col_begin));
+    absl::Status read = floats_->ReadSlice(tensor, row_begin, row_end, col_begin, col_end,
+                                           is_vector ? out : floats.data());
+    if (is_vector || !read.ok()) return read;
+    for (size_t i = 0; i < floats.size(); ++i) {
+      static_cast<uint16_t*>(out)[i] = kernels::FloatToBFloat16(floats[i]);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::unique_ptr<ModelFile> floats_;
+  v1::ModelDescription description_;
+};
+
+// Matrices that the library multiplies, in long steps and in short ones, by algorithms that the
+// stub chooses by the number of rows.
+TEST(GpuEngineTest, TokensThroughTheLibraryDoNotDependOnBatchChunksOrReplay) {
+  const BFloat16Model bfloat16(OpenTinyModel("llama"));
+  const auto fp8 = OpenTinyFp8("qwen3");
+  for (const ModelFile* file : std::vector<const ModelFile*>{&bfloat16, fp8.get()}) {
+    ASSERT_NE(file, nullptr);
+    gpu_stubs::ForgetLibraryCalls();
+    ExpectTokensOfTheirOwn(*file);
+    EXPECT_FALSE(gpu_stubs::LibraryProducts().empty());
   }
 }
 
@@ -102,14 +159,6 @@ TEST(GpuEngineTest, LargeProductsThroughTheLibraryAreNear) {
   for (size_t i = 0; i < ours.size(); ++i) {
     ExpectNear(library[i].logits, ours[i].logits, "prompt " + std::to_string(i));
   }
-}
-
-// The same model as 8-bit floats.
-std::unique_ptr<ModelFile> OpenTinyFp8(const std::string& name) {
-  auto file = OpenModel(std::string(TESSERA_SOURCE_DIR) + "/tests/golden/tiny_models/" + name,
-                        LoadFormat::kAuto, Quantization::kFp8);
-  EXPECT_TRUE(file.ok()) << file.status();
-  return file.ok() ? *std::move(file) : nullptr;
 }
 
 // Weights keep 3 bits of mantissa: what that rounding moves the logits of these small, random
@@ -135,9 +184,9 @@ TEST(GpuEngineTest, EightBitProductsThroughTheLibraryAreNear) {
   ASSERT_NE(file, nullptr);
   const int32_t vocab = file->description().architecture().vocab_size();
   const std::vector<GenerationRequest> requests = EightPrompts(vocab, 1, /*return_logits=*/true);
-  const auto ours = GenerateOnGpu(*file, requests, {}, /*deterministic=*/true);
   const auto hopper = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
   setenv("TESSERA_STUB_CAPABILITY", "8", 1);
+  const auto ours = GenerateOnGpu(*file, requests, {}, /*deterministic=*/true);
   const auto ampere = GenerateOnGpu(*file, requests, {}, /*deterministic=*/false);
   unsetenv("TESSERA_STUB_CAPABILITY");
   ASSERT_EQ(ours.size(), hopper.size());

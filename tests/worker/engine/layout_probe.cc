@@ -16,7 +16,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -59,52 +58,21 @@ void WriteResults(const std::string& path, int32_t vocab,
   std::ofstream(path) << json.dump() << "\n";
 }
 
-std::vector<float> ReadLogits(const std::string& path) {
-  std::ifstream in(path + ".logits", std::ios::binary | std::ios::ate);
-  if (!in) return {};
-  std::vector<float> logits(in.tellg() / sizeof(float));
-  in.seekg(0).read(reinterpret_cast<char*>(logits.data()), logits.size() * sizeof(float));
-  return logits;
-}
-
-// One prompt's answers, by what was fed before: logits (rows, vocab) of both.
-struct Answers {
-  std::vector<int> tokens_a, tokens_b;
-  const float* a;
-  const float* b;
-  size_t rows;
-};
-
-struct Difference {
-  double logits = 0;  // the largest, of the largest logit of b
-  bool tokens = false;  // that the logits do not explain
-  int parted = -1;      // token after which the answers went different ways
-};
-
-// The rows that both saw after the same tokens.
-Difference CompareAnswers(const Answers& answers, size_t vocab, double tolerance) {
-  Difference found;
-  const size_t prompt = answers.rows + 1 - answers.tokens_b.size();
-  double largest = 0;
-  for (size_t i = 0; i < answers.rows * vocab; ++i) {
-    largest = std::max(largest, std::abs(double{answers.b[i]}));
+// What WriteResults wrote of the prompts; empty where a file is short.
+std::vector<GenerationResult> ReadResults(const std::string& path,
+                                          const std::vector<std::vector<int>>& tokens,
+                                          size_t vocab) {
+  const auto prompts = EightPrompts(static_cast<int32_t>(vocab), 1, /*return_logits=*/false);
+  if (tokens.size() != prompts.size()) return {};
+  std::ifstream in(path + ".logits", std::ios::binary);
+  std::vector<GenerationResult> results(prompts.size());
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    results[i].tokens.assign(tokens[i].begin(), tokens[i].end());
+    results[i].logits.resize((prompts[i].prompt.size() + tokens[i].size() - 1) * vocab);
+    in.read(reinterpret_cast<char*>(results[i].logits.data()),
+            results[i].logits.size() * sizeof(float));
   }
-  for (size_t row = 0; row < answers.rows; ++row) {
-    const float* a = answers.a + row * vocab;
-    const float* b = answers.b + row * vocab;
-    for (size_t i = 0; i < vocab; ++i) {
-      const double off = std::abs(double{a[i]} - b[i]) / largest;
-      found.logits = std::max(found.logits, std::isfinite(off) ? off : 1e9);
-    }
-    if (row + 1 < prompt) continue;
-    const size_t token = row + 1 - prompt;
-    const int one = answers.tokens_a[token], other = answers.tokens_b[token];
-    if (one == other) continue;
-    found.parted = static_cast<int>(token);
-    found.tokens = (b[other] - b[one]) / largest > 2 * tolerance;
-    break;
-  }
-  return found;
+  return in ? results : std::vector<GenerationResult>();
 }
 
 int Compare(const std::string& a, const std::string& b, double tolerance) {
@@ -113,32 +81,12 @@ int Compare(const std::string& a, const std::string& b, double tolerance) {
   const auto tokens_a = json_a.at("tokens").get<std::vector<std::vector<int>>>();
   const auto tokens_b = json_b.at("tokens").get<std::vector<std::vector<int>>>();
   const auto vocab = json_b.at("vocab").get<size_t>();
-  const std::vector<float> logits_a = ReadLogits(a), logits_b = ReadLogits(b);
-  const std::vector<GenerationRequest> prompts =
-      EightPrompts(static_cast<int32_t>(vocab), 1, /*return_logits=*/false);
-  bool same = tokens_a.size() == prompts.size() && tokens_b.size() == prompts.size() &&
-              logits_a.size() == logits_b.size() && !logits_a.empty();
-  Difference worst;
-  int parted = 0;
-  size_t first = 0;
-  for (size_t p = 0; same && p < prompts.size(); ++p) {
-    const size_t rows = prompts[p].prompt.size() + tokens_b[p].size() - 1;
-    same = tokens_a[p].size() == tokens_b[p].size() && (first + rows) * vocab <= logits_b.size();
-    if (!same) break;
-    const Difference found =
-        CompareAnswers({tokens_a[p], tokens_b[p], &logits_a[first * vocab],
-                        &logits_b[first * vocab], rows},
-                       vocab, tolerance);
-    worst.logits = std::max(worst.logits, found.logits);
-    worst.tokens = worst.tokens || found.tokens;
-    parted += found.parted >= 0;
-    first += rows;
-  }
-  std::cout << tokens_a.size() << " prompts, tokens "
-            << (worst.tokens ? "DIFFER" : parted == 0 ? "equal" : "equal until a near tie")
-            << " (" << parted << " parted), logits differ by " << worst.logits
-            << " of the largest\n";
-  return same && !worst.tokens && worst.logits <= tolerance ? 0 : 1;
+  const int tokens = tokens_b.empty() ? 0 : static_cast<int>(tokens_b[0].size());
+  const auto requests = EightPrompts(static_cast<int32_t>(vocab), tokens, /*return_logits=*/true);
+  const RunDifference found = CompareRuns(requests, vocab, ReadResults(a, tokens_a, vocab),
+                                          ReadResults(b, tokens_b, vocab), tolerance);
+  std::cout << found.Text() << "\n";
+  return found.Within(tolerance) ? 0 : 1;
 }
 
 absl::StatusOr<RankEngineOptions> OptionsOf(const ProbeFlags& flags) {

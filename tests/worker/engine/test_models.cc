@@ -83,22 +83,6 @@ v1::ShardPlan PlanOf(const ModelFile& file, int tp, int pp) {
   return PlanOf(file, layout);
 }
 
-std::vector<GenerationRequest> EightPrompts(int32_t vocab_size, int tokens, bool return_logits) {
-  std::vector<GenerationRequest> requests;
-  uint32_t state = 12345;
-  for (int length : {1, 2, 7, 15, 16, 17, 33, 40}) {
-    GenerationRequest request;
-    for (int i = 0; i < length; ++i) {
-      state = state * 1664525 + 1013904223;  // Numerical Recipes' generator
-      request.prompt.push_back(static_cast<int32_t>((state >> 8) % vocab_size));
-    }
-    request.max_new_tokens = tokens;
-    request.return_logits = return_logits;
-    requests.push_back(std::move(request));
-  }
-  return requests;
-}
-
 std::vector<GenerationResult> Generate(const ModelFile& file, const v1::ShardPlan& plan,
                                        const std::vector<GenerationRequest>& requests,
                                        const GenerationOptions& options) {

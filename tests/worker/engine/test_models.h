@@ -11,6 +11,7 @@
 #include "coordinator/plan/shard_planner.h"
 #include "tessera/v1/model.pb.h"
 #include "tests/worker/engine/generation_script.h"
+#include "tests/worker/engine/layout_answers.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {
@@ -41,9 +42,6 @@ std::optional<std::string> DefaultModelPath();
 // The plan of tp × pp even ranks, or of `layout`. Aborts with a message when there is none.
 v1::ShardPlan PlanOf(const ModelFile& file, int tp, int pp);
 v1::ShardPlan PlanOf(const ModelFile& file, const coordinator::Layout& layout);
-
-// Eight prompts of different lengths with ids below vocab_size, `tokens` greedy tokens each.
-std::vector<GenerationRequest> EightPrompts(int32_t vocab_size, int tokens, bool return_logits);
 
 // The results of the requests on a group of threads. Aborts with a message when the group fails.
 std::vector<GenerationResult> Generate(const ModelFile& file, const v1::ShardPlan& plan,

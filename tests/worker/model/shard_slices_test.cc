@@ -29,7 +29,9 @@ void AddTensor(v1::ModelDescription& model, const std::string& name, int layer, 
     elements *= dimension;
   }
   const bool quantized = type == v1::Q4_1 && shape.size() == 2;
-  tensor.set_resident_bytes(quantized ? elements / 32 * 20 : elements * 4);
+  tensor.set_resident_bytes(type == v1::F8_E4M3 ? elements + 4 * shape[0]
+                            : quantized         ? elements / 32 * 20
+                                                : elements * 4);
 }
 
 struct Sizes {
@@ -142,15 +144,31 @@ void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
 
 constexpr Sizes kFloat = {4, 36, 9, 3, 4, 50, 101, v1::F32};
 constexpr Sizes kQuantized = {3, 288, 9, 3, 32, 416, 1003, v1::Q4_1};
+constexpr Sizes kEightBit = {2, 48, 9, 3, 4, 416, 101, v1::F8_E4M3};
 
 TEST(ShardSlicesTest, EveryElementIsHeldOnce) {
-  for (const Sizes& sizes : {kFloat, kQuantized}) {
+  for (const Sizes& sizes : {kFloat, kQuantized, kEightBit}) {
     for (bool tied : {false, true}) {
       for (int tp : {1, 2, 3, 4, 5, 7, 9}) {
         for (int pp : {1, 2, 3}) ExpectPartition(Model(sizes, tied, !tied), tp, pp);
       }
     }
   }
+}
+
+// The plan's bytes are those that are loaded (ExpectPartition): a row's scale is on both ranks that
+// hold columns of it, on one that holds rows once.
+TEST(ShardSlicesTest, EveryRankHoldsTheScalesOfItsColumns) {
+  const v1::ModelDescription model = Model(kEightBit, false, false);
+  const auto held = [&](int tp) {
+    int64_t bytes = 0;
+    const v1::ShardPlan plan = PlanOf(model, tp, 1);
+    for (const v1::RankShard& shard : plan.ranks()) bytes += shard.weight_bytes();
+    return bytes;
+  };
+  const int64_t norms = 4 * kEightBit.hidden * (2 * kEightBit.layers + 1);
+  const int64_t scales = 4 * kEightBit.hidden * 2 * kEightBit.layers;  // of wo and w_down
+  EXPECT_EQ(held(3) - held(1), 2 * (norms + scales));
 }
 
 TEST(ShardSlicesTest, QuantizedCutsFallOnBlocks) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tiny models and SmolLM2 on a real GPU, ranks sharing it through host memory, against one rank on
 # the CPU: the tokens, and the logits within what bfloat16 allows.
-#   models.sh FOLDER_OF_PROGRAMS MPIRUN
+#   mpirun.sh FOLDER_OF_PROGRAMS MPIRUN
 set -u
 programs=$1 mpirun=$2
 work=$(mktemp -d)
