@@ -1,9 +1,12 @@
 """A rank that holds the others up can be named, and the group goes on meanwhile."""
 import os
+import re
 import signal
 import subprocess
 import threading
 import time
+
+import pytest
 
 from conftest import BIN, dummy_config, wait_for
 from served import Http
@@ -13,18 +16,19 @@ ASK = {"token_ids": {"ids": [5, 6, 7]},
 
 
 class SlowedDown:
-    """Lets a process run a fifth of the time, as a busy neighbour on its core would."""
+    """Lets a process run a part of the time only, as a busy neighbour on its core would."""
 
-    def __init__(self, pid):
+    def __init__(self, pid, stopped=0.02, running=0.005):
         self.pid, self.over = pid, threading.Event()
+        self.stopped, self.running = stopped, running
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
         while not self.over.is_set():
             os.kill(self.pid, signal.SIGSTOP)
-            time.sleep(0.02)
+            time.sleep(self.stopped)
             os.kill(self.pid, signal.SIGCONT)
-            time.sleep(0.005)
+            time.sleep(self.running)
 
     def __enter__(self):
         self.thread.start()
@@ -65,5 +69,27 @@ def test_the_rank_that_the_others_wait_for_is_named(start, tmp_path):
             assert f'tessera_rank_step_seconds_total{{phase="{phase}",rank="{rank}"}}' in metrics
     status = subprocess.run([BIN / "tessera", "status", "--server", cluster.address],
                             capture_output=True, text=True, timeout=30)
-    assert f"rank {slow} computes" in status.stdout, status.stdout + status.stderr
+    assert f"rank {slow} kept the others" in status.stdout, status.stdout + status.stderr
     assert "it slows the group" in status.stdout
+
+
+def late_seconds(http):
+    """By rank, as /metrics has them."""
+    metrics = http.get("/metrics").body.decode()
+    found = re.findall(r'^tessera_rank_late_seconds_total\{rank="(\d+)"\} (\S+)$', metrics, re.M)
+    return {int(rank): float(seconds) for rank, seconds in found}
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_rank_that_something_else_stops_is_named_wherever_it_is_stopped(start, tmp_path, slow):
+    cluster = start(dummy_config(tmp_path), 2, 1, "--load-format", "dummy", "--port", 0,
+                    "--threads-per-rank", 1)
+    http = Http(cluster)
+    other = 1 - slow
+    with SlowedDown(cluster.group().ranks[slow].pid, stopped=0.02, running=0.02):
+        def named():
+            ids, _, _ = cluster.client.generate(**ASK)
+            assert len(ids) == 60
+            late = late_seconds(http)
+            return len(late) == 2 and late[slow] > 0.5 and late[slow] > 2 * late[other]
+        wait_for(named, 60, lambda: str(late_seconds(http)))

@@ -14,6 +14,7 @@
 #ifndef TESSERA_WORKER_COMM_COMMUNICATOR_H_
 #define TESSERA_WORKER_COMM_COMMUNICATOR_H_
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -59,6 +60,11 @@ class Communicator {
 
   // Returns when every rank has called it.
   virtual absl::Status Barrier() = 0;
+
+  // What all other ranks together have waited for this one alone, in the collectives so far: from
+  // their last arrival to this rank's, wherever this one was held up. Zero where the ranks share no
+  // clock (messages, as between nodes).
+  virtual std::chrono::nanoseconds late() const { return {}; }
 
   // New communicators of the ranks that gave the same color, ordered by key. Every rank calls it.
   virtual absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) = 0;

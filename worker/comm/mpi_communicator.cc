@@ -9,6 +9,7 @@
 #include "worker/comm/mpi_communicator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -126,6 +127,10 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("Barrier", 0);
     TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
     return window_ ? window_->Barrier(call) : transfers_.Barrier(call);
+  }
+
+  std::chrono::nanoseconds late() const override {
+    return window_ ? window_->late() : std::chrono::nanoseconds(0);
   }
 
   absl::Status Send(int peer, int tag, Bytes data) override {

@@ -1,6 +1,9 @@
 #include "worker/comm/shared_window.h"
 
+#include <time.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -34,12 +37,21 @@ Share ShareOf(size_t count, int peer, int size) {
   return {cut(peer), cut(peer + 1) - cut(peer)};
 }
 
+// The same in all processes of the node.
+int64_t MonotonicNanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
 struct SharedWindow::Part {
+  // One line.
   alignas(kLine) std::atomic<uint64_t> published;
   // Written before `published`, read after it; on its line, which comes over anyway.
   uint64_t call_bytes[2];
+  int64_t arrived_ns[2];
   alignas(kPage) std::byte slots[2][kSlotBytes];
 
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
@@ -107,6 +119,7 @@ std::byte* SharedWindow::SlotOf(int rank) const {
 absl::Status SharedWindow::Publish(const Call& call) {
   Part& own = *parts_[static_cast<size_t>(rank_)];
   own.call_bytes[parity()] = call.bytes;
+  own.arrived_ns[parity()] = MonotonicNanoseconds();
   own.published.store(exchange_, std::memory_order_release);
   Backoff backoff;
   for (int peer = 0; peer < size(); ++peer) {
@@ -126,7 +139,20 @@ absl::Status SharedWindow::Publish(const Call& call) {
                                        part.call_bytes[parity()]));
     }
   }
+  NoteLateness();
   return absl::OkStatus();
+}
+
+// Arrivals are compared, not waits: a rank that is stopped while it waits is late only for the next
+// exchange, and then it is that rank's arrival that is late.
+void SharedWindow::NoteLateness() {
+  int64_t others_ns = 0;  // the last arrival of another rank
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank_) continue;
+    others_ns = std::max(others_ns, parts_[static_cast<size_t>(peer)]->arrived_ns[parity()]);
+  }
+  const int64_t own_ns = parts_[static_cast<size_t>(rank_)]->arrived_ns[parity()];
+  late_ += std::chrono::nanoseconds(std::max<int64_t>(0, own_ns - others_ns));
 }
 
 template <typename T>

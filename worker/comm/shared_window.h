@@ -5,7 +5,8 @@
 //
 //   part  = flag line, notes, slot 0, slot 1
 //   flag  = the number of the latest exchange that this rank has published
-//   notes = of the exchange of either parity: the bytes that the rank was called with
+//   notes = of the exchange of either parity: the bytes that the rank was called with, and when it
+//           published them on the node's monotonic clock
 //
 // Exchange s: write into the own slot s % 2, publish s in the flag, wait until every flag is at
 // least s, read the others' slots s % 2. Whoever has published s+1 has read everything of s, and
@@ -24,6 +25,7 @@
 #define TESSERA_WORKER_COMM_SHARED_WINDOW_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,6 +73,9 @@ class SharedWindow {
 
   absl::Status Barrier(const Call& call);
 
+  // As Communicator::late.
+  std::chrono::nanoseconds late() const { return late_; }
+
  private:
   struct Part;
 
@@ -84,6 +89,7 @@ class SharedWindow {
   // Before writing into OwnSlot / after it: waits for everybody, and that they were called alike.
   void Begin() { ++exchange_; }
   absl::Status Publish(const Call& call);
+  void NoteLateness();
 
   template <typename T>
   absl::Status SumWhole(const Call& call, absl::Span<T> data);
@@ -96,6 +102,7 @@ class SharedWindow {
   const std::vector<Part*> parts_;  // by rank
   std::vector<const void*> summands_;
   uint64_t exchange_ = 0;
+  std::chrono::nanoseconds late_{0};
 };
 
 }  // namespace tessera::worker

@@ -44,6 +44,8 @@ struct World {
   absl::Status first_cause;
 };
 
+using Clock = std::chrono::steady_clock;
+
 struct Slot {
   const char* operation = "";
   Bytes bytes;
@@ -70,6 +72,7 @@ struct Group {
   // Guarded by world->mutex.
   std::vector<bool> arrived;  // at the current collective
   int arrived_count = 0;
+  Clock::time_point newest_arrival;
   int64_t finished = 0;  // collectives at which everybody has arrived
   std::vector<bool> left;  // destroyed its communicator
   std::map<std::tuple<int, int, int>, std::deque<Bytes>> mail;  // (from, to, tag)
@@ -120,6 +123,8 @@ class ThreadCommunicator : public Communicator {
   absl::Status Barrier() override {
     return Exchange(MakeCall("Barrier", 0), {}, /*equal_lengths=*/true).status();
   }
+
+  std::chrono::nanoseconds late() const override { return late_; }
 
   absl::Status Send(int peer, int tag, Bytes data) override {
     TESSERA_RETURN_IF_ERROR(CheckMessage(MakeCall("Send", data.size()), peer, tag));
@@ -266,11 +271,15 @@ class ThreadCommunicator : public Communicator {
   }
 
   absl::Status ArriveAndWait(const Call& call) {
+    const Clock::time_point arrival = Clock::now();
     std::unique_lock<std::mutex> lock(world_->mutex);
     TESSERA_RETURN_IF_ERROR(world_->first_cause);
     const int64_t mine = group_->finished;
     group_->arrived[static_cast<size_t>(rank_)] = true;
+    const Clock::time_point others = group_->newest_arrival;
+    group_->newest_arrival = std::max(others, arrival);
     if (++group_->arrived_count == size()) {
+      if (size() > 1 && arrival > others) late_ += arrival - others;
       group_->arrived.assign(group_->arrived.size(), false);
       group_->arrived_count = 0;
       ++group_->finished;
@@ -326,6 +335,7 @@ class ThreadCommunicator : public Communicator {
   World* const world_;  // group_ keeps it alive
   const int rank_;
   int64_t collectives_ = 0;
+  std::chrono::nanoseconds late_{0};
 };
 
 }  // namespace
