@@ -129,6 +129,13 @@ class MpiCommunicator : public Communicator {
     return window_ ? window_->Barrier(call) : transfers_.Barrier(call);
   }
 
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    const Call call = MakeCall("AllocateShared", bytes);
+    TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
+    if (!window_) return std::vector<std::byte*>();
+    return window_->Allocate(call, bytes);
+  }
+
   std::chrono::nanoseconds late() const override {
     return window_ ? window_->late() : std::chrono::nanoseconds(0);
   }

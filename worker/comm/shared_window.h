@@ -73,13 +73,16 @@ class SharedWindow {
 
   absl::Status Barrier(const Call& call);
 
+  // As Communicator::AllocateShared; empty when MPI has no such memory left.
+  absl::StatusOr<std::vector<std::byte*>> Allocate(const Call& call, size_t bytes);
+
   // As Communicator::late.
   std::chrono::nanoseconds late() const { return late_; }
 
  private:
   struct Part;
 
-  SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts);
+  SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts);
 
   int size() const { return static_cast<int>(parts_.size()); }
   size_t parity() const { return exchange_ % 2; }
@@ -97,6 +100,8 @@ class SharedWindow {
   absl::Status SumInShares(const Call& call, absl::Span<T> data);
 
   MpiJob* const job_;
+  MpiTransfers* const transfers_;
+  const MPI_Comm node_;  // the same ranks
   const int rank_;
   const std::vector<int> world_ranks_;
   const std::vector<Part*> parts_;  // by rank

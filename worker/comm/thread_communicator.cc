@@ -46,6 +46,11 @@ struct World {
 
 using Clock = std::chrono::steady_clock;
 
+// Of shared memory.
+struct alignas(64) SharedLine {
+  std::byte bytes[64] = {};
+};
+
 struct Slot {
   const char* operation = "";
   Bytes bytes;
@@ -70,6 +75,7 @@ struct Group {
   std::array<std::vector<Slot>, 2> slots;
 
   // Guarded by world->mutex.
+  std::vector<std::unique_ptr<SharedLine[]>> shared;
   std::vector<bool> arrived;  // at the current collective
   int arrived_count = 0;
   Clock::time_point newest_arrival;
@@ -122,6 +128,24 @@ class ThreadCommunicator : public Communicator {
 
   absl::Status Barrier() override {
     return Exchange(MakeCall("Barrier", 0), {}, /*equal_lengths=*/true).status();
+  }
+
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    const Call call = MakeCall("AllocateShared", bytes);
+    auto piece = std::make_unique<SharedLine[]>(bytes / sizeof(SharedLine) + 1);
+    const auto* const begin = reinterpret_cast<std::byte*>(piece.get());
+    {
+      std::lock_guard<std::mutex> lock(world_->mutex);
+      group_->shared.push_back(std::move(piece));
+    }
+    const auto* const words = reinterpret_cast<const std::byte*>(&begin);
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, {words, sizeof(begin)}, /*equal_lengths=*/true));
+    std::vector<std::byte*> pieces(slots->size());
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      std::memcpy(&pieces[i], (*slots)[i].bytes.data(), sizeof(pieces[i]));
+    }
+    return pieces;
   }
 
   std::chrono::nanoseconds late() const override { return late_; }

@@ -71,6 +71,10 @@ class TimedCommunicator : public Communicator {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    return inner_->AllocateShared(bytes);
+  }
+
   std::chrono::nanoseconds late() const override { return inner_->late(); }
 
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {

@@ -336,6 +336,31 @@ TEST_F(SchedulerTest, CancelInFlightFreesTheBlocksWithThatStepAndDropsItsToken) 
   EXPECT_THAT(Tick(), ElementsAre("2:20+1!", "3:0+3!"));
 }
 
+TEST_F(SchedulerTest, SeveralStagesGetAPromptInPiecesOnceCostsAreKnown) {
+  for (const int stages : {1, 2}) {
+    SchedulerLimits limits = Limits();
+    limits.num_blocks = 128;
+    limits.max_steps_in_flight = stages;
+    Start(limits);
+    Add(Request(1, 600, 1));
+    EXPECT_THAT(Send(), ElementsAre("1:0+512"));  // nothing is known yet
+    Answer(100 + 10 * 512);
+    Send();
+    Answer(100 + 10 * 88);
+    Add(Request(2, 20, 12));
+    for (int64_t micros = 100 + 10 * 20; !Send().empty(); micros = 100 + 20) Answer(micros);
+    Add(Request(3, 600, 1));
+    if (stages == 1) {
+      EXPECT_THAT(Send(), ElementsAre("3:0+512"));
+      continue;
+    }
+    // An eighth of what is left, but no fewer than 80: a step costs as much as ten tokens.
+    EXPECT_THAT(Send(), ElementsAre("3:0+80"));
+    Add(Request(4, 400, 1));
+    EXPECT_THAT(Send(), ElementsAre("4:0+115"));
+  }
+}
+
 TEST_F(SchedulerTest, AbortAllForgetsEverything) {
   SchedulerLimits limits = Limits();
   limits.max_sequences_per_step = 2;
