@@ -59,8 +59,8 @@ struct SharedWindow::Part {
 
 namespace {
 
-// Memory of `count` pieces of `bytes` that all ranks of `node` have mapped; the own one is zeroed,
-// so that its pages are there from now on. Empty when MPI has none. The job frees it in the end.
+// Memory of `count` pieces of `bytes`, all zeros, that all ranks of `node` have mapped. Empty when MPI
+// has none. The job frees it in the end.
 std::vector<std::byte*> MapPieces(MpiJob* job, MPI_Comm node, int rank, size_t count,
                                   size_t bytes) {
   // All of it is rank 0's, so that we lay out the pieces: MPI aligns them to nothing in particular,
@@ -82,7 +82,6 @@ std::vector<std::byte*> MapPieces(MpiJob* job, MPI_Comm node, int rank, size_t c
   for (size_t i = 0; i < count; ++i) {
     pieces[i] = reinterpret_cast<std::byte*>(first + i * piece_bytes);
   }
-  std::memset(pieces[static_cast<size_t>(rank)], 0, bytes);
   return pieces;
 }
 
@@ -120,7 +119,11 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
       MapPieces(setup.job, node, rank, parts_count, sizeof(Part));
   std::vector<Part*> parts(pieces.size());
   for (size_t i = 0; i < pieces.size(); ++i) parts[i] = reinterpret_cast<Part*>(pieces[i]);
-  if (!parts.empty()) new (&parts[static_cast<size_t>(rank)]->published) std::atomic<uint64_t>(0);
+  if (!parts.empty()) {
+    Part* const part = parts[static_cast<size_t>(rank)];
+    new (&part->published) std::atomic<uint64_t>(0);
+    std::memset(part->slots, 0, sizeof(part->slots));  // pages are there from now on
+  }
   TESSERA_ASSIGN_OR_RETURN(const bool all_stand, setup.transfers->AllTrue(call, !parts.empty()));
   if (!all_stand) return nullptr;
   return std::unique_ptr<SharedWindow>(new SharedWindow(setup, node, rank, std::move(parts)));

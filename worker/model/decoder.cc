@@ -33,6 +33,8 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   const v1::RankShard& shard = setup.plan->ranks(setup.world_rank);
   std::unique_ptr<Decoder> decoder(new Decoder(arch, shard, setup.device, setup.tp));
 
+  // First, for the ranks wait for each other in it, and loading takes as long as it takes.
+  TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->weights_,
                            LoadShard(*setup.file, shard, *setup.device, setup.progress));
   const KvCacheShape kv_shape{.num_layers = static_cast<int>(Size(shard.layers())),
@@ -42,7 +44,6 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
                               .head_dim = arch.head_dim()};
   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*setup.device, kv_shape));
   decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
-  TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
   decoder->kv_head_of_ = KvHeadOf(shard, arch);
   decoder->largest_group_ = LargestGroup(decoder->kv_head_of_);
