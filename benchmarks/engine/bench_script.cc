@@ -82,8 +82,9 @@ int BenchScript::PromptTokensPerStep() const {
   if (options_.prompt_tokens_per_step > 0) return options_.prompt_tokens_per_step;
   int64_t left = 0;
   for (const Stream& stream : streams_) left += stream.prompt_left;
-  return coordinator::PromptTokensPerStep(
-      {.left = left, .stages = plan_.pipeline_parallel_size(), .most = plan_.max_tokens_per_step()});
+  return coordinator::PromptTokensPerStep({.left = left,
+                                           .stages = plan_.pipeline_parallel_size(),
+                                           .most = plan_.max_tokens_per_step()});
 }
 
 std::optional<v1::StepPlan> BenchScript::Compose(size_t group) {

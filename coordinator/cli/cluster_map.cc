@@ -91,8 +91,8 @@ std::string FormatStepTimes(const v1::GroupStatus& group) {
                     absl::StrFormat("%.1f", 100.0 * times.idle_micros() / std::max(all, one))});
     if (const double part = IsLateFor(group, rank); part > 0) {
       absl::StrAppendFormat(&slow,
-                            "rank %d kept the others of its stage waiting for %.0f %% of its steps' "
-                            "time: it slows the group\n",
+                            "rank %d kept the others of its stage waiting for %.0f %% of its "
+                            "steps' time: it slows the group\n",
                             rank.shard().world_rank(), 100 * part);
       continue;
     }

@@ -1,5 +1,5 @@
-// How many prompt tokens a step takes where steps pass through several stages: few enough that every
-// stage has one for most of the time. Prompts in n steps occupy p stages for n + p - 1 turns.
+// How many prompt tokens a step takes where steps pass through several stages: few enough that
+// every stage has one for most of the time. Prompts in n steps occupy p stages for n + p - 1 turns.
 //
 //   PromptTokensPerStep({.left = 1024, .stages = 2, .most = 512})   // 128: eight steps, nine turns
 #ifndef TESSERA_COORDINATOR_SCHEDULE_PIPELINE_FILL_H_

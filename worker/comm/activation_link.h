@@ -38,14 +38,14 @@ class ActivationLink {
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
 
-  // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own, and
-  // all of them read the result, instead of each doing all rows (AddRows, GatherRows).
+  // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own and
+  // all read the result, instead of each doing all rows.
   virtual bool SplitsRows(int64_t /*rows*/, int64_t /*cols*/) const { return false; }
 
-  // Sums `data` (rows, cols) over the ranks and calls use(begin, count) for rows that are summed: in
-  // pieces for this rank's rows if SplitsRows, when the others' are left unsummed; else once for all.
-  // `data` comes from Allocate. If SplitsRows, Meet or GatherRows must come before `data` is written
-  // again, and before what `use` has written is read.
+  // Sums `data` (rows, cols), from Allocate, over the ranks and calls use(begin, count) for rows
+  // that are summed: in pieces for this rank's rows if SplitsRows, when the others' stay unsummed;
+  // else once for all. If SplitsRows, Meet or GatherRows must come before `data` is written again,
+  // and before what the others' `use` has written is read.
   virtual absl::Status AddRows(kernels::Partial* data, int64_t rows, int64_t cols,
                                absl::FunctionRef<void(int64_t begin, int64_t count)> use) {
     TESSERA_RETURN_IF_ERROR(AllReduceSum(data, rows * cols));

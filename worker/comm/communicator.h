@@ -61,8 +61,8 @@ class Communicator {
   // Returns when every rank has called it.
   virtual absl::Status Barrier() = 0;
 
-  // A piece of memory for every rank, each of `bytes` zeros, that all ranks read and write in place;
-  // by rank. What one has written another sees once both have passed a Barrier or a sum. Empty where
+  // By rank, a piece of memory, `bytes` zeros, that all ranks read and write in place. What one has
+  // written another sees once both have passed a Barrier or a sum. Empty where
   // the ranks share no memory. Every rank calls it with the same bytes. Freed with the last of the
   // communicators of the job or world.
   virtual absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t /*bytes*/) {

@@ -59,8 +59,8 @@ struct SharedWindow::Part {
 
 namespace {
 
-// Memory of `count` pieces of `bytes`, all zeros, that all ranks of `node` have mapped. Empty when MPI
-// has none. The job frees it in the end.
+// `count` pieces of `bytes` zeros that all ranks of `node` have mapped. Empty when MPI has no such
+// memory. The job frees it in the end.
 std::vector<std::byte*> MapPieces(MpiJob* job, MPI_Comm node, int rank, size_t count,
                                   size_t bytes) {
   // All of it is rank 0's, so that we lay out the pieces: MPI aligns them to nothing in particular,

@@ -131,7 +131,7 @@ class Decoder {
   // (max rows, ...): what each is beside it.
   Activation* hidden_ = nullptr;         // hidden
   Activation* own_normed_ = nullptr;     // hidden; this rank's alone
-  const Activation* normed_ = nullptr;   // hidden; what products read: the own one or the common one
+  const Activation* normed_ = nullptr;   // hidden; what products read: the own or the common one
   kernels::Partial* partial_ = nullptr;  // hidden; this rank's summand until the all-reduce
   Activation* gathered_ = nullptr;       // (kMaxLogitRows, hidden)
   Activation* q_ = nullptr;              // local q heads * head_dim
