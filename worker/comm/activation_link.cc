@@ -84,7 +84,7 @@ class HostLink : public ActivationLink {
       std::memcpy(to, Of(static_cast<size_t>(peer), to),
                   static_cast<size_t>((Cut(rows, peer + 1) - begin) * cols) * sizeof(float));
     }
-    return absl::OkStatus();
+    return Meet();  // the own rows may change again
   }
 
   bool on_device() const override { return tp_->size() == 1; }
