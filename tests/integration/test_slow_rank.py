@@ -69,8 +69,10 @@ def test_the_rank_that_the_others_wait_for_is_named(start, tmp_path):
             assert f'tessera_rank_step_seconds_total{{phase="{phase}",rank="{rank}"}}' in metrics
     status = subprocess.run([BIN / "tessera", "status", "--server", cluster.address],
                             capture_output=True, text=True, timeout=30)
-    assert f"rank {slow} kept the others" in status.stdout, status.stdout + status.stderr
-    assert "it slows the group" in status.stdout
+    # Where the other one is often late too, held up by who knows what, its computing tells.
+    named = re.findall(r"^rank (\d) (?:kept the others|computes).*: it slows the group$",
+                       status.stdout, re.M)
+    assert named == [str(slow)], status.stdout + status.stderr
 
 
 def late_seconds(http):
