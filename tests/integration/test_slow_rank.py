@@ -3,6 +3,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -37,6 +38,27 @@ class SlowedDown:
         self.over.set()
         self.thread.join()
         os.kill(self.pid, signal.SIGCONT)
+
+
+class Crowded:
+    """Two busy processes beside one on its core; the others may have the rest."""
+
+    def __init__(self, pid, others):
+        first, *rest = sorted(os.sched_getaffinity(0))
+        for process, cores in [(pid, {first}), *((other, rest) for other in others)]:
+            for thread in os.listdir(f"/proc/{process}/task"):
+                os.sched_setaffinity(int(thread), cores)
+        self.core, self.busy = first, []
+
+    def __enter__(self):
+        for _ in range(2):
+            self.busy.append(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            os.sched_setaffinity(self.busy[-1].pid, {self.core})
+
+    def __exit__(self, *_):
+        for process in self.busy:
+            process.kill()
+            process.wait()
 
 
 def test_a_group_with_a_slowed_rank_goes_on_to_the_same_end(start, tmp_path):
@@ -82,13 +104,21 @@ def late_seconds(http):
     return {int(rank): float(seconds) for rank, seconds in found}
 
 
+def stopped(pid, _):
+    return SlowedDown(pid, stopped=0.02, running=0.02)
+
+
 @pytest.mark.parametrize("slow", [0, 1])
-def test_a_rank_that_something_else_stops_is_named_wherever_it_is_stopped(start, tmp_path, slow):
+@pytest.mark.parametrize("held_up", [stopped, Crowded])
+def test_a_rank_that_something_else_holds_up_is_named(start, tmp_path, held_up, slow):
+    if held_up is Crowded and len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs a core for the rank that is not held up")
     cluster = start(dummy_config(tmp_path), 2, 1, "--load-format", "dummy", "--port", 0,
                     "--threads-per-rank", 1)
     http = Http(cluster)
     other = 1 - slow
-    with SlowedDown(cluster.group().ranks[slow].pid, stopped=0.02, running=0.02):
+    pids = [rank.pid for rank in cluster.group().ranks]
+    with held_up(pids[slow], [pids[other]]):
         def named():
             ids, _, _ = cluster.client.generate(**ASK)
             assert len(ids) == 60
