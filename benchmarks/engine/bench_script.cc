@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/schedule/pipeline_fill.h"
 
 namespace tessera::worker {
 namespace {
@@ -23,13 +24,16 @@ v1::SamplingParams Greedy() {
 
 }  // namespace
 
-BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions,
-                         bool warm_up)
-    : plan_(plan), groups_(plan.pipeline_parallel_size()), in_flight_(groups_) {
+BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs,
+                         const BenchOptions& options)
+    : plan_(plan),
+      options_(options),
+      groups_(plan.pipeline_parallel_size()),
+      in_flight_(groups_) {
   for (size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].depth > 0) passes_.push_back({.run = i, .fills = true});
-    if (warm_up) passes_.push_back({.run = i});
-    for (int k = 0; k < repetitions; ++k) passes_.push_back({.run = i, .timed = true});
+    if (options.warm_up) passes_.push_back({.run = i});
+    for (int k = 0; k < options.repetitions; ++k) passes_.push_back({.run = i, .timed = true});
     timings_.push_back({.run = std::move(runs[i]), .seconds = {}});
   }
 }
@@ -74,12 +78,21 @@ absl::StatusOr<std::optional<v1::StepPlan>> BenchScript::NextPlan(absl::Duration
   return std::nullopt;
 }
 
+int BenchScript::PromptTokensPerStep() const {
+  if (options_.prompt_tokens_per_step > 0) return options_.prompt_tokens_per_step;
+  int64_t left = 0;
+  for (const Stream& stream : streams_) left += stream.prompt_left;
+  return coordinator::PromptTokensPerStep({.left = left,
+                                           .stages = plan_.pipeline_parallel_size(),
+                                           .most = plan_.max_tokens_per_step()});
+}
+
 std::optional<v1::StepPlan> BenchScript::Compose(size_t group) {
   v1::StepPlan step;
   step.set_step_id(next_step_id_++);
   for (size_t i = group; i < streams_.size(); i += groups_) {
     if (streams_[i].prompt_left == 0) continue;
-    AddChunk(i, std::min<int>(streams_[i].prompt_left, plan_.max_tokens_per_step()), step);
+    AddChunk(i, std::min(streams_[i].prompt_left, PromptTokensPerStep()), step);
     return step;
   }
   for (size_t i = group; i < streams_.size(); i += groups_) {

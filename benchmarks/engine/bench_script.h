@@ -1,13 +1,13 @@
 // A StepChannel that plays timed runs on one engine: prompts, decodes, or both, of many streams.
 //
 // The streams are dealt over as many groups as there are pipeline stages; each group has one step
-// in flight. Within a group prompts go first, one stream per step and `max_tokens_per_step` tokens
-// at most, then all its streams decode together. Tokens are drawn greedily and fed back, so that a
-// run contains what serving contains except the network.
+// in flight. Within a group prompts go first, one stream per step and as many tokens as the
+// coordinator would send (pipeline_fill.h), then all its streams decode together. Tokens are drawn
+// greedily and fed back, so that a run contains what serving contains except the network.
 //
 // Threads: the engine thread of rank 0.
 //
-//   BenchScript script(plan, {{.name = "pp512", .prompt = 512}}, /*repetitions=*/3);
+//   BenchScript script(plan, {{.name = "pp512", .prompt = 512}}, {.repetitions = 3});
 //   engine->Serve(&script);
 //   script.timings()[0].seconds;
 #ifndef TESSERA_BENCHMARKS_ENGINE_BENCH_SCRIPT_H_
@@ -43,11 +43,15 @@ struct BenchTiming {
   int64_t tokens() const { return int64_t{run.streams} * (run.prompt + run.decode); }
 };
 
+struct BenchOptions {
+  int repetitions = 5;             // of each run,
+  bool warm_up = true;             // after one that is not timed
+  int prompt_tokens_per_step = 0;  // at most; 0: as the coordinator would
+};
+
 class BenchScript : public StepChannel {
  public:
-  // Each run is repeated `repetitions` times, after one that is not timed if it is to warm up.
-  BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, int repetitions,
-              bool warm_up = true);
+  BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs, const BenchOptions& options);
 
   absl::StatusOr<std::optional<v1::StepPlan>> NextPlan(absl::Duration wait) override;
   absl::Status SendResult(v1::StepResult result) override;
@@ -73,10 +77,12 @@ class BenchScript : public StepChannel {
 
   void Begin(const Pass& pass);
   std::optional<v1::StepPlan> Compose(size_t group);
+  int PromptTokensPerStep() const;
   void AddChunk(size_t stream, int tokens, v1::StepPlan& step) const;
   bool GroupIdle(size_t group) const;
 
   const v1::ShardPlan plan_;
+  const BenchOptions options_;
   const size_t groups_;
   std::vector<BenchTiming> timings_;
   std::deque<Pass> passes_;

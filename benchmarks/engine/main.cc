@@ -48,6 +48,8 @@ struct Flags {
   std::string communicator = "auto";
   std::string device = "cpu";
   std::string instruction_set = "auto";
+  std::vector<int> layer_split;
+  int prompt_tokens_per_step = 0;
   bool read_speed = true;
   bool warm_up = true;
 };
@@ -84,6 +86,7 @@ absl::StatusOr<v1::ShardPlan> PlanFor(const Flags& flags, const std::vector<Benc
   coordinator::Layout layout;
   layout.tensor_parallel = flags.tp;
   layout.pipeline_parallel = flags.pp;
+  layout.layer_split = flags.layer_split;
   int longest = 1, most_streams = 1;
   int64_t most_tokens = 1;
   for (const BenchRun& run : runs) {
@@ -105,6 +108,7 @@ struct RankOutcome {
   absl::Status status;
   std::string device;
   double load_seconds = 0;
+  v1::StepTimes times;
 };
 
 absl::Status ServeRank(const Flags& flags, const ModelFile& file, const v1::ShardPlan& plan,
@@ -113,17 +117,41 @@ absl::Status ServeRank(const Flags& flags, const ModelFile& file, const v1::Shar
   options.device = flags.device;
   options.device_options.threads = flags.threads;
   options.device_options.instruction_set = flags.instruction_set;
+  StepClock clock;
+  options.clock = &clock;
   const auto began = std::chrono::steady_clock::now();
   TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(file, plan, world, options));
   outcome.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   outcome.device = engine->DeviceName();
-  return engine->Serve(world->rank() == 0 ? &script : nullptr);
+  TESSERA_RETURN_IF_ERROR(engine->Serve(world->rank() == 0 ? &script : nullptr));
+  outcome.times = clock.Read();
+  return absl::OkStatus();
+}
+
+// Of all ranks, at rank 0; the others only send theirs.
+absl::StatusOr<std::vector<v1::StepTimes>> CollectTimes(Communicator& world,
+                                                        const v1::StepTimes& own) {
+  constexpr int kTimesTag = 1;
+  std::vector<v1::StepTimes> times = {own};
+  if (world.rank() != 0) {
+    const std::string text = own.SerializeAsString();
+    const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
+    TESSERA_RETURN_IF_ERROR(world.Send(0, kTimesTag, Bytes(bytes, bytes + text.size())));
+    return times;
+  }
+  for (int peer = 1; peer < world.size(); ++peer) {
+    TESSERA_ASSIGN_OR_RETURN(const Bytes bytes, world.Receive(peer, kTimesTag));
+    if (!times.emplace_back().ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+      return absl::InternalError(absl::StrCat("the times of rank ", peer, " do not parse"));
+    }
+  }
+  return times;
 }
 
 // Ranks as threads, or the one rank alone.
-RankOutcome ServeHere(const Flags& flags, const ModelFile& file, const v1::ShardPlan& plan,
-                      BenchScript& script) {
+std::vector<RankOutcome> ServeHere(const Flags& flags, const ModelFile& file,
+                                   const v1::ShardPlan& plan, BenchScript& script) {
   std::vector<std::unique_ptr<Communicator>> worlds;
   if (plan.ranks_size() == 1) {
     worlds.push_back(MakeNullCommunicator());
@@ -139,7 +167,7 @@ RankOutcome ServeHere(const Flags& flags, const ModelFile& file, const v1::Shard
     });
   }
   for (std::thread& rank : ranks) rank.join();
-  return outcomes[0];
+  return outcomes;
 }
 
 absl::Status Run(Flags flags) {
@@ -175,14 +203,21 @@ absl::Status Run(Flags flags) {
         ReadSpeed(WeightBytesPerToken(model, plan), flags.threads * ranks);
   }
   if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());  // the others nap while rank 0 reads
-  BenchScript script(plan, runs, flags.repetitions, flags.warm_up);
+  BenchScript script(plan, runs,
+                     {.repetitions = flags.repetitions,
+                      .warm_up = flags.warm_up,
+                      .prompt_tokens_per_step = flags.prompt_tokens_per_step});
   RankOutcome outcome;
   if (world) {
     outcome.status = ServeRank(flags, *file, plan, world.get(), script, outcome);
+    TESSERA_RETURN_IF_ERROR(outcome.status);
+    TESSERA_ASSIGN_OR_RETURN(setting.rank_times, CollectTimes(*world, outcome.times));
   } else {
-    outcome = ServeHere(flags, *file, plan, script);
+    const std::vector<RankOutcome> outcomes = ServeHere(flags, *file, plan, script);
+    outcome = outcomes[0];
+    TESSERA_RETURN_IF_ERROR(outcome.status);
+    for (const RankOutcome& rank : outcomes) setting.rank_times.push_back(rank.times);
   }
-  TESSERA_RETURN_IF_ERROR(outcome.status);
   setting.device = outcome.device;
   setting.load_seconds = outcome.load_seconds;
   if (reports) std::cout << BenchReport(model, plan, setting, script.timings()) << std::endl;
@@ -199,6 +234,9 @@ int main(int argc, char** argv) {
   app.add_option("--load-format", flags.load_format, "auto, gguf, safetensors, dummy");
   app.add_option("--tp", flags.tp, "tensor-parallel size")->check(CLI::PositiveNumber);
   app.add_option("--pp", flags.pp, "pipeline-parallel size")->check(CLI::PositiveNumber);
+  app.add_option("--layer-split", flags.layer_split, "layers per stage (by cost)")->delimiter(',');
+  app.add_option("--prompt-tokens-per-step", flags.prompt_tokens_per_step,
+                 "of a prompt (0: 512, or fewer where there are several stages to fill)");
   app.add_option("--threads,-t", flags.threads, "compute threads per rank (0: its share of cores)");
   app.add_option("--repetitions,-r", flags.repetitions, "timed repetitions of each test")
       ->check(CLI::PositiveNumber);

@@ -62,6 +62,15 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
     }
     report["tests"].push_back(std::move(test));
   }
+  report["rank_seconds"] = nlohmann::ordered_json::array();
+  for (const v1::StepTimes& times : setting.rank_times) {
+    report["rank_seconds"].push_back(
+        {{"computing", static_cast<double>(times.computing_micros()) / 1e6},
+         {"waiting", static_cast<double>(times.waiting_micros()) / 1e6},
+         {"transferring", static_cast<double>(times.transferring_micros()) / 1e6},
+         {"idle", static_cast<double>(times.idle_micros()) / 1e6},
+         {"late", static_cast<double>(times.late_micros()) / 1e6}});
+  }
   return report.dump();
 }
 

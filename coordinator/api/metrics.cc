@@ -116,6 +116,8 @@ class MetricsImpl final : public Metrics {
   Family<Counter>& rank_seconds_ = CounterFamily(
       "rank_step_seconds_total",
       "Where a rank's time goes: computing, waiting for other ranks, transferring, idle.");
+  Family<Counter>& rank_late_ = CounterFamily(
+      "rank_late_seconds_total", "What the other ranks of its stage waited for this one alone.");
   Family<Counter>& rank_steps_ = CounterFamily("rank_steps_total", "Steps that a rank has run.");
   Family<Counter>& success_ =
       CounterFamily("request_success_total", "Requests that ended well, by why they ended.");
@@ -210,6 +212,10 @@ void MetricsImpl::RankTimes(int world_rank, const v1::StepTimes& times) {
   grow("waiting", last.waiting_micros(), times.waiting_micros());
   grow("transferring", last.transferring_micros(), times.transferring_micros());
   grow("idle", last.idle_micros(), times.idle_micros());
+  Counter& late = rank_late_.Add({{"rank", rank}});
+  if (times.late_micros() > last.late_micros()) {
+    late.Increment(static_cast<double>(times.late_micros() - last.late_micros()) / 1e6);
+  }
   rank_steps_.Add({{"rank", rank}}).Increment(static_cast<double>(times.steps() - last.steps()));
   last = times;
 }

@@ -18,6 +18,25 @@ std::string OrDash(int number) { return number == 0 ? "-" : absl::StrCat(number)
 // Above this a rank is called slow. Uneven splits (5 heads beside 4) stay below.
 constexpr double kSlowFactor = 1.5;
 
+// A rank is called late from this part of its steps' time on, if it is twice as late as the others.
+constexpr double kLatePart = 0.2;
+constexpr int kLateFactor = 2;
+
+// The part of the rank's steps in which the others of its stage waited for it alone; 0 unless that
+// makes it the slow one.
+double IsLateFor(const v1::GroupStatus& group, const v1::RankStatus& rank) {
+  const v1::StepTimes& times = rank.step_times();
+  for (const v1::RankStatus& other : group.ranks()) {
+    if (other.shard().pp_stage() != rank.shard().pp_stage()) continue;
+    if (other.shard().tp_rank() == rank.shard().tp_rank()) continue;
+    if (times.late_micros() < kLateFactor * other.step_times().late_micros()) return 0;
+  }
+  const int64_t in_steps =
+      times.computing_micros() + times.waiting_micros() + times.transferring_micros();
+  const double part = static_cast<double>(times.late_micros()) / std::max<int64_t>(in_steps, 1);
+  return part < kLatePart ? 0 : part;
+}
+
 // The rank's computing time over the mean of the other ranks of its stage; 0 when it has none.
 double ComputesLonger(const v1::GroupStatus& group, const v1::RankStatus& rank) {
   int64_t others = 0, micros = 0;
@@ -55,7 +74,7 @@ std::string FormatProcesses(const v1::GroupStatus& group) {
 std::string FormatStepTimes(const v1::GroupStatus& group) {
   std::vector<std::vector<std::string>> rows = {{"rank", "steps", "computing ms/step",
                                                  "waiting ms/step", "transferring ms/step",
-                                                 "idle %"}};
+                                                 "late ms/step", "idle %"}};
   std::string slow;
   for (const v1::RankStatus& rank : group.ranks()) {
     const v1::StepTimes& times = rank.step_times();
@@ -68,8 +87,15 @@ std::string FormatStepTimes(const v1::GroupStatus& group) {
                         times.transferring_micros() + times.idle_micros();
     rows.push_back({absl::StrCat(rank.shard().world_rank()), absl::StrCat(times.steps()),
                     per_step(times.computing_micros()), per_step(times.waiting_micros()),
-                    per_step(times.transferring_micros()),
+                    per_step(times.transferring_micros()), per_step(times.late_micros()),
                     absl::StrFormat("%.1f", 100.0 * times.idle_micros() / std::max(all, one))});
+    if (const double part = IsLateFor(group, rank); part > 0) {
+      absl::StrAppendFormat(&slow,
+                            "rank %d kept the others of its stage waiting for %.0f %% of its "
+                            "steps' time: it slows the group\n",
+                            rank.shard().world_rank(), 100 * part);
+      continue;
+    }
     const double factor = ComputesLonger(group, rank);
     if (factor < kSlowFactor) continue;
     absl::StrAppendFormat(&slow,

@@ -118,7 +118,7 @@ v1::Range ToRange(int begin, int end) {
 }
 
 // Bytes that a token's way through each layer reads. The embedding counts with the one row that is
-// looked up, the output head with all of it.
+// looked up, the output head with half of it: decodes read it, prompts all but pass it by.
 std::vector<int64_t> LayerCosts(const v1::ModelDescription& model) {
   const v1::Architecture& arch = model.architecture();
   std::vector<int64_t> costs(static_cast<size_t>(arch.num_layers()), 0);
@@ -128,9 +128,9 @@ std::vector<int64_t> LayerCosts(const v1::ModelDescription& model) {
       costs[static_cast<size_t>(tensor.layer())] += bytes;
     } else if (tensor.name() == "token_embedding") {
       costs.front() += bytes / arch.vocab_size();
-      if (arch.tied_embeddings()) costs.back() += bytes;
+      if (arch.tied_embeddings()) costs.back() += bytes / 2;
     } else {
-      costs.back() += bytes;
+      costs.back() += bytes / 2;  // the head; the norm before it is nothing beside it
     }
   }
   return costs;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "coordinator/schedule/deadlines.h"
+#include "coordinator/schedule/pipeline_fill.h"
 #include "coordinator/schedule/plan_draft.h"
 #include "coordinator/schedule/scheduler.h"
 #include "coordinator/schedule/seat_shares.h"
@@ -152,6 +153,7 @@ void Scheduler::PlanPrompts(Draft* draft) {
     draft->prefill_micros = cost_.PrefillMicros(draft->step->shape.decodes, Stretch());
     draft->least_prefill = kLeastPrefillTokens;
   }
+  draft->prompt_budget = PromptBudget();
   const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   out_of_blocks_ = false;
   if (shares.several()) PlanPromptsUnderWay(shares, /*owed=*/true, draft);
@@ -159,6 +161,17 @@ void Scheduler::PlanPrompts(Draft* draft) {
   PlanPromptsUnderWay(shares, /*owed=*/false, draft);
   if (!favoured_) AdmitInTurn(shares, draft);
   out_of_blocks_ |= draft->starved;
+}
+
+// Of one step. What prompts cost beside a step must be known: small steps may be dear.
+int Scheduler::PromptBudget() const {
+  if (limits_.max_steps_in_flight == 1 || !cost_.known()) return limits_.max_tokens_per_step;
+  int64_t left = waiting_tokens_;
+  for (const Sequence* sequence : prompts_) left += sequence->known() - sequence->sent;
+  return PromptTokensPerStep({.left = left,
+                              .stages = limits_.max_steps_in_flight,
+                              .fewest = cost_.WorthAStep(),
+                              .most = limits_.max_tokens_per_step});
 }
 
 // The rest of prompts that run already: of the tenants that are owed, by the whole budget, or of
@@ -225,7 +238,7 @@ Sequence* Scheduler::NextInTurn(const SeatShares& shares) {
 // or the allowance lets it be, or it was too late for its deadline.
 bool Scheduler::Admit(Sequence* sequence, bool owed, Draft* draft) {
   const auto most = [&] { return owed ? draft->budget : Allowance(*draft, *sequence); };
-  if (draft->starved || std::min(most(), draft->budget) < 1) return false;
+  if (draft->starved || std::min({most(), draft->budget, draft->prompt_budget}) < 1) return false;
   const size_t seats = static_cast<size_t>(limits_.max_sequences_per_step);
   if (SeatsTaken() >= limits_.max_sequences_per_step) return false;
   if (draft->step->owners.size() >= seats) return false;
@@ -257,6 +270,7 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
   const bool decode = sequence->decoding();
   const int left = sequence->awaits_token() ? 1 : sequence->known() - sequence->sent;
   int count = std::min({left, limits_.max_prefill_chunk, most, draft->budget});
+  if (!decode) count = std::min(count, draft->prompt_budget);
   if (!decode && count < std::min(left, limits_.max_prefill_chunk)) draft->cut = sequence;
   if (count < 1) return false;
   if (!Reserve(sequence, sequence->sent + count)) {
@@ -275,6 +289,7 @@ bool Scheduler::PlanChunk(Sequence* sequence, int most, Draft* draft) {
     ++draft->step->shape.decodes;
   } else {
     const int context = sequence->sent - count;
+    draft->prompt_budget -= count;
     draft->prefill_micros -= cost_.PromptMicros(count, context);
     draft->least_prefill = std::max(0, draft->least_prefill - count);
     draft->step->shape.prefill_tokens += count;

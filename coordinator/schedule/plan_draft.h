@@ -16,7 +16,8 @@ struct Scheduler::Draft {
   EarlierPlan earlier;  // with the plan to write
   std::unique_ptr<Step> step;
   absl::Time now;
-  int budget = 0;                     // tokens left
+  int budget = 0;                     // tokens left,
+  int prompt_budget = 0;              // and of those, for prompts
   double prefill_micros = HUGE_VAL;   // left for prompts of tenants that are not owed any,
   int least_prefill = 0;              // and the tokens of those that go whatever they take
   bool ahead = false;       // sequences may be in an earlier step that is still in flight

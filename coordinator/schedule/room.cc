@@ -47,6 +47,7 @@ void Scheduler::StartRunning(Sequence* sequence) {
   queue_.AddRunning(live->tenant, +1);  // first: a tenant without work loses its turn
   queue_.Erase(sequence->id);
   waiting_.erase(sequence->id);
+  waiting_tokens_ -= sequence->known();
   if (favoured_ == sequence->id) favoured_.reset();
   const auto place = std::upper_bound(
       running_.begin(), running_.end(), sequence,

@@ -155,6 +155,7 @@ void Scheduler::Enqueue(Sequence* sequence) {
   }
   sequence->state = Sequence::State::kWaiting;
   waiting_[sequence->id] = sequence;
+  waiting_tokens_ += sequence->known();
   queue_.Push({.arrival = sequence->id, .tenant = live.tenant, .priority = live.request.priority});
 }
 
@@ -202,6 +203,7 @@ void Scheduler::FinishSequence(Sequence* sequence) {
   if (sequence->state == Sequence::State::kWaiting) {
     queue_.Erase(sequence->id);
     waiting_.erase(sequence->id);
+    waiting_tokens_ -= sequence->known();
     if (favoured_ == sequence->id) favoured_.reset();
   } else if (sequence->state == Sequence::State::kRunning) {
     StopRunning(sequence);

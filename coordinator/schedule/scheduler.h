@@ -9,7 +9,8 @@
 //   status = scheduler.Commit(result, &emissions);
 //
 // One step mixes decodes (first) and prompt chunks (what the token budget leaves, and no more than
-// the running streams bear: prefill_stretch). Who is admitted next is up to TenantQueue. When KV
+// the running streams bear: prefill_stretch; with several stages no more than keeps all of them
+// busy: pipeline_fill.h). Who is admitted next is up to TenantQueue. When KV
 // blocks or seats run out somebody is preempted: its blocks are freed and it is recomputed later;
 // nothing already emitted is lost. It is the last in rank (priority, then arrival) of the tenant
 // that is furthest beyond its share of the seats, or of all. With several steps in flight the
@@ -220,6 +221,7 @@ class Scheduler {
   void PlanDecodes(Draft* draft);
   void PlanPrompts(Draft* draft);
   void PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft);
+  int PromptBudget() const;
   int Allowance(const Draft& draft, const Sequence& sequence) const;
   bool AdmitFavoured(const SeatShares& shares, Draft* draft);
   void AdmitOwed(const SeatShares& shares, Draft* draft);
@@ -279,6 +281,7 @@ class Scheduler {
   std::unordered_map<int64_t, std::unique_ptr<LiveRequest>> live_;  // by request id
   std::vector<std::unique_ptr<LiveRequest>> over_;  // forgotten when no step in flight has them
   std::unordered_map<int64_t, Sequence*> waiting_;                  // by arrival, as in queue_
+  int64_t waiting_tokens_ = 0;                                      // known to those
   std::vector<Sequence*> running_;  // in the order of RanksBefore: the last ones give way first
   std::deque<std::unique_ptr<Step>> in_flight_;     // oldest first
   std::vector<std::unique_ptr<Step>> spare_steps_;  // empty ones, for their memory

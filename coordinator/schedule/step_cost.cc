@@ -179,6 +179,12 @@ double StepCost::PromptMicros(int tokens, int context) const {
          coefficients_[3] * static_cast<double>(Attended(tokens, context));
 }
 
+int StepCost::WorthAStep() const {
+  constexpr double kParts = 8;
+  if (!known()) return 0;
+  return PromptTokens(kParts * coefficients_[0], 0);
+}
+
 // The root of PromptMicros(n, context) = micros, in a form that needs no attention.
 int StepCost::PromptTokens(double micros, int context) const {
   if (micros <= 0) return 0;

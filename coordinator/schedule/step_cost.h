@@ -38,6 +38,8 @@ class StepCost {
   double PrefillMicros(int decodes, double stretch) const;
   // What `tokens` of a prompt behind `context` others add.
   double PromptMicros(int tokens, int context) const;
+  // So many that what every step costs is an eighth of what they add; 0 while nothing is known.
+  int WorthAStep() const;
   // The most of them that add no more than `micros`; INT_MAX when that is infinite.
   int PromptTokens(double micros, int context) const;
 

@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "kernels/device.h"
+#include "proto/wire/status_macros.h"
 #include "worker/comm/communicator.h"
 
 namespace tessera::worker {
@@ -36,6 +37,34 @@ class ActivationLink {
   // of the group calls it with the same count.
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
+
+  // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own and
+  // all read the result, instead of each doing all rows.
+  virtual bool SplitsRows(int64_t /*rows*/, int64_t /*cols*/) const { return false; }
+
+  // Sums `data` (rows, cols), from Allocate, over the ranks and calls use(begin, count) for rows
+  // that are summed: in pieces for this rank's rows if SplitsRows, when the others' stay unsummed;
+  // else once for all. If SplitsRows, Meet or GatherRows must come before `data` is written again,
+  // and before what the others' `use` has written is read.
+  virtual absl::Status AddRows(kernels::Partial* data, int64_t rows, int64_t cols,
+                               absl::FunctionRef<void(int64_t begin, int64_t count)> use) {
+    TESSERA_RETURN_IF_ERROR(AllReduceSum(data, rows * cols));
+    use(0, rows);
+    return absl::OkStatus();
+  }
+
+  // If SplitsRows: where all ranks write their rows, and read all of them, in the place of `own`,
+  // which comes from Allocate.
+  virtual kernels::Activation* Common(kernels::Activation* own) const { return own; }
+
+  // If SplitsRows: waits until every rank has called it.
+  virtual absl::Status Meet() { return absl::OkStatus(); }
+
+  // If SplitsRows: the rows of `data` (rows, cols), from Allocate, that are other ranks' from them.
+  virtual absl::Status GatherRows(kernels::Activation* /*data*/, int64_t /*rows*/,
+                                  int64_t /*cols*/) {
+    return absl::OkStatus();
+  }
 
   // Whether AllReduceSum only tells the device what to do, so that it may be recorded.
   virtual bool on_device() const = 0;

@@ -14,6 +14,7 @@
 #ifndef TESSERA_WORKER_COMM_COMMUNICATOR_H_
 #define TESSERA_WORKER_COMM_COMMUNICATOR_H_
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -59,6 +60,19 @@ class Communicator {
 
   // Returns when every rank has called it.
   virtual absl::Status Barrier() = 0;
+
+  // By rank, a piece of memory, `bytes` zeros, that all ranks read and write in place. What one has
+  // written another sees once both have passed a Barrier or a sum. Empty where
+  // the ranks share no memory. Every rank calls it with the same bytes. Freed with the last of the
+  // communicators of the job or world.
+  virtual absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t /*bytes*/) {
+    return std::vector<std::byte*>();
+  }
+
+  // What all other ranks together have waited for this one alone, in the collectives so far: from
+  // their last arrival to this rank's, wherever this one was held up. Zero where the ranks share no
+  // clock (messages, as between nodes).
+  virtual std::chrono::nanoseconds late() const { return {}; }
 
   // New communicators of the ranks that gave the same color, ordered by key. Every rank calls it.
   virtual absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) = 0;

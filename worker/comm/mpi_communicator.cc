@@ -9,6 +9,7 @@
 #include "worker/comm/mpi_communicator.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -126,6 +127,17 @@ class MpiCommunicator : public Communicator {
     const Call call = MakeCall("Barrier", 0);
     TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
     return window_ ? window_->Barrier(call) : transfers_.Barrier(call);
+  }
+
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    const Call call = MakeCall("AllocateShared", bytes);
+    TESSERA_RETURN_IF_ERROR(Enter(call, absl::OkStatus()));
+    if (!window_) return std::vector<std::byte*>();
+    return window_->Allocate(call, bytes);
+  }
+
+  std::chrono::nanoseconds late() const override {
+    return window_ ? window_->late() : std::chrono::nanoseconds(0);
   }
 
   absl::Status Send(int peer, int tag, Bytes data) override {

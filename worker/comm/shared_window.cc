@@ -1,6 +1,9 @@
 #include "worker/comm/shared_window.h"
 
+#include <time.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -34,19 +37,60 @@ Share ShareOf(size_t count, int peer, int size) {
   return {cut(peer), cut(peer + 1) - cut(peer)};
 }
 
+// The same in all processes of the node.
+int64_t MonotonicNanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 }  // namespace
 
 struct SharedWindow::Part {
+  // One line.
   alignas(kLine) std::atomic<uint64_t> published;
   // Written before `published`, read after it; on its line, which comes over anyway.
   uint64_t call_bytes[2];
+  int64_t arrived_ns[2];
   alignas(kPage) std::byte slots[2][kSlotBytes];
 
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
 };
 
-SharedWindow::SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts)
+namespace {
+
+// `count` pieces of `bytes` zeros that all ranks of `node` have mapped. Empty when MPI has no such
+// memory. The job frees it in the end.
+std::vector<std::byte*> MapPieces(MpiJob* job, MPI_Comm node, int rank, size_t count,
+                                  size_t bytes) {
+  // All of it is rank 0's, so that we lay out the pieces: MPI aligns them to nothing in particular,
+  // but alike in every process, as it maps whole pages.
+  const size_t piece_bytes = (bytes + kPage - 1) / kPage * kPage;
+  const MPI_Aint own_bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + piece_bytes * count) : 0;
+  void* own = nullptr;
+  MPI_Win window = MPI_WIN_NULL;
+  if (MPI_Win_allocate_shared(own_bytes, 1, MPI_INFO_NULL, node, &own, &window) != MPI_SUCCESS) {
+    return {};
+  }
+  job->Adopt(window);
+  MPI_Aint found_bytes = 0;
+  int unit = 0;
+  void* base = nullptr;
+  if (MPI_Win_shared_query(window, 0, &found_bytes, &unit, &base) != MPI_SUCCESS) return {};
+  const uintptr_t first = (reinterpret_cast<uintptr_t>(base) + kPage - 1) / kPage * kPage;
+  std::vector<std::byte*> pieces(count);
+  for (size_t i = 0; i < count; ++i) {
+    pieces[i] = reinterpret_cast<std::byte*>(first + i * piece_bytes);
+  }
+  return pieces;
+}
+
+}  // namespace
+
+SharedWindow::SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts)
     : job_(setup.job),
+      transfers_(setup.transfers),
+      node_(node),
       rank_(rank),
       world_ranks_(setup.world_ranks.begin(), setup.world_ranks.end()),
       parts_(std::move(parts)),
@@ -71,33 +115,27 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
   TESSERA_RETURN_IF_ERROR(setup.job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &rank)));
   if (node_size != size) return nullptr;  // so it is for every rank of the communicator
 
-  // All of it is rank 0's, so that we lay out the parts: MPI aligns them to nothing in particular,
-  // but alike in every process, as it maps whole pages.
-  const MPI_Aint bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + sizeof(Part) * parts_count) : 0;
-  void* own = nullptr;
-  MPI_Win window = MPI_WIN_NULL;
-  const int code = MPI_Win_allocate_shared(bytes, 1, MPI_INFO_NULL, node, &own, &window);
-  bool stands = code == MPI_SUCCESS;
-  std::vector<Part*> parts(parts_count);
-  if (stands) {
-    setup.job->Adopt(window);
-    MPI_Aint found_bytes = 0;
-    int unit = 0;
-    void* base = nullptr;
-    stands = MPI_Win_shared_query(window, 0, &found_bytes, &unit, &base) == MPI_SUCCESS;
-    const uintptr_t first = (reinterpret_cast<uintptr_t>(base) + kPage - 1) / kPage * kPage;
-    for (size_t i = 0; i < parts_count; ++i) {
-      parts[i] = reinterpret_cast<Part*>(first + i * sizeof(Part));
-    }
-  }
-  if (stands) {
+  const std::vector<std::byte*> pieces =
+      MapPieces(setup.job, node, rank, parts_count, sizeof(Part));
+  std::vector<Part*> parts(pieces.size());
+  for (size_t i = 0; i < pieces.size(); ++i) parts[i] = reinterpret_cast<Part*>(pieces[i]);
+  if (!parts.empty()) {
     Part* const part = parts[static_cast<size_t>(rank)];
     new (&part->published) std::atomic<uint64_t>(0);
     std::memset(part->slots, 0, sizeof(part->slots));  // pages are there from now on
   }
-  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, setup.transfers->AllTrue(call, stands));
+  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, setup.transfers->AllTrue(call, !parts.empty()));
   if (!all_stand) return nullptr;
-  return std::unique_ptr<SharedWindow>(new SharedWindow(setup, rank, std::move(parts)));
+  return std::unique_ptr<SharedWindow>(new SharedWindow(setup, node, rank, std::move(parts)));
+}
+
+absl::StatusOr<std::vector<std::byte*>> SharedWindow::Allocate(const Call& call, size_t bytes) {
+  // Everybody is here, within the deadline: what follows waits for everybody and has none.
+  TESSERA_RETURN_IF_ERROR(transfers_->Barrier(call));
+  std::vector<std::byte*> pieces = MapPieces(job_, node_, rank_, parts_.size(), bytes);
+  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, transfers_->AllTrue(call, !pieces.empty()));
+  if (!all_stand) pieces.clear();
+  return pieces;
 }
 
 std::byte* SharedWindow::SlotOf(int rank) const {
@@ -107,6 +145,7 @@ std::byte* SharedWindow::SlotOf(int rank) const {
 absl::Status SharedWindow::Publish(const Call& call) {
   Part& own = *parts_[static_cast<size_t>(rank_)];
   own.call_bytes[parity()] = call.bytes;
+  own.arrived_ns[parity()] = MonotonicNanoseconds();
   own.published.store(exchange_, std::memory_order_release);
   Backoff backoff;
   for (int peer = 0; peer < size(); ++peer) {
@@ -126,7 +165,20 @@ absl::Status SharedWindow::Publish(const Call& call) {
                                        part.call_bytes[parity()]));
     }
   }
+  NoteLateness();
   return absl::OkStatus();
+}
+
+// Arrivals are compared, not waits: a rank that is stopped while it waits is late only for the next
+// exchange, and then it is that rank's arrival that is late.
+void SharedWindow::NoteLateness() {
+  int64_t others_ns = 0;  // the last arrival of another rank
+  for (int peer = 0; peer < size(); ++peer) {
+    if (peer == rank_) continue;
+    others_ns = std::max(others_ns, parts_[static_cast<size_t>(peer)]->arrived_ns[parity()]);
+  }
+  const int64_t own_ns = parts_[static_cast<size_t>(rank_)]->arrived_ns[parity()];
+  late_ += std::chrono::nanoseconds(std::max<int64_t>(0, own_ns - others_ns));
 }
 
 template <typename T>

@@ -5,7 +5,8 @@
 //
 //   part  = flag line, notes, slot 0, slot 1
 //   flag  = the number of the latest exchange that this rank has published
-//   notes = of the exchange of either parity: the bytes that the rank was called with
+//   notes = of the exchange of either parity: the bytes that the rank was called with, and when it
+//           published them on the node's monotonic clock
 //
 // Exchange s: write into the own slot s % 2, publish s in the flag, wait until every flag is at
 // least s, read the others' slots s % 2. Whoever has published s+1 has read everything of s, and
@@ -24,6 +25,7 @@
 #define TESSERA_WORKER_COMM_SHARED_WINDOW_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,10 +73,16 @@ class SharedWindow {
 
   absl::Status Barrier(const Call& call);
 
+  // As Communicator::AllocateShared; empty when MPI has no such memory left.
+  absl::StatusOr<std::vector<std::byte*>> Allocate(const Call& call, size_t bytes);
+
+  // As Communicator::late.
+  std::chrono::nanoseconds late() const { return late_; }
+
  private:
   struct Part;
 
-  SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts);
+  SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts);
 
   int size() const { return static_cast<int>(parts_.size()); }
   size_t parity() const { return exchange_ % 2; }
@@ -84,6 +92,7 @@ class SharedWindow {
   // Before writing into OwnSlot / after it: waits for everybody, and that they were called alike.
   void Begin() { ++exchange_; }
   absl::Status Publish(const Call& call);
+  void NoteLateness();
 
   template <typename T>
   absl::Status SumWhole(const Call& call, absl::Span<T> data);
@@ -91,11 +100,14 @@ class SharedWindow {
   absl::Status SumInShares(const Call& call, absl::Span<T> data);
 
   MpiJob* const job_;
+  MpiTransfers* const transfers_;
+  const MPI_Comm node_;  // the same ranks
   const int rank_;
   const std::vector<int> world_ranks_;
   const std::vector<Part*> parts_;  // by rank
   std::vector<const void*> summands_;
   uint64_t exchange_ = 0;
+  std::chrono::nanoseconds late_{0};
 };
 
 }  // namespace tessera::worker

@@ -44,6 +44,13 @@ struct World {
   absl::Status first_cause;
 };
 
+using Clock = std::chrono::steady_clock;
+
+// Of shared memory.
+struct alignas(64) SharedLine {
+  std::byte bytes[64] = {};
+};
+
 struct Slot {
   const char* operation = "";
   Bytes bytes;
@@ -68,8 +75,10 @@ struct Group {
   std::array<std::vector<Slot>, 2> slots;
 
   // Guarded by world->mutex.
+  std::vector<std::unique_ptr<SharedLine[]>> shared;
   std::vector<bool> arrived;  // at the current collective
   int arrived_count = 0;
+  Clock::time_point newest_arrival;
   int64_t finished = 0;  // collectives at which everybody has arrived
   std::vector<bool> left;  // destroyed its communicator
   std::map<std::tuple<int, int, int>, std::deque<Bytes>> mail;  // (from, to, tag)
@@ -120,6 +129,26 @@ class ThreadCommunicator : public Communicator {
   absl::Status Barrier() override {
     return Exchange(MakeCall("Barrier", 0), {}, /*equal_lengths=*/true).status();
   }
+
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    const Call call = MakeCall("AllocateShared", bytes);
+    auto piece = std::make_unique<SharedLine[]>(bytes / sizeof(SharedLine) + 1);
+    const auto* const begin = reinterpret_cast<std::byte*>(piece.get());
+    {
+      std::lock_guard<std::mutex> lock(world_->mutex);
+      group_->shared.push_back(std::move(piece));
+    }
+    const auto* const words = reinterpret_cast<const std::byte*>(&begin);
+    TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
+                             Exchange(call, {words, sizeof(begin)}, /*equal_lengths=*/true));
+    std::vector<std::byte*> pieces(slots->size());
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      std::memcpy(&pieces[i], (*slots)[i].bytes.data(), sizeof(pieces[i]));
+    }
+    return pieces;
+  }
+
+  std::chrono::nanoseconds late() const override { return late_; }
 
   absl::Status Send(int peer, int tag, Bytes data) override {
     TESSERA_RETURN_IF_ERROR(CheckMessage(MakeCall("Send", data.size()), peer, tag));
@@ -266,11 +295,15 @@ class ThreadCommunicator : public Communicator {
   }
 
   absl::Status ArriveAndWait(const Call& call) {
+    const Clock::time_point arrival = Clock::now();
     std::unique_lock<std::mutex> lock(world_->mutex);
     TESSERA_RETURN_IF_ERROR(world_->first_cause);
     const int64_t mine = group_->finished;
     group_->arrived[static_cast<size_t>(rank_)] = true;
+    const Clock::time_point others = group_->newest_arrival;
+    group_->newest_arrival = std::max(others, arrival);
     if (++group_->arrived_count == size()) {
+      if (size() > 1 && arrival > others) late_ += arrival - others;
       group_->arrived.assign(group_->arrived.size(), false);
       group_->arrived_count = 0;
       ++group_->finished;
@@ -326,6 +359,7 @@ class ThreadCommunicator : public Communicator {
   World* const world_;  // group_ keeps it alive
   const int rank_;
   int64_t collectives_ = 0;
+  std::chrono::nanoseconds late_{0};
 };
 
 }  // namespace

@@ -71,6 +71,12 @@ class TimedCommunicator : public Communicator {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t bytes) override {
+    return inner_->AllocateShared(bytes);
+  }
+
+  std::chrono::nanoseconds late() const override { return inner_->late(); }
+
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> part, inner_->Split(color, key));
     return MakeTimedCommunicator(std::move(part), times_);
@@ -95,10 +101,14 @@ class TimedCommunicator : public Communicator {
     fastest = std::min(fastest, took);
     times_->moving_ns += fastest;
     times_->waiting_ns += took - fastest;
+    const std::chrono::nanoseconds late = inner_->late();
+    times_->late_ns += (late - late_).count();
+    late_ = late;
   }
 
   const std::unique_ptr<Communicator> inner_;
   CommTimes* const times_;
+  std::chrono::nanoseconds late_{0};  // of the inner one, as of its last call
   // By kind and number of bits of the size.
   std::array<std::array<int64_t, std::numeric_limits<size_t>::digits + 1>, kKinds> fastest_ns_;
 };

@@ -23,6 +23,7 @@ namespace tessera::worker {
 struct CommTimes {
   std::atomic<int64_t> waiting_ns{0};
   std::atomic<int64_t> moving_ns{0};
+  std::atomic<int64_t> late_ns{0};  // Communicator::late
 };
 
 // `times` must outlive the communicator. A part split from it is timed into the same sums.

@@ -1,5 +1,7 @@
 // Where a rank's time goes: computing, waiting for other ranks, moving bytes, or none of the group's
 // steps being here. Sums since the start; whoever computes most and waits least is the slow rank.
+// And how long the others of the stage have waited for this rank alone: of a rank that something
+// else keeps from running that tells more, for it may be kept wherever it is, when it waits too.
 //
 //   within a step    what the communicator of the stage says (timed_communicator.h); the rest is
 //                    computing
@@ -62,6 +64,7 @@ class StepClock {
     times.set_waiting_micros((between_waiting_ns_ + comm_.waiting_ns) / 1000);
     times.set_transferring_micros(comm_.moving_ns / 1000);
     times.set_idle_micros(idle_ns_ / 1000);
+    times.set_late_micros(comm_.late_ns / 1000);
     return times;
   }
 

@@ -33,6 +33,8 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   const v1::RankShard& shard = setup.plan->ranks(setup.world_rank);
   std::unique_ptr<Decoder> decoder(new Decoder(arch, shard, setup.device, setup.tp));
 
+  // First, for the ranks wait for each other in it, and loading takes as long as it takes.
+  TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->weights_,
                            LoadShard(*setup.file, shard, *setup.device, setup.progress));
   const KvCacheShape kv_shape{.num_layers = static_cast<int>(Size(shard.layers())),
@@ -42,7 +44,6 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
                               .head_dim = arch.head_dim()};
   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*setup.device, kv_shape));
   decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
-  TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
   decoder->kv_head_of_ = KvHeadOf(shard, arch);
   decoder->largest_group_ = LargestGroup(decoder->kv_head_of_);
@@ -82,7 +83,7 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t q_cols = Size(shard_.q_heads()) * arch_.head_dim();
   const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
   TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateSummands(rows * hidden_size));
-  TESSERA_ASSIGN_OR_RETURN(normed_, AllocateActivations(head_rows * hidden_size));
+  TESSERA_ASSIGN_OR_RETURN(own_normed_, AllocateSummands(head_rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(std::byte* const partial,
                            tp_->Allocate(device_->PartialBytes(rows * hidden_size)));
   partial_ = reinterpret_cast<kernels::Partial*>(partial);
@@ -109,6 +110,7 @@ absl::Status Decoder::Begin(const TokenBatch& batch) {
   sin_.resize(tokens_ * pairs);
   FillRopeTable(angles_, batch.positions, cos_.data(), sin_.data());
   TESSERA_ASSIGN_OR_RETURN(rows_, device_->BeginStep(ViewOf(batch)));
+  splits_rows_ = tp_->SplitsRows(rows_, arch_.hidden_size());
   return absl::OkStatus();
 }
 
@@ -172,25 +174,53 @@ absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
   const float eps = arch_.rms_norm_eps();
   const int64_t hidden_size = arch_.hidden_size();
   if (weights_.layers.empty()) return absl::OkStatus();
-  device_->RmsNorm(hidden_, weights_.layers[0].attn_norm, eps, rows_, hidden_size, normed_);
+  device_->RmsNorm(hidden_, weights_.layers[0].attn_norm, eps, rows_, hidden_size, own_normed_);
+  normed_ = own_normed_;
   for (size_t i = 0; i < weights_.layers.size(); ++i) {
     const LayerWeights& layer = weights_.layers[i];
-    TESSERA_RETURN_IF_ERROR(Attend(static_cast<int>(i)));
-    device_->AddRmsNorm(partial_, layer.ffn_norm, eps, rows_, hidden_size, hidden_, normed_);
+    Attend(static_cast<int>(i));
+    TESSERA_RETURN_IF_ERROR(AddAndNorm(layer.ffn_norm));
     TESSERA_RETURN_IF_ERROR(between());
-    TESSERA_RETURN_IF_ERROR(FeedForward(layer));
+    FeedForward(layer);
     if (i + 1 < weights_.layers.size()) {
-      device_->AddRmsNorm(partial_, weights_.layers[i + 1].attn_norm, eps, rows_, hidden_size,
-                          hidden_, normed_);
+      TESSERA_RETURN_IF_ERROR(AddAndNorm(weights_.layers[i + 1].attn_norm));
     } else {
-      device_->Add(partial_, rows_ * hidden_size, hidden_);
+      TESSERA_RETURN_IF_ERROR(
+          tp_->AddRows(partial_, rows_, hidden_size, [&](int64_t begin, int64_t count) {
+            device_->Add(Row(partial_, begin), count * hidden_size, Row(hidden_, begin));
+          }));
+      if (splits_rows_) {
+        TESSERA_RETURN_IF_ERROR(tp_->GatherRows(hidden_, rows_, hidden_size));
+      }
     }
     TESSERA_RETURN_IF_ERROR(between());
   }
   return absl::OkStatus();
 }
 
-absl::Status Decoder::Attend(int local_layer) {
+kernels::Activation* Decoder::Row(Activation* x, int64_t row) const {
+  const size_t bytes = kernels::RowBytes(device_->ActivationType(), row * arch_.hidden_size());
+  return reinterpret_cast<Activation*>(reinterpret_cast<std::byte*>(x) + bytes);
+}
+
+kernels::Partial* Decoder::Row(kernels::Partial* x, int64_t row) const {
+  const size_t bytes = device_->PartialBytes(row * arch_.hidden_size());
+  return reinterpret_cast<kernels::Partial*>(reinterpret_cast<std::byte*>(x) + bytes);
+}
+
+// Sums what the ranks' products gave, adds it to the hidden state and normalizes that.
+absl::Status Decoder::AddAndNorm(const float* weight) {
+  Activation* const normed = splits_rows_ ? tp_->Common(own_normed_) : own_normed_;
+  TESSERA_RETURN_IF_ERROR(
+      tp_->AddRows(partial_, rows_, arch_.hidden_size(), [&](int64_t begin, int64_t count) {
+        device_->AddRmsNorm(Row(partial_, begin), weight, arch_.rms_norm_eps(), count,
+                            arch_.hidden_size(), Row(hidden_, begin), Row(normed, begin));
+      }));
+  normed_ = normed;
+  return splits_rows_ ? tp_->Meet() : absl::OkStatus();
+}
+
+void Decoder::Attend(int local_layer) {
   const LayerWeights& layer = weights_.layers[local_layer];
   const kernels::AttentionShape& shape = attention_[local_layer];
   const kernels::KvCacheView cache = kv_cache_->layer(local_layer);
@@ -199,21 +229,19 @@ absl::Status Decoder::Attend(int local_layer) {
   device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
   device_->Attention(q_, shape, cache, rows_, attended_);
   device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(arch_.head_dim()), partial_);
-  return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
-absl::Status Decoder::FeedForward(const LayerWeights& layer) {
+void Decoder::FeedForward(const LayerWeights& layer) {
   device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
   device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
   device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.ffn_granularity()), partial_);
-  return tp_->AllReduceSum(partial_, rows_ * arch_.hidden_size());
 }
 
 void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   device_->RmsNorm(SideBySide(rows), weights_.output_norm, arch_.rms_norm_eps(), count,
-                   arch_.hidden_size(), normed_);
-  device_->Logits(weights_.output, normed_, count, logits_);
+                   arch_.hidden_size(), own_normed_);
+  device_->Logits(weights_.output, own_normed_, count, logits_);
 }
 
 // Only the rows asked for go through the head; those of a step of single tokens are neighbours,
@@ -221,9 +249,7 @@ void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {
 const kernels::Activation* Decoder::SideBySide(absl::Span<const int64_t> rows) {
   const auto count = static_cast<int64_t>(rows.size());
   if (count > 0 && rows.back() - rows.front() == count - 1) {
-    const auto* begin = reinterpret_cast<const std::byte*>(hidden_);
-    begin += kernels::RowBytes(device_->ActivationType(), rows.front() * arch_.hidden_size());
-    return reinterpret_cast<const Activation*>(begin);
+    return Row(hidden_, rows.front());
   }
   device_->GatherRows(hidden_, rows, arch_.hidden_size(), gathered_);
   return gathered_;

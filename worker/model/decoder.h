@@ -108,9 +108,13 @@ class Decoder {
   absl::StatusOr<Activation*> AllocateActivations(int64_t count);
   absl::StatusOr<Activation*> AllocateSummands(int64_t count);  // what is summed over the ranks
   absl::Status RunAllLayers(absl::FunctionRef<absl::Status()> between);
-  absl::Status Attend(int local_layer);
-  absl::Status FeedForward(const LayerWeights& layer);
+  absl::Status AddAndNorm(const float* weight);
+  void Attend(int local_layer);                   // both leave this rank's summand in partial_
+  void FeedForward(const LayerWeights& layer);
   const Activation* SideBySide(absl::Span<const int64_t> rows);  // (rows.size(), hidden)
+  // (hidden) `row` and on of a buffer of such rows.
+  Activation* Row(Activation* x, int64_t row) const;
+  kernels::Partial* Row(kernels::Partial* x, int64_t row) const;
 
   const v1::Architecture arch_;
   const v1::RankShard shard_;
@@ -127,12 +131,14 @@ class Decoder {
 
   int64_t tokens_ = 0;  // of the step
   int64_t rows_ = 0;    // that the device computes for them (Device::BeginStep)
+  bool splits_rows_ = false;  // ActivationLink::SplitsRows
   std::vector<float> host_hidden_;
 
   std::vector<kernels::Device::Buffer> buffers_;
   // (max rows, ...): what each is beside it.
   Activation* hidden_ = nullptr;         // hidden
-  Activation* normed_ = nullptr;         // hidden
+  Activation* own_normed_ = nullptr;     // hidden; this rank's alone
+  const Activation* normed_ = nullptr;   // hidden; what products read: the own or the common one
   kernels::Partial* partial_ = nullptr;  // hidden; this rank's summand until the all-reduce
   Activation* gathered_ = nullptr;       // (kMaxLogitRows, hidden)
   Activation* q_ = nullptr;              // local q heads * head_dim

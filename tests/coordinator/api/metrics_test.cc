@@ -62,6 +62,7 @@ TEST(MetricsTest, WhereARanksTimeGoesKeepsGrowingOverTheNextGroup) {
     times.set_steps(steps);
     times.set_computing_micros(computing);
     times.set_waiting_micros(waiting);
+    times.set_late_micros(waiting * 2);
     metrics->RankTimes(1, times);
   };
   report(10, 2'000'000, 500'000);
@@ -73,6 +74,7 @@ TEST(MetricsTest, WhereARanksTimeGoesKeepsGrowingOverTheNextGroup) {
            "tessera_rank_step_seconds_total{phase=\"computing\",rank=\"1\"} 4\n",
            "tessera_rank_step_seconds_total{phase=\"waiting\",rank=\"1\"} 0.75\n",
            "tessera_rank_step_seconds_total{phase=\"idle\",rank=\"1\"} 0\n",
+           "tessera_rank_late_seconds_total{rank=\"1\"} 1.5\n",
            "tessera_rank_steps_total{rank=\"1\"} 16\n",
        }) {
     EXPECT_THAT(text, HasSubstr(line));

@@ -336,6 +336,39 @@ TEST_F(SchedulerTest, CancelInFlightFreesTheBlocksWithThatStepAndDropsItsToken) 
   EXPECT_THAT(Tick(), ElementsAre("2:20+1!", "3:0+3!"));
 }
 
+TEST_F(SchedulerTest, SeveralStagesGetAPromptInPiecesOnceCostsAreKnown) {
+  for (const int stages : {1, 2}) {
+    SchedulerLimits limits = Limits();
+    limits.num_blocks = 128;
+    limits.max_steps_in_flight = stages;
+    Start(limits);
+    absl::Time now = kNow;
+    const auto answer = [&](int64_t micros) {
+      Answer(micros);
+      now += absl::Microseconds(micros);
+    };
+    Add(Request(1, 600, 1));
+    EXPECT_THAT(Send(now), ElementsAre("1:0+512"));  // nothing is known yet
+    answer(1000 + 100 * 512);
+    Send(now);
+    answer(1000 + 100 * 88);
+    Add(Request(2, 20, 12));
+    for (int64_t micros = 1000 + 100 * 20; !Send(now).empty(); micros = 1200) answer(micros);
+    Add(Request(3, 1000, 1));
+    if (stages == 1) {
+      EXPECT_THAT(Send(now), ElementsAre("3:0+512"));
+      continue;
+    }
+    // An eighth of what is left, but no fewer than a step is worth: it costs as much as ten tokens.
+    EXPECT_THAT(Send(now), ElementsAre("3:0+125"));
+    EXPECT_TRUE(scheduler_->Finish(3));
+    answer(1000 + 100 * 125);
+    Add(Request(4, 400, 1));
+    const std::vector<std::string> worth = Send(now);
+    EXPECT_THAT(worth, ElementsAre(::testing::AnyOf("4:0+79", "4:0+80")));
+  }
+}
+
 TEST_F(SchedulerTest, AbortAllForgetsEverything) {
   SchedulerLimits limits = Limits();
   limits.max_sequences_per_step = 2;

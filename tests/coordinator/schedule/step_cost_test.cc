@@ -52,6 +52,14 @@ TEST(StepCostTest, KnowsNothingAtFirst) {
   EXPECT_EQ(PrefillAllowance(cost, 8, 2), INT_MAX);
 }
 
+TEST(StepCostTest, AStepIsWorthItWithEightTimesItsOwnCost) {
+  std::mt19937 random(1);
+  StepCost cost;
+  EXPECT_EQ(cost.WorthAStep(), 0);
+  Learn(cost, {.base = 3000, .per_prefill = 300}, 60, random);
+  EXPECT_NEAR(cost.WorthAStep(), 80, 1);
+}
+
 TEST(StepCostTest, LearnsALinearMachineExactly) {
   std::mt19937 random(1);
   StepCost cost;

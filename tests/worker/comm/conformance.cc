@@ -1,11 +1,13 @@
 #include "tests/worker/comm/conformance.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -300,6 +302,54 @@ void SplitsAgainAndAgain(Communicator& world) {
   }
 }
 
+// What every rank writes into its piece, and into its place in another's, all of them read.
+void SharedMemoryIsReadByAll(Communicator& world) {
+  const auto size = static_cast<size_t>(world.size());
+  const auto rank = static_cast<size_t>(world.rank());
+  for (const size_t bytes : {size_t{1}, size_t{4096}, size_t{70001}}) {
+    absl::StatusOr<std::vector<std::byte*>> pieces = world.AllocateShared(bytes);
+    ASSERT_TRUE(pieces.ok()) << pieces.status().ToString();
+    if (pieces->empty()) return;
+    ASSERT_EQ(pieces->size(), size);
+    const Bytes zeros(bytes);
+    EXPECT_EQ(std::memcmp((*pieces)[rank], zeros.data(), bytes), 0);
+    const Bytes own = Pattern(bytes, world.rank());
+    std::memcpy((*pieces)[rank], own.data(), bytes);
+    ASSERT_STATUS_OK(world.Barrier());
+    for (size_t peer = 0; peer < size; ++peer) {
+      const Bytes expected = Pattern(bytes, static_cast<int>(peer));
+      EXPECT_EQ(std::memcmp((*pieces)[peer], expected.data(), bytes), 0) << "of rank " << peer;
+    }
+    ASSERT_STATUS_OK(world.Barrier());
+    for (size_t i = rank; i < bytes; i += size) (*pieces)[0][i] = static_cast<std::byte>(rank);
+    ASSERT_STATUS_OK(world.Barrier());
+    for (size_t i = 0; i < bytes; ++i) {
+      ASSERT_EQ((*pieces)[0][i], static_cast<std::byte>(i % size)) << "at " << i;
+    }
+    ASSERT_STATUS_OK(world.Barrier());
+  }
+}
+
+// The last rank comes late again and again. Where lateness is known at all, that rank has the most.
+void LatenessIsThatOfTheLastToCome(Communicator& world) {
+  constexpr int kTimes = 10;
+  constexpr std::chrono::milliseconds kLate(10);
+  const std::chrono::nanoseconds before = world.late();
+  for (int i = 0; i < kTimes; ++i) {
+    ASSERT_STATUS_OK(world.Barrier());
+    if (world.rank() == world.size() - 1) std::this_thread::sleep_for(kLate);
+    ASSERT_STATUS_OK(world.Barrier());
+  }
+  const int64_t mine = std::chrono::nanoseconds(world.late() - before).count();
+  std::vector<int64_t> all(static_cast<size_t>(world.size()));
+  ASSERT_STATUS_OK(world.AllGather(
+      absl::MakeConstSpan(reinterpret_cast<const std::byte*>(&mine), sizeof(mine)),
+      absl::MakeSpan(reinterpret_cast<std::byte*>(all.data()), all.size() * sizeof(mine))));
+  if (world.size() == 1 || *std::max_element(all.begin(), all.end()) == 0) return;
+  EXPECT_GT(all.back(), std::chrono::nanoseconds(kTimes * kLate).count() / 2);
+  EXPECT_EQ(*std::max_element(all.begin(), all.end()), all.back());
+}
+
 }  // namespace
 
 const std::vector<ConformanceCase>& ConformanceCases() {
@@ -319,6 +369,8 @@ const std::vector<ConformanceCase>& ConformanceCases() {
       {"CollectivesFollowEachOther", CollectivesFollowEachOther},
       {"TryReceiveDoesNotWait", TryReceiveDoesNotWait},
       {"BarrierWaitsForEverybody", BarrierWaitsForEverybody},
+      {"SharedMemoryIsReadByAll", SharedMemoryIsReadByAll},
+      {"LatenessIsThatOfTheLastToCome", LatenessIsThatOfTheLastToCome},
       {"SplitsByColorAndOrdersByKey", SplitsByColorAndOrdersByKey},
       {"SplitsAgainAndAgain", SplitsAgainAndAgain},
   };

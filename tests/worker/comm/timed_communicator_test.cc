@@ -33,7 +33,7 @@ INSTANTIATE_TEST_SUITE_P(Timed, TimedConformanceTest, testing::ValuesIn(Conforma
                          [](const auto& test) { return std::string(test.param.name); });
 
 // Rank 1 comes 10 ms late to each of 20 sums. The others must see that as waiting; what rank 1 sees
-// of the others' lateness is what the system adds.
+// of the others' lateness is what the system adds. And rank 1 is known to have been late by that.
 TEST(TimedCommunicatorTest, WaitingIsForTheLateOne) {
   using std::chrono::milliseconds;
   constexpr int kSums = 20;
@@ -59,7 +59,10 @@ TEST(TimedCommunicatorTest, WaitingIsForTheLateOne) {
     EXPECT_GT(times[early].waiting_ns, times[1].waiting_ns);
     EXPECT_GE(times[early].waiting_ns + times[early].moving_ns,
               std::chrono::nanoseconds(kSums * kLate).count());
+    EXPECT_GT(times[1].late_ns, times[early].late_ns);
   }
+  // A rank that the system woke late has taken some of it off.
+  EXPECT_GT(times[1].late_ns, std::chrono::nanoseconds(kSums * kLate).count() / 2);
 }
 
 }  // namespace
