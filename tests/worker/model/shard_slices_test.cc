@@ -144,7 +144,7 @@ void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
 
 constexpr Sizes kFloat = {4, 36, 9, 3, 4, 50, 101, v1::F32};
 constexpr Sizes kQuantized = {3, 288, 9, 3, 32, 416, 1003, v1::Q4_1};
-constexpr Sizes kEightBit = {2, 48, 9, 3, 4, 416, 101, v1::F8_E4M3};
+constexpr Sizes kEightBit = {3, 48, 9, 3, 4, 416, 101, v1::F8_E4M3};
 
 TEST(ShardSlicesTest, EveryElementIsHeldOnce) {
   for (const Sizes& sizes : {kFloat, kQuantized, kEightBit}) {
