@@ -87,7 +87,7 @@ core_compile() {
   for source in kernels/cuda/*.cu; do core_object "$source" "${simulated[@]}"; done
   if [ "$ARCH" = simulated ]; then
     for source in tests/kernels/simt/{executor,fiber,warp_matrix}.cc \
-                  tests/gpu_stubs/{call_sites,cublaslt,runtime,streams}.cc; do
+                  tests/gpu_stubs/{call_sites,cublaslt,journal,runtime,streams}.cc; do
       core_object "$source" "${simulated[@]}"
     done
   fi

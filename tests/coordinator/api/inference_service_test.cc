@@ -235,12 +235,12 @@ TEST_F(InferenceServiceTest, AHugeModelNameIsNotRepeatedInFull) {
 
 TEST_F(InferenceServiceTest, ATextThatCannotFitIsRefusedUnread) {
   Serve();
-  const std::string huge(15 << 20, 'x');
+  const std::string huge(7 << 20, 'x');
   absl::Status status = Refusal(Request(huge));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   // 256 tokens of at most 12 bytes ("<|im_start|>").
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("prompt has 15728640 bytes; expected at most 3072"));
+              HasSubstr("prompt has 7340032 bytes; expected at most 3072"));
   v1::ChatRequest chat;
   v1::ChatMessage* message = chat.add_messages();
   message->set_role("user");
@@ -248,14 +248,14 @@ TEST_F(InferenceServiceTest, ATextThatCannotFitIsRefusedUnread) {
   grpc::ClientContext chat_context, tokenize_context, detokenize_context;
   auto reader = stub_->Chat(&chat_context, chat);
   status = wire::FromGrpc(reader->Finish());
-  EXPECT_THAT(std::string(status.message()), HasSubstr("messages has 157286"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("messages has 73400"));
   v1::TokenizeRequest tokenize;
   tokenize.set_text(huge);
   v1::TokenizeResponse tokens;
   EXPECT_EQ(stub_->Tokenize(&tokenize_context, tokenize, &tokens).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
   v1::DetokenizeRequest detokenize;
-  detokenize.mutable_ids()->Resize(10 << 20, 'x');
+  detokenize.mutable_ids()->Resize(7 << 20, 'x');
   v1::DetokenizeResponse text;
   EXPECT_EQ(stub_->Detokenize(&detokenize_context, detokenize, &text).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
