@@ -4,10 +4,12 @@
 #include <chrono>
 #include <cstdio>
 #include <deque>
+#include <map>
+#include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "tests/gpu_stubs/call_sites.h"
 #include "tests/gpu_stubs/journal.h"
@@ -29,8 +31,9 @@ struct StreamState {
 };
 thread_local StreamState* captured_here = nullptr;
 
+// Shared: a rank of the same process may be running them all while one is destroyed.
 std::mutex streams_mu;
-std::set<cudaStream_t> all_streams;
+std::map<cudaStream_t, std::shared_ptr<StreamState>> all_streams;
 
 StreamState* State(cudaStream_t stream) { return reinterpret_cast<StreamState*>(stream); }
 
@@ -68,10 +71,16 @@ cudaError_t RunUntil(StreamState& stream, const std::function<bool()>& done) {
   return DeviceError();
 }
 
-bool HasWork(cudaStream_t stream) {
-  StreamState& state = *State(stream);
+bool HasWork(StreamState& state) {
   const std::lock_guard<std::recursive_mutex> lock(state.mu);
   return !state.line.empty();
+}
+
+void RunAhead(StreamState& state) {
+  const std::lock_guard<std::recursive_mutex> lock(state.mu);
+  while (!state.line.empty() && DeviceError() == cudaSuccess) {
+    if (RunOne(state) == cudaErrorNotReady) return;
+  }
 }
 
 // The executor's hook: a kernel becomes a piece of its stream's work.
@@ -129,29 +138,23 @@ cudaError_t Enqueue(cudaStream_t stream, Work work) {
   return cudaSuccess;
 }
 
-void RunAhead(cudaStream_t stream) {
-  StreamState& state = *State(stream);
-  const std::lock_guard<std::recursive_mutex> lock(state.mu);
-  while (!state.line.empty() && DeviceError() == cudaSuccess) {
-    if (RunOne(state) == cudaErrorNotReady) return;
-  }
-}
+void RunAhead(cudaStream_t stream) { RunAhead(*State(stream)); }
 
 void RunAllStreams() {
   // A GPU would wait for ever; whoever frees memory below a collective that nobody joins is to be
   // seen, not to be waited for.
   constexpr std::chrono::seconds kPatience(2);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<cudaStream_t> streams;
+  std::vector<std::shared_ptr<StreamState>> streams;
   {
     const std::lock_guard<std::mutex> lock(streams_mu);
-    streams.assign(all_streams.begin(), all_streams.end());
+    for (const auto& [stream, state] : all_streams) streams.push_back(state);
   }
-  for (cudaStream_t stream : streams) {
-    RunAhead(stream);
-    while (DeviceError() == cudaSuccess && HasWork(stream) &&
+  for (const std::shared_ptr<StreamState>& stream : streams) {
+    RunAhead(*stream);
+    while (DeviceError() == cudaSuccess && HasWork(*stream) &&
            std::chrono::steady_clock::now() - start < kPatience) {
-      RunAhead(stream);
+      RunAhead(*stream);
     }
   }
 }
@@ -169,20 +172,26 @@ extern "C" {
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  *stream = reinterpret_cast<cudaStream_t>(new StreamState);
+  auto state = std::make_shared<StreamState>();
+  *stream = reinterpret_cast<cudaStream_t>(state.get());
   const std::lock_guard<std::mutex> lock(streams_mu);
-  all_streams.insert(*stream);
+  all_streams.emplace(*stream, std::move(state));
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
-  RunAhead(stream);  // what is blocked then never runs
+  RunAhead(stream);
+  std::shared_ptr<StreamState> state;
   {
     const std::lock_guard<std::mutex> lock(streams_mu);
-    all_streams.erase(stream);
+    const auto found = all_streams.find(stream);
+    if (found == all_streams.end()) return cudaErrorInvalidResourceHandle;
+    state = std::move(found->second);
+    all_streams.erase(found);
   }
-  delete State(stream);
+  const std::lock_guard<std::recursive_mutex> lock(state->mu);
+  state->line.clear();  // what is blocked never runs
   return DeviceError();
 }
 
