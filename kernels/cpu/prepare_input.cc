@@ -39,20 +39,21 @@ void PrepareIntegers(const float* x, int64_t cols, int64_t tokens, const InputPa
           QuantizeBlocks<Side::kTokens>(x + t * cols + b * 32, cols, kLanes, at(b, t)) << t;
     }
   }
-  for (int64_t t = 0; t < tokens; ++t) {
-    const auto mark = [&](int64_t block, uint32_t peaked, int count)
-        __attribute__((always_inline)) {
-      for (int i = 0; i < count; ++i) to.peaked[block + i] |= (peaked >> i & 1u) << t;
-    };
-    for (int64_t b = part.block_begin; t >= side_by_side && b < whole; b += kLanes) {
+  const auto quantize_some = [&](const float* from, int64_t block, int count, int64_t t)
+      __attribute__((always_inline)) {
+    const uint32_t peaked = QuantizeBlocks<Side::kBlocks>(from, 32, count, at(block, t));
+    for (int i = 0; i < count; ++i) to.peaked[block + i] |= (peaked >> i & 1u) << t;
+  };
+  for (int64_t t = side_by_side; t < tokens; ++t) {
+    for (int64_t b = part.block_begin; b < whole; b += kLanes) {
       const int count = static_cast<int>(whole - b < kLanes ? whole - b : kLanes);
-      mark(b, QuantizeBlocks<Side::kBlocks>(x + t * cols + b * 32, 32, count, at(b, t)), count);
+      quantize_some(x + t * cols + b * 32, b, count, t);
     }
-    if (whole < part.block_end) {  // the last, of fewer columns
-      float room[32];
-      const float* from = WholeBlock(x + t * cols + whole * 32, cols - whole * 32, room);
-      mark(whole, QuantizeBlocks<Side::kBlocks>(from, 32, 1, at(whole, t)), 1);
-    }
+  }
+  if (whole == part.block_end) return;
+  for (int64_t t = 0; t < tokens; ++t) {  // the last block, of fewer columns
+    float room[32];
+    quantize_some(WholeBlock(x + t * cols + whole * 32, cols - whole * 32, room), whole, 1, t);
   }
 }
 

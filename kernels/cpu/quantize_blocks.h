@@ -84,17 +84,16 @@ TESSERA_INLINE float QuantizeLow(const float* x, float inverse, int64_t stride, 
   return low + high;
 }
 
+// Floats as they are, or whole numbers as int32.
+TESSERA_INLINE void StoreAs(float* to, Vec v) { Store(to, v); }
+TESSERA_INLINE void StoreAs(int32_t* to, Vec v) { StoreWhole(to, v); }
+
 // `count` lanes to places `apart` from one another.
-TESSERA_INLINE void Spread(Vec v, int count, int64_t apart, float* to) {
-  if (apart == 1 && count == kLanes) return Store(to, v);
-  alignas(64) float lanes[kLanes];
-  Store(lanes, v);
-  for (int i = 0; i < count; ++i) to[i * apart] = lanes[i];
-}
-TESSERA_INLINE void SpreadWhole(Vec v, int count, int64_t apart, int32_t* to) {
-  if (apart == 1 && count == kLanes) return StoreWhole(to, v);
-  alignas(64) int32_t lanes[kLanes];
-  StoreWhole(lanes, v);
+template <typename T>
+TESSERA_INLINE void Spread(Vec v, int count, int64_t apart, T* to) {
+  if (apart == 1 && count == kLanes) return StoreAs(to, v);
+  alignas(64) T lanes[kLanes];
+  StoreAs(lanes, v);
   for (int i = 0; i < count; ++i) to[i * apart] = lanes[i];
 }
 
@@ -162,7 +161,7 @@ TESSERA_INLINE uint32_t QuantizeBlocks(const float* x, int64_t apart, int count,
   Spread(scale, count, scales_apart, to.scale);
   Spread(Mul(scale, sums), count, scales_apart, to.scale + to.tokens);
   const auto store_offsets = [&](Offset offset, Vec v) __attribute__((always_inline)) {
-    SpreadWhole(v, count, offsets_apart, to.high_offsets + offset * to.tokens);
+    Spread(v, count, offsets_apart, to.high_offsets + offset * to.tokens);
   };
   store_offsets(kMinus8, Mul(sums, Set(-8.0f)));
   store_offsets(kMinus16, Mul(sums, Set(-16.0f)));
