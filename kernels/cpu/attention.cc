@@ -8,6 +8,11 @@
 // lanes of a vector are positions), a weighted sum its positions. None of it knows which rows came
 // along, where the blocks lie, or who computed the chunks before. Keys and values are read as they
 // are kept, float32 or bfloat16, and widened in registers.
+//
+// Blocks lie anywhere, so no machine guesses where the next one does, and reading would stand still
+// whenever there is something to compute. So a loop asks for what it will read soon; and the tile's
+// first rows ask for what is read after the loop, into the second cache: the scores for the values of
+// the same positions, the weighted sum for the keys of the next chunk.
 #include "kernels/cpu/isa_ops.h"
 #include "kernels/cpu/simd.h"
 
@@ -29,6 +34,10 @@ TESSERA_INLINE Vec LoadKeptPartial(const uint16_t* p, int count) {
   return LoadBFloat16(padded);
 }
 
+// Asks for memory that is to be read soon, or after the loop at hand.
+TESSERA_INLINE void AskSoon(const void* p) { __builtin_prefetch(p); }
+TESSERA_INLINE void AskLater(const void* p) { __builtin_prefetch(p, 0, 2); }
+
 TESSERA_INLINE int Least(int a, int b) { return a < b ? a : b; }
 TESSERA_INLINE int Most(int a, int b) { return a > b ? a : b; }
 
@@ -44,6 +53,10 @@ struct Kv {
   const Kept* Block(int position) const {
     return base + blocks[position / block_tokens] * block_stride;
   }
+  // The position's row, where dimensions lie side by side.
+  const Kept* Row(int position) const {
+    return Block(position) + static_cast<int64_t>(position % block_tokens) * head_dim;
+  }
 };
 
 template <typename Kept>
@@ -57,6 +70,14 @@ Kv<Kept> KvOf(const void* base, const AttentionArgs& args, const AttentionTile& 
           .block_tokens = cache.block_tokens,
           .head_dim = cache.head_dim};
 }
+
+// What a tile attends to.
+template <typename Kept>
+struct Cached {
+  Kv<Kept> keys;
+  Kv<Kept> values;
+  int end;  // of the positions
+};
 
 // Half-open positions.
 struct Positions {
@@ -73,8 +94,8 @@ Positions RowPositions(const AttentionArgs& args, const AttentionTile& tile, int
   return {Most(first, within.begin), Least(last + 1, within.end)};
 }
 
-// kRows rows of a tile and their places.
-template <int kRows>
+// kRows rows of a tile and their places. kFirst: the tile's first.
+template <int kRows, bool kFirst>
 struct Rows {
   const float* q[kRows];
   Positions range[kRows];  // in the chunk; where empty, at its begin
@@ -86,13 +107,21 @@ struct Rows {
 constexpr int kStateHead = 16;
 int64_t StateStride(int head_dim) { return kStateHead + (head_dim + 15) / 16 * 16; }
 
-// Scores of kVecs vectors of positions, each `count` long (kLanes unless kPartial) at keys[v]. What
-// lies at ahead[v] is asked for meanwhile, unless kPartial: blocks lie anywhere, so that no machine
-// guesses where the next one does.
-template <int kRows, int kVecs, bool kPartial, typename Kept>
-TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys,
-                              const Kept* const* ahead, int count, int block_tokens, int head_dim,
-                              float scale, const int* at) {
+// A vector of positions: its keys, those to ask for meanwhile, and its values (kLanes rows).
+template <typename Kept>
+struct PositionVec {
+  const Kept* keys;
+  const Kept* ahead;
+  const Kept* values;
+  int at;  // in the scores
+};
+
+// Scores of kVecs vectors of positions, each `count` long (kLanes unless kPartial, which asks for
+// nothing).
+template <int kVecs, bool kPartial, int kRows, bool kFirst, typename Kept>
+TESSERA_INLINE void ScoreVecs(const Rows<kRows, kFirst>& rows, const PositionVec<Kept>* vecs,
+                              int count, int block_tokens, int head_dim, float scale) {
+  constexpr int kDimsPerLine = 64 / (kLanes * static_cast<int>(sizeof(Kept)));
   Vec sums[kRows][kVecs];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) sums[r][v] = Zero();
@@ -100,9 +129,13 @@ TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys,
   for (int d = 0; d < head_dim; ++d) {
     Vec key[kVecs];
     for (int v = 0; v < kVecs; ++v) {
-      const Kept* p = keys[v] + static_cast<int64_t>(d) * block_tokens;
-      key[v] = kPartial ? LoadKeptPartial(p, count) : LoadKept(p);
-      if (!kPartial) __builtin_prefetch(ahead[v] + static_cast<int64_t>(d) * block_tokens);
+      const int64_t offset = static_cast<int64_t>(d) * block_tokens;
+      key[v] = kPartial ? LoadKeptPartial(vecs[v].keys + offset, count)
+                        : LoadKept(vecs[v].keys + offset);
+      if constexpr (!kPartial) AskSoon(vecs[v].ahead + offset);
+      if constexpr (!kPartial && kFirst) {
+        if (d % kDimsPerLine == 0) AskLater(vecs[v].values + d * kLanes);
+      }
     }
     for (int r = 0; r < kRows; ++r) {
       const Vec q = Set(rows.q[r][d]);
@@ -113,21 +146,20 @@ TESSERA_INLINE void ScoreVecs(const Rows<kRows>& rows, const Kept* const* keys,
     for (int v = 0; v < kVecs; ++v) {
       const Vec scaled = Mul(sums[r][v], Set(scale));
       if (kPartial) {
-        StorePartial(rows.scores[r] + at[v], scaled, count);
+        StorePartial(rows.scores[r] + vecs[v].at, scaled, count);
       } else {
-        Store(rows.scores[r] + at[v], scaled);
+        Store(rows.scores[r] + vecs[v].at, scaled);
       }
     }
   }
 }
 
 // Scores of all rows over `range`, from positions a little before it where a vector begins there.
-template <int kRows, typename Kept>
-void Scores(const Rows<kRows>& rows, const Kv<Kept>& keys, Positions range, int chunk_begin,
-            float scale) {
-  const Kept* vecs[kVecBlock];
-  const Kept* ahead[kVecBlock];  // where the positions lie that are kVecBlock vectors later
-  int at[kVecBlock];
+template <int kRows, bool kFirst, typename Kept>
+void Scores(const Rows<kRows, kFirst>& rows, const Cached<Kept>& cached, Positions range,
+            int chunk_begin, float scale) {
+  const Kv<Kept>& keys = cached.keys;
+  PositionVec<Kept> vecs[kVecBlock];
   int waiting = 0;
   int position = range.begin;
   while (position < range.end) {
@@ -137,27 +169,27 @@ void Scores(const Rows<kRows>& rows, const Kv<Kept>& keys, Positions range, int 
     if (count < kLanes || first < chunk_begin) {
       // A block's end that is no whole vector, or a vector that begins before the chunk: as far as
       // it goes.
-      const Kept* p = keys.Block(position) + position % keys.block_tokens;
-      const int from = position - chunk_begin;
+      PositionVec<Kept> some = {};
+      some.keys = keys.Block(position) + position % keys.block_tokens;
+      some.at = position - chunk_begin;
       const int left = Least(first + count, range.end) - position;
-      ScoreVecs<kRows, 1, true>(rows, &p, &p, left, keys.block_tokens, keys.head_dim, scale, &from);
+      ScoreVecs<1, true>(rows, &some, left, keys.block_tokens, keys.head_dim, scale);
     } else {
-      vecs[waiting] = keys.Block(position) + slot;
-      const int later = first + kVecBlock * kLanes;
-      ahead[waiting] =
-          later < range.end ? keys.Block(later) + later % keys.block_tokens : vecs[waiting];
-      at[waiting] = first - chunk_begin;
+      PositionVec<Kept>& vec = vecs[waiting];
+      vec.keys = keys.Block(position) + slot;
+      const int later = first + kVecBlock * kLanes;  // the next vector in this one's place
+      vec.ahead = later < range.end ? keys.Block(later) + later % keys.block_tokens : vec.keys;
+      vec.values = cached.values.Row(first);
+      vec.at = first - chunk_begin;
       if (++waiting == kVecBlock) {
-        ScoreVecs<kRows, kVecBlock, false>(rows, vecs, ahead, kLanes, keys.block_tokens,
-                                           keys.head_dim, scale, at);
+        ScoreVecs<kVecBlock, false>(rows, vecs, kLanes, keys.block_tokens, keys.head_dim, scale);
         waiting = 0;
       }
     }
     position = first + count;
   }
   for (int v = 0; v < waiting; ++v) {
-    ScoreVecs<kRows, 1, false>(rows, &vecs[v], &ahead[v], kLanes, keys.block_tokens, keys.head_dim,
-                               scale, &at[v]);
+    ScoreVecs<1, false>(rows, &vecs[v], kLanes, keys.block_tokens, keys.head_dim, scale);
   }
 }
 
@@ -184,19 +216,26 @@ Mass Exponentials(float* scores, int count) {
 }
 
 // visit(row, position): each position's value row, in order. The rows of the next block are asked
-// for meanwhile.
+// for meanwhile; and the keys of the next chunk where `ask_keys`.
 template <typename Kept, typename Visitor>
-TESSERA_INLINE void VisitValues(const Kv<Kept>& values, Positions range, Visitor visit) {
+TESSERA_INLINE void VisitValues(const Cached<Kept>& cached, Positions range, bool ask_keys,
+                                Visitor visit) {
+  const Kv<Kept>& values = cached.values;
+  const int dim = values.head_dim;
   int position = range.begin;
   while (position < range.end) {
-    const int slot = position % values.block_tokens;
-    const int count = Least(values.block_tokens - slot, range.end - position);
-    const Kept* row = values.Block(position) + static_cast<int64_t>(slot) * values.head_dim;
+    const int count =
+        Least(values.block_tokens - position % values.block_tokens, range.end - position);
+    const Kept* row = values.Row(position);
     const int next = position + count;
     const Kept* ahead = next < range.end ? values.Block(next) : row;
-    for (int k = 0; k < count; ++k, row += values.head_dim, ahead += values.head_dim) {
-      for (int d = 0; d < values.head_dim; d += 64 / static_cast<int>(sizeof(Kept))) {
-        __builtin_prefetch(ahead + d);
+    const int later = position + kAttentionChunk;
+    const bool ask = ask_keys && later < cached.end;
+    const Kept* keys = ask ? cached.keys.Row(later) : row;
+    for (int k = 0; k < count; ++k, row += dim, ahead += dim, keys += dim) {
+      for (int d = 0; d < dim; d += 64 / static_cast<int>(sizeof(Kept))) {
+        AskSoon(ahead + d);
+        if (ask) AskLater(keys + d);
       }
       visit(row, position + k);
     }
@@ -207,9 +246,9 @@ TESSERA_INLINE void VisitValues(const Kv<Kept>& values, Positions range, Visitor
 // Adds the values of `range`, weighed, to dimensions [d, d + kVecs * kLanes) of kRows results; only
 // the first `rest` of them where kPartial.
 template <int kRows, int kVecs, bool kPartial, typename Kept>
-TESSERA_INLINE void Weigh(const Kv<Kept>& values, Positions range, const float* const* weights,
-                          int d, int rest, Vec (*results)[kVecs]) {
-  VisitValues(values, range, [&](const Kept* row, int position) {
+TESSERA_INLINE void Weigh(const Cached<Kept>& cached, Positions range, const float* const* weights,
+                          bool ask_keys, int d, int rest, Vec (*results)[kVecs]) {
+  VisitValues(cached, range, ask_keys, [&](const Kept* row, int position) {
     Vec value[kVecs];
     for (int v = 0; v < kVecs; ++v) {
       const Kept* p = row + d + v * kLanes;
@@ -224,17 +263,19 @@ TESSERA_INLINE void Weigh(const Kv<Kept>& values, Positions range, const float* 
 
 // One row alone, which continues where all rows did not go together.
 template <int kVecs, bool kPartial, typename Kept>
-TESSERA_INLINE void WeighAlone(const Kv<Kept>& values, Positions range, const float* weights, int d,
-                               int rest, Vec* results) {
+TESSERA_INLINE void WeighAlone(const Cached<Kept>& cached, Positions range, const float* weights,
+                               bool ask_keys, int d, int rest, Vec* results) {
   if (range.begin >= range.end) return;
   Vec alone[1][kVecs];
   for (int v = 0; v < kVecs; ++v) alone[0][v] = results[v];
-  Weigh<1, kVecs, kPartial>(values, range, &weights, d, rest, alone);
+  Weigh<1, kVecs, kPartial>(cached, range, &weights, ask_keys, d, rest, alone);
   for (int v = 0; v < kVecs; ++v) results[v] = alone[0][v];
 }
 
-template <int kRows, int kVecs, bool kPartial, typename Kept>
-void WeighDims(const Rows<kRows>& rows, const Kv<Kept>& values, int chunk_begin, int d, int rest) {
+template <int kVecs, bool kPartial, int kRows, bool kFirst, typename Kept>
+void WeighDims(const Rows<kRows, kFirst>& rows, const Cached<Kept>& cached, int chunk_begin, int d,
+               int rest) {
+  const bool ask_keys = kFirst && d == 0;
   Vec results[kRows][kVecs];
   const float* weights[kRows];  // [position]
   Positions common = rows.range[0];
@@ -246,16 +287,16 @@ void WeighDims(const Rows<kRows>& rows, const Kv<Kept>& values, int chunk_begin,
   if (kRows > 1 && common.begin < common.end) {
     for (int r = 0; r < kRows; ++r) {
       const Positions before = {rows.range[r].begin, common.begin};
-      WeighAlone<kVecs, kPartial>(values, before, weights[r], d, rest, results[r]);
+      WeighAlone<kVecs, kPartial>(cached, before, weights[r], ask_keys, d, rest, results[r]);
     }
-    Weigh<kRows, kVecs, kPartial>(values, common, weights, d, rest, results);
+    Weigh<kRows, kVecs, kPartial>(cached, common, weights, ask_keys, d, rest, results);
     for (int r = 0; r < kRows; ++r) {
       const Positions after = {common.end, rows.range[r].end};
-      WeighAlone<kVecs, kPartial>(values, after, weights[r], d, rest, results[r]);
+      WeighAlone<kVecs, kPartial>(cached, after, weights[r], ask_keys, d, rest, results[r]);
     }
   } else {
     for (int r = 0; r < kRows; ++r) {
-      WeighAlone<kVecs, kPartial>(values, rows.range[r], weights[r], d, rest, results[r]);
+      WeighAlone<kVecs, kPartial>(cached, rows.range[r], weights[r], ask_keys, d, rest, results[r]);
     }
   }
   for (int r = 0; r < kRows; ++r) {
@@ -266,17 +307,18 @@ void WeighDims(const Rows<kRows>& rows, const Kv<Kept>& values, int chunk_begin,
 }
 
 // One chunk of kRows rows into their states.
-template <int kRows, typename Kept>
-void AttendRows(const AttentionArgs& args, const AttentionTile& tile, const Rows<kRows>& rows,
-                int chunk_begin) {
+template <typename Kept, int kRows, bool kFirst>
+void AttendRows(const AttentionArgs& args, const AttentionTile& tile,
+                const Rows<kRows, kFirst>& rows, int chunk_begin) {
   Positions all = {chunk_begin + kAttentionChunk, chunk_begin};
   for (int r = 0; r < kRows; ++r) {
     if (rows.range[r].begin == rows.range[r].end) continue;
     all = {Least(all.begin, rows.range[r].begin), Most(all.end, rows.range[r].end)};
   }
-  const auto keys = KvOf<Kept>(args.cache.keys, args, tile);
-  const auto values = KvOf<Kept>(args.cache.values, args, tile);
-  Scores<kRows>(rows, keys, all, chunk_begin, args.shape.scale);
+  const Cached<Kept> cached = {.keys = KvOf<Kept>(args.cache.keys, args, tile),
+                               .values = KvOf<Kept>(args.cache.values, args, tile),
+                               .end = tile.start_position + tile.num_tokens};
+  Scores(rows, cached, all, chunk_begin, args.shape.scale);
   for (int r = 0; r < kRows; ++r) {
     const int count = rows.range[r].end - rows.range[r].begin;
     Mass mass = {0, 0};
@@ -289,21 +331,21 @@ void AttendRows(const AttentionArgs& args, const AttentionTile& tile, const Rows
   const int dim = args.shape.head_dim;
   int d = 0;
   for (; d + kVecBlock * kLanes <= dim; d += kVecBlock * kLanes) {
-    WeighDims<kRows, kVecBlock, false>(rows, values, chunk_begin, d, 0);
+    WeighDims<kVecBlock, false>(rows, cached, chunk_begin, d, 0);
   }
   for (; d + kLanes <= dim; d += kLanes) {
-    WeighDims<kRows, 1, false>(rows, values, chunk_begin, d, 0);
+    WeighDims<1, false>(rows, cached, chunk_begin, d, 0);
   }
-  if (d < dim) WeighDims<kRows, 1, true>(rows, values, chunk_begin, d, dim - d);
+  if (d < dim) WeighDims<1, true>(rows, cached, chunk_begin, d, dim - d);
 }
 
 // The rows from `row` on, kRows of them.
-template <int kRows>
+template <int kRows, bool kFirst>
 void AttendFrom(const AttentionArgs& args, const AttentionTile& tile, int row, int chunk,
                 float* state, float* scratch) {
   const Positions within = {chunk * kAttentionChunk, (chunk + 1) * kAttentionChunk};
   const int64_t stride = StateStride(args.shape.head_dim);
-  Rows<kRows> rows;
+  Rows<kRows, kFirst> rows;
   bool any = false;
   for (int r = 0; r < kRows; ++r) {
     const int token = (row + r) / tile.heads();
@@ -321,23 +363,34 @@ void AttendFrom(const AttentionArgs& args, const AttentionTile& tile, int row, i
     return;
   }
   if (args.cache.type == DType::kBF16) {
-    AttendRows<kRows, uint16_t>(args, tile, rows, within.begin);
+    AttendRows<uint16_t>(args, tile, rows, within.begin);
   } else {
-    AttendRows<kRows, float>(args, tile, rows, within.begin);
+    AttendRows<float>(args, tile, rows, within.begin);
+  }
+}
+
+template <bool kFirst>
+void AttendSome(const AttentionArgs& args, const AttentionTile& tile, int row, int rows, int chunk,
+                float* state, float* scratch) {
+  switch (rows) {
+    case 1:
+      return AttendFrom<1, kFirst>(args, tile, row, chunk, state, scratch);
+    case 2:
+      return AttendFrom<2, kFirst>(args, tile, row, chunk, state, scratch);
+    case 3:
+      return AttendFrom<3, kFirst>(args, tile, row, chunk, state, scratch);
+    default:
+      return AttendFrom<kRowBlock, kFirst>(args, tile, row, chunk, state, scratch);
   }
 }
 
 void AttendChunk(const AttentionArgs& args, const AttentionTile& tile, int chunk, float* state,
                  float* scratch) {
   const int count = tile.rows();
-  int row = 0;
-  for (; row + kRowBlock <= count; row += kRowBlock) {
-    AttendFrom<kRowBlock>(args, tile, row, chunk, state, scratch);
+  AttendSome<true>(args, tile, 0, Least(count, kRowBlock), chunk, state, scratch);
+  for (int row = kRowBlock; row < count; row += kRowBlock) {
+    AttendSome<false>(args, tile, row, Least(count - row, kRowBlock), chunk, state, scratch);
   }
-  const int left = count - row;
-  if (left == 3) AttendFrom<3>(args, tile, row, chunk, state, scratch);
-  if (left == 2) AttendFrom<2>(args, tile, row, chunk, state, scratch);
-  if (left == 1) AttendFrom<1>(args, tile, row, chunk, state, scratch);
 }
 
 // e^x of one number, as every lane computes it.

@@ -107,11 +107,9 @@ struct FloatingKernel {
         for (int64_t b = begin; b < end; ++b) {
 #pragma GCC unroll 4
           for (int s = 0; s < kSteps<kType>; ++s) {
-            if constexpr (kTokens <= 2) {
 #pragma GCC unroll 4
-              for (int g = 0; g < kGroupCount; ++g) {
-                __builtin_prefetch(w[g] + kPrefetchBytes + s * kStepBytes<kType>);
-              }
+            for (int g = 0; g < kGroupCount; ++g) {
+              __builtin_prefetch(w[g] + kPrefetchBytes + s * kStepBytes<kType>);
             }
             AddStep<kGroupCount, kTokens>(w, s * kStepBytes<kType>, x + s * kStepInput, sums);
           }

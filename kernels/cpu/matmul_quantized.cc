@@ -64,11 +64,9 @@ struct QuantizedKernel {
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
       for (int64_t b = 0; b < blocks; ++b) {
-        if constexpr (kTokens <= 2) {
 #pragma GCC unroll 9
-          for (int64_t line = 0; line < kBlockBytes<kType>; line += 64) {
-            __builtin_prefetch(block + kPrefetchBytes + line);
-          }
+        for (int64_t line = 0; line < kBlockBytes<kType>; line += 64) {
+          __builtin_prefetch(block + kPrefetchBytes + line);
         }
         RowsBlock rows;
         LoadScales<kType>(block, part, &rows);
