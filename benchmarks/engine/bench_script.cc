@@ -34,18 +34,22 @@ BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs,
     if (runs[i].depth > 0) passes_.push_back({.run = i, .fills = true});
     if (options.warm_up) passes_.push_back({.run = i});
     for (int k = 0; k < options.repetitions; ++k) passes_.push_back({.run = i, .timed = true});
-    timings_.push_back({.run = std::move(runs[i]), .seconds = {}});
+    timings_.push_back({.run = std::move(runs[i]), .seconds = {}, .read_bytes_per_second = {}});
   }
 }
 
 void BenchScript::Begin(const Pass& pass) {
-  const BenchRun& run = timings_[pass.run].run;
+  BenchTiming& timing = timings_[pass.run];
+  const BenchRun& run = timing.run;
   pass_ = pass;
   streams_.assign(run.streams, {});
   for (Stream& stream : streams_) {
     stream.position = pass.fills ? 0 : run.depth;
     stream.prompt_left = pass.fills ? run.depth : run.prompt;
     stream.decode_left = pass.fills ? 0 : run.decode;
+  }
+  if (pass.timed && run.prompt == 0 && options_.read_speed) {
+    timing.read_bytes_per_second.push_back(options_.read_speed());
   }
   began_ = Clock::now();
 }

@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,6 +40,8 @@ struct BenchRun {
 struct BenchTiming {
   BenchRun run;
   std::vector<double> seconds;  // of each repetition
+  // Just before each of them, where it only decodes and somebody measures (BenchOptions).
+  std::vector<double> read_bytes_per_second;
 
   int64_t tokens() const { return int64_t{run.streams} * (run.prompt + run.decode); }
 };
@@ -47,6 +50,8 @@ struct BenchOptions {
   int repetitions = 5;             // of each run,
   bool warm_up = true;             // after one that is not timed
   int prompt_tokens_per_step = 0;  // at most; 0: as the coordinator would
+  // How fast memory is read now, in bytes per second; null: nobody measures.
+  std::function<double()> read_speed = nullptr;
 };
 
 class BenchScript : public StepChannel {

@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <regex>
 #include <string>
 #include <thread>
@@ -198,15 +199,16 @@ absl::Status Run(Flags flags) {
   BenchSetting setting{.device = "",
                        .communicator = flags.communicator,
                        .threads_per_rank = flags.threads};
+  std::optional<ReadMeter> meter;
+  BenchOptions options{.repetitions = flags.repetitions,
+                       .warm_up = flags.warm_up,
+                       .prompt_tokens_per_step = flags.prompt_tokens_per_step};
   if (reports && flags.read_speed) {
-    setting.read_bytes_per_second =
-        ReadSpeed(WeightBytesPerToken(model, plan), flags.threads * ranks);
+    meter.emplace(WeightBytesPerToken(model, plan), flags.threads * ranks);
+    options.read_speed = [&meter] { return meter->Measure(); };
   }
-  if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());  // the others nap while rank 0 reads
-  BenchScript script(plan, runs,
-                     {.repetitions = flags.repetitions,
-                      .warm_up = flags.warm_up,
-                      .prompt_tokens_per_step = flags.prompt_tokens_per_step});
+  if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());
+  BenchScript script(plan, runs, options);
   RankOutcome outcome;
   if (world) {
     outcome.status = ServeRank(flags, *file, plan, world.get(), script, outcome);

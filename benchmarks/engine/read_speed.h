@@ -1,6 +1,7 @@
 // How fast this machine's threads read memory: what decoding is held against.
 //
-//   double bytes_per_second = ReadSpeed(/*bytes=*/97 << 20, /*threads=*/2);
+//   ReadMeter meter(/*bytes=*/97 << 20, /*threads=*/2);
+//   double bytes_per_second = meter.Measure();
 #ifndef TESSERA_BENCHMARKS_ENGINE_READ_SPEED_H_
 #define TESSERA_BENCHMARKS_ENGINE_READ_SPEED_H_
 
@@ -8,10 +9,26 @@
 
 namespace tessera::worker {
 
-// `threads` threads together read `bytes` (in huge pages where the system grants them) again and
-// again, each its part; bytes per second of the best of several tries, from wherever the caches
-// then keep that many. 0 when the memory cannot be had.
-double ReadSpeed(size_t bytes, int threads);
+class ReadMeter {
+ public:
+  // Memory of so many bytes (in huge pages where the system grants them), written once.
+  ReadMeter(size_t bytes, int threads);
+  ~ReadMeter();
+  ReadMeter(const ReadMeter&) = delete;
+  ReadMeter& operator=(const ReadMeter&) = delete;
+
+  // All threads together read it, each its part, a few times: bytes per second of the median, from
+  // wherever the caches then keep that many. 0 when the memory could not be had.
+  double Measure();
+
+ private:
+  double MeasureOnce();
+
+  const size_t bytes_;
+  const int threads_;
+  const size_t mapped_;
+  void* memory_ = nullptr;
+};
 
 }  // namespace tessera::worker
 

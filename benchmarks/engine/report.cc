@@ -43,9 +43,6 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
       {"communicator", setting.communicator},
       {"weight_bytes_per_token", static_cast<int64_t>(weight_bytes)},
       {"load_seconds", setting.load_seconds}};
-  if (setting.read_bytes_per_second > 0) {
-    report["read_gb_per_s"] = setting.read_bytes_per_second / 1e9;
-  }
   report["tests"] = nlohmann::ordered_json::array();
   for (const BenchTiming& timing : timings) {
     const double seconds = Median(timing.seconds);
@@ -54,11 +51,16 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
         {"depth", timing.run.depth},   {"prompt", timing.run.prompt},
         {"decode", timing.run.decode}, {"seconds", timing.seconds},
         {"tokens_per_second", static_cast<double>(timing.tokens()) / seconds}};
-    if (timing.run.prompt == 0 && setting.read_bytes_per_second > 0) {
+    if (!timing.read_bytes_per_second.empty()) {
+      test["read_gb_per_s"] = Median(timing.read_bytes_per_second) / 1e9;
       // Each stage has as many groups of streams pass through it as there are stages.
       const int groups = std::min(timing.run.streams, plan.pipeline_parallel_size());
-      test["share_of_read"] =
-          weight_bytes * timing.run.decode * groups / seconds / setting.read_bytes_per_second;
+      const double bytes = weight_bytes * timing.run.decode * groups;
+      std::vector<double> shares;
+      for (size_t i = 0; i < timing.seconds.size(); ++i) {
+        shares.push_back(bytes / timing.seconds[i] / timing.read_bytes_per_second[i]);
+      }
+      test["share_of_read"] = Median(std::move(shares));
     }
     report["tests"].push_back(std::move(test));
   }

@@ -2,14 +2,16 @@
 //
 // {"model": "SmolLM2-...", "format": "Q4_1", "device": "cpu avx512", "tensor_parallel": 1,
 //  "pipeline_parallel": 1, "threads_per_rank": 2, "communicator": "null",
-//  "weight_bytes_per_token": 97000000, "read_gb_per_s": 31.2, "load_seconds": 0.2,
+//  "weight_bytes_per_token": 97000000, "load_seconds": 0.2,
 //  "tests": [{"name": "tg128", "streams": 1, "depth": 0, "prompt": 0, "decode": 128,
-//             "seconds": [...], "tokens_per_second": 120.3, "share_of_read": 0.61}, ...],
+//             "seconds": [...], "tokens_per_second": 120.3, "read_gb_per_s": 31.2,
+//             "share_of_read": 0.61}, ...],
 //  "rank_seconds": [{"computing": 3.1, "waiting": 0.1, "transferring": 0.1, "idle": 0.1,
 //                    "late": 0.05}, ...]}
 //
-// tokens_per_second is of the median repetition. share_of_read: for runs that only decode, the
-// weights' bytes per step times steps per second over the read speed. rank_seconds: StepTimes of
+// tokens_per_second is of the median repetition. For runs that only decode: read_gb_per_s, the median
+// of the read speeds before each repetition, and share_of_read, the weights' bytes per step times
+// steps per second over the read speed just before, of the median repetition. rank_seconds: StepTimes of
 // each rank over all tests, warming up included.
 #ifndef TESSERA_BENCHMARKS_ENGINE_REPORT_H_
 #define TESSERA_BENCHMARKS_ENGINE_REPORT_H_
@@ -28,7 +30,6 @@ struct BenchSetting {
   std::string communicator;
   int threads_per_rank = 1;
   double load_seconds = 0;
-  double read_bytes_per_second = 0;  // 0 = not measured
   std::vector<v1::StepTimes> rank_times = {};
 };
 

@@ -16,8 +16,12 @@ import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
-TYPES = {"q4_0": Type.Q4_0, "q4_1": Type.Q4_1, "q8_0": Type.Q8_0, "bf16": Type.BF16}
-FILE_TYPES = {"q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32}  # general.file_type
+TYPES = {"q4_0": Type.Q4_0, "q4_1": Type.Q4_1, "q8_0": Type.Q8_0, "bf16": Type.BF16,
+         "f16": Type.F16, "q4_k": Type.Q4_K, "q6_k": Type.Q6_K}
+FILE_TYPES = {"q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32,
+              "f16": 1, "q4_k": 14, "q6_k": 18}  # general.file_type
+# Bytes of a block of 256, and where its float16 scales stand; gguf quantizes to neither.
+RANDOM_BLOCKS = {Type.Q4_K: (144, (0, 2)), Type.Q6_K: (210, (208,))}
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -86,10 +90,19 @@ class RandomRows:
     def __init__(self, kind):
         self.kind, self.random, self.rows = kind, np.random.default_rng(1), {}
 
+    def some(self, columns):
+        if self.kind not in RANDOM_BLOCKS:
+            values = self.random.standard_normal((64, columns), dtype=np.float32) * 0.02
+            return gguf.quantize(values, self.kind)
+        size, scales = RANDOM_BLOCKS[self.kind]
+        blocks = self.random.integers(0, 256, (64, columns // 256, size), dtype=np.uint8)
+        for at in scales:
+            blocks[:, :, at:at + 2] = np.array([1e-5], dtype=np.float16).view(np.uint8)
+        return blocks.reshape(64, -1)
+
     def matrix(self, rows, columns):
         if columns not in self.rows:
-            values = self.random.standard_normal((64, columns), dtype=np.float32) * 0.02
-            self.rows[columns] = gguf.quantize(values, self.kind)
+            self.rows[columns] = self.some(columns)
         some = self.rows[columns]
         return np.tile(some, (-(-rows // len(some)), 1))[:rows]
 
@@ -142,7 +155,9 @@ def finish(writer):
 
 
 SHAPES = {"smollm2": smollm2, "1.1b": tiny_llama}
-NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES]
+# SmolLM2's rows are no multiple of 256.
+NAMES = [f"{shape}-{kind}" for shape in SHAPES for kind in TYPES
+         if shape != "smollm2" or TYPES[kind] not in RANDOM_BLOCKS]
 
 
 def model(name):

@@ -9,7 +9,7 @@
 namespace tessera::kernels::cpu::TESSERA_ISA {
 namespace {
 
-constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kPrefetchBytes = 8192;
 constexpr int64_t kSegmentBlocks = 4;
 
 // A step: the columns that 16 rows' worth of one vector of weights holds, one column, or a pair for
@@ -29,8 +29,10 @@ constexpr bool kDots = false;
 // kPartial: segments are those of the product, and added up in float64.
 template <DType kType, bool kPartial>
 struct FloatingKernel {
+  // One alone reads memory in a single run, which is what few tokens wait for; two share what is made
+  // of the inputs.
   template <int kTokens>
-  static constexpr int kGroups = kTokens <= 4 ? 4 : 2;
+  static constexpr int kGroups = kTokens <= 2 ? 1 : 2;
   static constexpr int kMaxTokens = kLanes == 16 ? 8 : 2;
   static constexpr int64_t kBlockBytes = kSteps<kType> * kStepBytes<kType>;
   static constexpr int64_t kInputBytes = kDots<kType> ? 64 : 128;  // of a token's block
@@ -81,6 +83,7 @@ struct FloatingKernel {
     constexpr int64_t kPartBytes = kStepBytes<kType> / kParts;
     constexpr int64_t kStepInput = kInputBytes / kSteps<kType>;
     const int64_t blocks = BlocksOf(args.cols);
+    const int64_t group_bytes = GroupBytes(args.cols);
     for (int part = 0; part < kParts; ++part) {
       const uint8_t* w[kGroupCount];
 #pragma GCC unroll 4
@@ -89,7 +92,8 @@ struct FloatingKernel {
       }
       const uint8_t* x = tokens.values;
       Vec totals[kGroupCount][kTokens];
-      alignas(64) double partials[kPartial ? kGroupCount * kTokens * kLanes : 1] = {};
+      alignas(64) double partials[kPartial ? kGroupCount * kTokens * kLanes : 1];
+      if constexpr (kPartial) ZeroDoubles<kGroupCount * kTokens>(partials);
       const int64_t segment = kPartial ? args.segment_blocks : kSegmentBlocks;
 #pragma GCC unroll 4
       for (int g = 0; g < kGroupCount; ++g) {
@@ -105,11 +109,14 @@ struct FloatingKernel {
           for (int t = 0; t < kTokens; ++t) sums[g][t] = Zero();
         }
         for (int64_t b = begin; b < end; ++b) {
+          // Behind a group's end the next groups' begin, which are not the one beside it.
+          const bool inside = b * kBlockBytes + kPrefetchBytes < group_bytes;
+          const int64_t ahead = kPrefetchBytes + (inside ? 0 : (kGroupCount - 1) * group_bytes);
 #pragma GCC unroll 4
           for (int s = 0; s < kSteps<kType>; ++s) {
 #pragma GCC unroll 4
             for (int g = 0; g < kGroupCount; ++g) {
-              __builtin_prefetch(w[g] + kPrefetchBytes + s * kStepBytes<kType>);
+              __builtin_prefetch(w[g] + ahead + s * kStepBytes<kType>);
             }
             AddStep<kGroupCount, kTokens>(w, s * kStepBytes<kType>, x + s * kStepInput, sums);
           }
