@@ -36,8 +36,8 @@ absl::Status DrawQueue::Begin(absl::Span<const RowQuestion> questions) {
   Slot& slot = slots_[begun_ % kSlots];
   const auto rows = static_cast<int64_t>(questions.size());
   const size_t bytes = BytesFor(static_cast<int64_t>(std::bit_ceil(questions.size())));
-  if (!slot.device.Reserve(errors_, kOperation, bytes) ||
-      !slot.host.Reserve(errors_, kOperation, bytes)) {
+  if (!slot.device.Grow(errors_, kOperation, bytes, outgrown_) ||
+      !slot.host.Grow(errors_, kOperation, bytes, outgrown_)) {
     return errors_.first();
   }
   slot.rows = rows;

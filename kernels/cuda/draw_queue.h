@@ -2,10 +2,9 @@
 // in pinned memory and one event for their way back.
 //
 // A slot's memory on the GPU stays where it is while the other one is filled, so the step behind
-// can read there what was drawn (LaunchFeedDrawn). Growing a slot waits for the stream: Holds says
-// whether the next one need not.
+// can read there what was drawn (LaunchFeedDrawn). Holds says whether the next one need not grow.
 //
-//   DrawQueue draws(errors, stream);
+//   DrawQueue draws(errors, stream, outgrown);
 //   draws.Begin(questions); draws.Draw(...); draws.End();
 //   LaunchFeedDrawn(draws.newest(), draws.newest_rows(), n, ids, stream);   // of the next step
 #ifndef TESSERA_KERNELS_CUDA_DRAW_QUEUE_H_
@@ -26,7 +25,9 @@ namespace tessera::kernels::cuda {
 
 class DrawQueue final : public Draws {
  public:
-  DrawQueue(CudaErrors& errors, cudaStream_t stream) : errors_(errors), stream_(stream) {}
+  // outgrown: where memory goes that was too small.
+  DrawQueue(CudaErrors& errors, cudaStream_t stream, Outgrown& outgrown)
+      : errors_(errors), stream_(stream), outgrown_(outgrown) {}
 
   absl::Status Begin(absl::Span<const RowQuestion> questions) override;
   void Draw(const float* logits, int64_t vocab, int32_t first_id, int64_t first,
@@ -35,7 +36,7 @@ class DrawQueue final : public Draws {
   absl::StatusOr<bool> Arrived() override;
   absl::Status Collect(RowAnswer* answers, kernels::RowCandidate* candidates) override;
 
-  // Whether a batch of that many questions can begin without waiting.
+  // Whether there is room for a batch of that many questions.
   bool Holds(int64_t rows) const;
   // On the GPU: what the batch begun last draws. (newest_rows())
   const RowResult* newest() const { return Results(Newest(), Newest().device.data()); }
@@ -64,6 +65,7 @@ class DrawQueue final : public Draws {
 
   CudaErrors& errors_;
   const cudaStream_t stream_;
+  Outgrown& outgrown_;
   Slot slots_[kSlots];
   int64_t begun_ = 0;      // batches so far
   int64_t collected_ = 0;  // of these

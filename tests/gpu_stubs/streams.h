@@ -43,6 +43,8 @@ bool FreeOnGpu(void* data);
 // Bytes of an allocation, of the GPU's or pinned, that something was written beside; else 0.
 size_t WrittenBesideAllocation();
 
+// Whether a stream has work that has not run.
+bool IsAtWork();
 // Runs all of the stream's work.
 cudaError_t RunAll(cudaStream_t stream);
 // The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.
