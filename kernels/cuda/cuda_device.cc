@@ -77,6 +77,7 @@ class CudaDevice final : public Device {
           LargeMatMul::Options{.capability = capability_, .deterministic = deterministic_});
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
       draws_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
+      looks_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
     }
     return errors_.first();
   }
@@ -290,11 +291,11 @@ class CudaDevice final : public Device {
                           absl::Span<const RowQuestion> questions, RowAnswer* answers,
                           kernels::RowCandidate* candidates) override {
     if (!errors_.ok() || questions.empty()) return errors_.first();
-    if (absl::Status begun = draws_->Begin(questions); !begun.ok()) return begun;
-    draws_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
-    if (absl::Status ended = draws_->End(); !ended.ok()) return ended;
+    if (absl::Status begun = looks_->Begin(questions); !begun.ok()) return begun;
+    looks_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
+    if (absl::Status ended = looks_->End(); !ended.ok()) return ended;
     if (absl::Status waited = Wait("LookAtRows"); !waited.ok()) return waited;
-    return draws_->Collect(answers, candidates);
+    return looks_->Collect(answers, candidates);
   }
 
   Draws* draws() override { return draws_.get(); }
@@ -400,15 +401,15 @@ class CudaDevice final : public Device {
     const int32_t* const end = step.ids != nullptr ? step.ids + step.n : step.ids;
     const int32_t* const least = std::min_element(step.ids, end);
     if (least == end || *least >= 0) return errors_.ok();
-    if (-int64_t{*least} > draws_->newest_rows()) {
+    const DrawnRows drawn = draws_->newest();
+    if (-int64_t{*least} > drawn.rows) {
       errors_.Fail(kOperation, absl::StatusCode::kInternal,
                    absl::StrCat("token id ", *least, "; the draws before the step are ",
-                                draws_->newest_rows()));
+                                drawn.rows));
       return false;
     }
     return errors_.CheckLaunch(
-        kOperation, LaunchFeedDrawn(draws_->newest(), draws_->newest_rows(), step.n,
-                                    slot_->MutableIds(), stream_));
+        kOperation, LaunchFeedDrawn(drawn, step.n, slot_->MutableIds(), stream_));
   }
 
   void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -474,6 +475,7 @@ class CudaDevice final : public Device {
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;
   std::unique_ptr<DrawQueue> draws_;
+  std::unique_ptr<DrawQueue> looks_;  // of LookAtRows: of this rank's part alone
 
   StepSlot short_steps_, long_steps_;
   StepSlot* slot_ = &long_steps_;
