@@ -153,6 +153,7 @@ size_t WrittenBesideAllocation() {
 }
 void* AllocateOnGpu(size_t bytes) { return OnGpu().Allocate(bytes, MemoryBytes()); }
 bool FreeOnGpu(void* data) { return OnGpu().Free(data); }
+bool IsOnGpu(const void* data, size_t bytes) { return OnGpu().Holds(data, bytes); }
 
 }  // namespace tessera::gpu_stubs
 

@@ -39,6 +39,7 @@ void ReportExecutorFailure(const char* kernel, const std::string& what);
 // Device memory for other stubs; null when there is none.
 void* AllocateOnGpu(size_t bytes);
 bool FreeOnGpu(void* data);
+bool IsOnGpu(const void* data, size_t bytes);  // within one allocation
 
 // Bytes of an allocation, of the GPU's or pinned, that something was written beside; else 0.
 size_t WrittenBesideAllocation();
