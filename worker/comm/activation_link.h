@@ -87,6 +87,10 @@ class ActivationLink {
   // One look, without waiting: what went wrong with the device or the group since, for those who
   // wait for something else meanwhile.
   virtual absl::Status Check() = 0;
+
+  // Ends what the device is stuck in because of `why`: nothing it does is of use any more, and its
+  // memory is not freed before it is idle.
+  virtual void GiveUp(const absl::Status& /*why*/) {}
 };
 
 // The hidden state from one stage's device to the next one's. Absent where it goes by message,

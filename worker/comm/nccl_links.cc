@@ -97,6 +97,8 @@ class NcclLink : public ActivationLink {
 
   absl::Status Check() override { return Look().status(); }
 
+  void GiveUp(const absl::Status& why) override { FailAll(why).IgnoreError(); }
+
  private:
   // Whether the device has nothing to do; an error when it or a group has failed.
   absl::StatusOr<bool> Look() {
