@@ -12,7 +12,7 @@
 namespace tessera::worker {
 
 bool StepRunner::MayEnqueue(const v1::StepPlan& step) const {
-  if (!runs_ahead_) return false;
+  if (!runs_ahead_ || step.chunks_size() > kMostAhead) return false;
   const int max_candidates = device_->MaxRowCandidates();
   return std::all_of(step.chunks().begin(), step.chunks().end(), [&](const auto& chunk) {
     return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.return_logits() &&

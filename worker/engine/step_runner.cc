@@ -49,7 +49,8 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   runner->runs_ahead_ = setup.plan->pipeline_parallel_size() == 1 && runner->links_.tp->on_device() &&
                         runner->device_->draws() != nullptr;
   if (runner->runs_ahead_) {
-    TESSERA_RETURN_IF_ERROR(runner->ReserveDraws(setup.plan->max_sequences_per_step()));
+    TESSERA_RETURN_IF_ERROR(
+        runner->ReserveDraws(std::min(kMostAhead, setup.plan->max_sequences_per_step())));
   }
   TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
                                                               .plan = setup.plan,

@@ -82,8 +82,9 @@ class StepRunner {
 
   // Whether there may be two steps on the device. The same on all ranks of a group.
   bool runs_ahead() const { return runs_ahead_; }
-  // Whether it can be put on the device whole: one token of every sequence, from whose row the
-  // device draws by itself, and nothing else asked for. The plan need not be checked.
+  // Whether it can be put on the device whole: one token of every sequence, of kMostAhead at most,
+  // from whose row the device draws by itself, and nothing else asked for. The plan need not be
+  // checked.
   bool MayEnqueue(const v1::StepPlan& step) const;
   // Whether that can be while the device is at work on the step before, without waiting for it.
   bool TakesBehind(const v1::StepPlan& step);
@@ -109,6 +110,10 @@ class StepRunner {
 
  private:
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
+
+  // Devices keep room for the draws of so many sequences; a step of more takes so long that what the
+  // host does between two of them does not show.
+  static constexpr int kMostAhead = 256;
 
   using Between = absl::FunctionRef<absl::Status()>;
   // What of a step draws: each request with the row, in the flattened batch, that it draws from.

@@ -48,7 +48,7 @@ RankEngineOptions OnGpu() {
 v1::ShardPlan GroupPlan(const ModelFile& file) {
   coordinator::Layout layout;
   layout.tensor_parallel = mpi_world->size();
-  layout.max_sequences_per_step = 80;
+  layout.max_sequences_per_step = 300;
   return PlanOf(file, layout);
 }
 
@@ -67,11 +67,11 @@ struct Played {
 };
 
 Played Play(const ModelFile& file, const std::vector<GenerationRequest>& requests,
-            const GenerationOptions& options) {
+            const GenerationOptions& options, const RankEngineOptions& engine = OnGpu()) {
   const v1::ShardPlan plan = GroupPlan(file);
   GenerationScript script(plan, requests, options);
   gpu_stubs::StartJournal();
-  const absl::Status status = Serve(file, plan, script, OnGpu());
+  const absl::Status status = Serve(file, plan, script, engine);
   EXPECT_TRUE(status.ok()) << status;
   return {script.results(), gpu_stubs::StopJournal()};
 }
@@ -117,6 +117,33 @@ TEST(GroupRunAheadTest, GivesTheTokensThatTheHostsDecideOn) {
                           [](const auto& line) { return absl::StartsWith(line, "query"); }),
             0);
   if (IsLeader()) ExpectSameAnswers(ahead, on_hosts, "on hosts");
+}
+
+// The devices keep room for the draws of 256.
+TEST(GroupRunAheadTest, AStepOfMoreSequencesThanThereIsRoomForWaits) {
+  const auto file = OpenTinyModel("llama");
+  std::vector<GenerationRequest> requests(257, {.prompt = {1}, .max_new_tokens = 2});
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].prompt[0] = static_cast<int32_t>(i % 90);
+  const Played together = Play(*file, requests, {.lookahead = true});
+  EXPECT_EQ(Count(together.journal, "launch FeedDrawn"), 0);
+  if (!IsLeader()) return;
+  for (size_t i : {size_t{0}, size_t{256}}) {
+    EXPECT_EQ(together.results[i].tokens, together.results[i % 90].tokens) << i;
+    EXPECT_EQ(together.results[i].tokens.size(), 2u);
+  }
+}
+
+// Between any two looks of the leader's: they come while steps are on the devices, and before others.
+TEST(GroupRunAheadTest, HeartbeatsBetweenStepsChangeNothing) {
+  const auto file = OpenTinyModel("llama");
+  const int32_t vocab = file->description().architecture().vocab_size();
+  const std::vector<GenerationRequest> requests = RunAheadRequests(vocab, 1);
+  RankEngineOptions engine = OnGpu();
+  engine.heartbeat = absl::ZeroDuration();
+  const Played often = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true}, engine);
+  EXPECT_GE(Count(often.journal, "launch FeedDrawn"), 4);
+  const Played seldom = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
+  if (IsLeader()) ExpectSameAnswers(often, seldom, "heartbeats");
 }
 
 TEST(GroupRunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
