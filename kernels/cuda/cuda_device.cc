@@ -448,15 +448,19 @@ class CudaDevice final : public Device {
     }
     auto [place, is_new] = groupings_.try_emplace(begins_);
     const size_t bytes = begins_.size() * sizeof(int32_t);
+    Grouping& grouping = place->second;
     if (is_new) {
-      if (!place->second.Reserve(errors_, operation, bytes)) return false;
-      // From the key, which stays where it is.
-      Copy(operation, place->second.data(), place->first.data(), bytes, cudaMemcpyHostToDevice);
+      if (!grouping.host.Reserve(errors_, operation, bytes) ||
+          !grouping.device.Reserve(errors_, operation, bytes)) {
+        return false;
+      }
+      std::memcpy(grouping.host.data(), begins_.data(), bytes);
+      Copy(operation, grouping.device.data(), grouping.host.data(), bytes, cudaMemcpyHostToDevice);
     }
     heads = {.num_q_heads = shape.num_q_heads,
              .num_kv_heads = shape.num_kv_heads,
              .head_dim = shape.head_dim,
-             .group_begins = place->second.as<int32_t>(),
+             .group_begins = grouping.device.as<int32_t>(),
              .largest_group = largest,
              .scale = shape.scale,
              .sliding_window = shape.sliding_window};
@@ -491,8 +495,14 @@ class CudaDevice final : public Device {
   DeviceMemory rows_;
   PinnedMemory host_rows_;
   Event rows_copied_;
-  std::map<std::vector<int32_t>, DeviceMemory> groupings_;  // group_begins of AttentionHeads
-  std::vector<int32_t> begins_;                             // scratch
+  // By group_begins of AttentionHeads, which they hold. Pinned: copying other memory of the host may
+  // wait for the stream.
+  struct Grouping {
+    PinnedMemory host;
+    DeviceMemory device;
+  };
+  std::map<std::vector<int32_t>, Grouping> groupings_;
+  std::vector<int32_t> begins_;  // scratch
 };
 
 absl::Status CallError(const char* function, cudaError_t code) {

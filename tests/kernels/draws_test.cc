@@ -259,7 +259,7 @@ TEST_P(DrawGroupTest, FeedsTheBestOfAllAndTellsWhatEachDrew) {
   ASSERT_TRUE(first.device().draws()->Collect(said.answers.data(), said.candidates.data()).ok());
   const RowAnswer& sampled_first = said.answers[3];
   const RowAnswer& sampled_second = said.answers[8];
-  ASSERT_NE(sampled_first.score, sampled_second.score);
+  ASSERT_TRUE(sampled_first.score != sampled_second.score);
   const int32_t sampled =
       sampled_first.score > sampled_second.score ? sampled_first.id : sampled_second.id;
   const std::vector<float> fed = {5, kHalf + 6, 7, static_cast<float>(sampled), -1, 11};

@@ -104,7 +104,8 @@ class PipelineLinks {
     TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes,
                              world_->TryReceive(steps_from(), kStepTag));
     if (!bytes) return std::nullopt;
-    return StepMessage::Decode(*std::move(bytes));
+    TESSERA_ASSIGN_OR_RETURN(StepMessage message, StepMessage::Decode(*std::move(bytes)));
+    return message;
   }
 
   absl::Status SendResult(const v1::StepResult& result) {
