@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -186,6 +187,38 @@ TEST(GroupRunAheadTest, EveryRankPutsTheNextStepBehindTheRunningOne) {
                          std::string("copy out")),
               1);
   }
+}
+
+// Notes, as each result comes, how long the leader has been in calls of its communicator so far.
+class CommWatcher : public GenerationScript {
+ public:
+  CommWatcher(const v1::ShardPlan& plan, std::vector<GenerationRequest> requests, StepClock& clock)
+      : GenerationScript(plan, std::move(requests), {.lookahead = true}), clock_(clock) {}
+
+  absl::Status SendResult(v1::StepResult result) override {
+    in_comm.push_back(clock_.comm()->waiting_ns + clock_.comm()->moving_ns);
+    return GenerationScript::SendResult(std::move(result));
+  }
+
+  std::vector<int64_t> in_comm;
+
+ private:
+  StepClock& clock_;
+};
+
+TEST(GroupRunAheadTest, TokensOfStepsAheadTakeNoMessages) {
+  const auto file = OpenTinyModel("llama");
+  const v1::ShardPlan plan = GroupPlan(*file);
+  StepClock clock;
+  CommWatcher watcher(plan, {{.prompt = {5, 6, 7}, .max_new_tokens = 10}}, clock);
+  RankEngineOptions options = OnGpu();
+  options.clock = &clock;
+  const absl::Status status = Serve(*file, plan, watcher, options);
+  ASSERT_TRUE(status.ok()) << status;
+  if (!IsLeader()) return;
+  ASSERT_EQ(watcher.in_comm.size(), 10u);
+  EXPECT_GT(watcher.in_comm[0], 0) << "the prompt's token";
+  EXPECT_THAT(watcher.in_comm, testing::Each(watcher.in_comm[0]));
 }
 
 TEST(GroupRunAheadTest, TheEndWaitsForWhatIsOnTheDevices) {
