@@ -79,11 +79,33 @@ void GoOn(ncclComm& comm) {
   comm.ready = true;
 }
 
+// Memory of collectives that were given up: a message may still come that MPI writes there.
+void KeepForMpi(std::vector<std::vector<uint16_t>> parts,
+                std::vector<std::vector<uint8_t>> gathered) {
+  static auto* const kept = new std::vector<
+      std::pair<std::vector<std::vector<uint16_t>>, std::vector<std::vector<uint8_t>>>>;
+  kept->emplace_back(std::move(parts), std::move(gathered));
+}
+
 // What one collective has under way.
 struct Exchange {
+  Exchange() = default;
+  Exchange(const Exchange&) = delete;
+  ~Exchange() {
+    if (!requests.empty()) KeepForMpi(std::move(parts), std::move(gathered));
+  }
+
+  // Once all is done: for the next time that a recording runs.
+  void Clear() {
+    begun = summed = false;
+    parts.clear();
+    gathered.clear();
+    requests.clear();
+  }
+
   bool begun = false;
   bool summed = false;
-  std::vector<std::vector<uint16_t>> parts;   // of a sum
+  std::vector<std::vector<uint16_t>> parts;    // of a sum, or what goes from stage to stage
   std::vector<std::vector<uint8_t>> gathered;  // by rank
   std::vector<MPI_Request> requests;
 };
@@ -174,7 +196,7 @@ ncclResult_t Put(ncclComm* comm, cudaStream_t stream, const char* name,
           return cudaErrorNotReady;
         }
         if (!look(*exchange)) return cudaErrorNotReady;
-        *exchange = Exchange();
+        exchange->Clear();
         return cudaSuccess;
       });
   if (put != cudaSuccess) return ncclUnhandledCudaError;
