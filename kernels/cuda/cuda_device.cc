@@ -495,8 +495,8 @@ class CudaDevice final : public Device {
   DeviceMemory rows_;
   PinnedMemory host_rows_;
   Event rows_copied_;
-  // By group_begins of AttentionHeads, which they hold. Pinned: copying other memory of the host may
-  // wait for the stream.
+  // By group_begins of AttentionHeads, which they hold. Pinned: copying other memory of the host
+  // may wait for the stream.
   struct Grouping {
     PinnedMemory host;
     DeviceMemory device;

@@ -57,8 +57,9 @@ absl::Status DrawQueue::Begin(absl::Span<const RowQuestion> questions) {
   }
   const auto rows = static_cast<int64_t>(questions.size());
   if (in_group() && !Holds(rows)) {
-    return errors_.Fail(kOperation, absl::StatusCode::kInternal,
-                        absl::StrCat("expected at most ", group_rows_, " rows at once, got ", rows));
+    return errors_.Fail(
+        kOperation, absl::StatusCode::kInternal,
+        absl::StrCat("expected at most ", group_rows_, " rows at once, got ", rows));
   }
   Slot& slot = slots_[begun_ % kSlots];
   if (!Holds(rows) && !Grow(slot, static_cast<int64_t>(std::bit_ceil(questions.size())))) {

@@ -7,8 +7,8 @@
 //   slot := requests (rows), part of rank 0, part of rank 1, ...     a GPU alone has one part
 //   part := results (rows), candidates (rows, kMaxCandidates) if any row asks for some, padding
 //
-// A part is as long as a whole number of results, so that a rank's results are found from another's.
-// In a group each member draws into a part of its own, from which all are gathered.
+// A part is as long as a whole number of results, so that a rank's results are found from
+// another's. In a group each member draws into a part of its own, from which all are gathered.
 //
 //   DrawQueue draws(errors, stream, outgrown);
 //   draws.Begin(questions); draws.Draw(...); draws.End();

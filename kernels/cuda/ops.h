@@ -228,9 +228,9 @@ struct DrawnRows {
   int ranks = 1;
   int64_t pitch = 0;  // results from one rank's first to the next one's
 };
-// ids[t] = the id drawn for row -1 - ids[t] where ids[t] < 0; in place. Of several ranks' draws that
-// of the highest score, among equals the lowest id; -1 where one's row was not finite (Embed makes
-// zeros of it). ids: (n), none below -drawn.rows.
+// ids[t] = the id drawn for row -1 - ids[t] where ids[t] < 0; in place. Of several ranks' draws
+// that of the highest score, among equals the lowest id; -1 where one's row was not finite (Embed
+// makes zeros of it). ids: (n), none below -drawn.rows.
 [[nodiscard]] int LaunchFeedDrawn(const DrawnRows& drawn, int64_t n, int32_t* ids, Stream stream);
 
 }  // namespace tessera::kernels::cuda

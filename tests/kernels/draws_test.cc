@@ -187,14 +187,14 @@ TEST_P(DrawsTest, AThirdBatchUnderWayEndsTheDevice) {
   EXPECT_EQ(device.draws()->Begin(rows.questions).code(), absl::StatusCode::kInternal);
 }
 
-// Two members of a group, each with half of the vocabulary; what the second one drew is carried over
-// by hand.
+// Two members of a group, each with half of the vocabulary; what the second one drew is carried
+// over by hand.
 class DrawGroupTest : public DrawsTest {
  protected:
   static constexpr int64_t kHalf = 37;
   static constexpr int64_t kMostRows = 8;
 
-  // Makes `device` draw in a group of two over memory of its own, from which `carry` makes all parts.
+  // Makes `device` draw in a group of two over memory of its own. `carry`: from its part to all.
   Device::Buffer Join(Device& device, std::function<void(std::vector<std::byte>& all)> carry) {
     const size_t bytes = device.draws()->GroupBytes(2, kMostRows);
     auto memory = device.Allocate(bytes);

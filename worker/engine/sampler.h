@@ -61,12 +61,12 @@ class Sampler {
     return Sample(requests, batch);
   }
 
-  // What the ranks' devices have drawn, each from its own rows, for requests that IsDrawnByDevice: the
-  // tokens that Sample would give. Asks no other rank.
+  // What the ranks' devices have drawn, each from its own rows, for requests that IsDrawnByDevice:
+  // the tokens that Sample would give. Asks no other rank.
   absl::StatusOr<std::vector<v1::SampledToken>> TakeDrawn(absl::Span<const SampleRequest> requests,
                                                           DrawnLogits& logits);
-  // Whether devices that list so many candidates of a row can draw the request's token from it, as it
-  // is and without being told more.
+  // Whether devices that list so many candidates of a row can draw the request's token from it, as
+  // it is and without being told more.
   bool IsDrawnByDevice(const SampleRequest& request, int max_candidates) const;
   // What it is to be asked then.
   kernels::RowQuestion QuestionFor(const SampleRequest& request) const;

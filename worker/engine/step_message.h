@@ -7,9 +7,9 @@
 //   activations := kStep towards a later stage: (n, hidden_size) float32; else none
 //
 // Little endian. Enqueue says that the step is to be put on the device, behind the one that may be
-// running there, and that nobody waits for it (step_runner.h). A heartbeat carries nothing: it keeps
-// every rank's wait within its deadline. End asks for an orderly return; abort says that the leader
-// failed.
+// running there, and that nobody waits for it (step_runner.h). A heartbeat carries nothing: it
+// keeps every rank's wait within its deadline. End asks for an orderly return; abort says that the
+// leader failed.
 //
 //   Bytes message = EncodeStep(plan.SerializeAsString(), activations);
 //   TESSERA_ASSIGN_OR_RETURN(StepMessage step, StepMessage::Decode(std::move(message)));

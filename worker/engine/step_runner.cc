@@ -46,8 +46,8 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     runner->links_ = MakeHostLinks(links);
   }
   // A group of which one rank has other links or another device has them on none.
-  runner->runs_ahead_ = setup.plan->pipeline_parallel_size() == 1 && runner->links_.tp->on_device() &&
-                        runner->device_->draws() != nullptr;
+  runner->runs_ahead_ = setup.plan->pipeline_parallel_size() == 1 &&
+                        runner->links_.tp->on_device() && runner->device_->draws() != nullptr;
   if (runner->runs_ahead_) {
     TESSERA_RETURN_IF_ERROR(
         runner->ReserveDraws(std::min(kMostAhead, setup.plan->max_sequences_per_step())));

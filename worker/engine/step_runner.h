@@ -8,9 +8,9 @@
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
 //   else      Send(next, runner.Activations()), runner.HandOn();
 //
-// A single stage whose devices keep what they draw, and exchange it and the sums by themselves, runs
-// ahead: a step that only decodes is put on the device whole, behind the one that is running there,
-// and its tokens are collected later.
+// A single stage whose devices keep what they draw, and exchange it and the sums by themselves,
+// runs ahead: a step that only decodes is put on the device whole, behind the one that is running
+// there, and its tokens are collected later.
 //
 //   if (runner.MayEnqueue(plan)) {
 //     TESSERA_RETURN_IF_ERROR(runner.CheckAhead(plan));
@@ -111,8 +111,8 @@ class StepRunner {
  private:
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
 
-  // Devices keep room for the draws of so many sequences; a step of more takes so long that what the
-  // host does between two of them does not show.
+  // Devices keep room for the draws of so many sequences; a step of more takes so long that what
+  // the host does between two of them does not show.
   static constexpr int kMostAhead = 256;
 
   using Between = absl::FunctionRef<absl::Status()>;

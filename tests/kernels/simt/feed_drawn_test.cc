@@ -69,7 +69,8 @@ TEST(SimtFeedDrawn, ChoosesTheBestOfTheRanksDraws) {
         {.results = device_drawn.data(), .rows = rows, .ranks = ranks, .pitch = pitch}, rows,
         device_ids.data(), nullptr));
     for (int64_t row = 0; row < rows; ++row) {
-      EXPECT_EQ(device_ids[row], expected[row]) << absl::StrCat("row ", row, " of ", ranks, " ranks");
+      EXPECT_EQ(device_ids[row], expected[row])
+          << absl::StrCat("row ", row, " of ", ranks, " ranks");
     }
   }
   simt::SetChecks({});

@@ -139,7 +139,8 @@ class IdleChannel : public StepChannel {
   int asked_ = 0;
 };
 
-// The last of two stages, whose leader is played by the test: only a single stage of GPUs runs ahead.
+// The last of two stages, whose leader is played by the test: only a single stage of GPUs runs
+// ahead.
 TEST(EngineEndTest, AStepThatCannotBeEnqueuedHereIsRefused) {
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = PlanOf(*file, 1, 2);

@@ -140,7 +140,8 @@ TEST(GroupRunAheadTest, AStepOfMoreSequencesThanThereIsRoomForWaits) {
   }
 }
 
-// Between any two looks of the leader's: they come while steps are on the devices, and before others.
+// Between any two looks of the leader's: they come while steps are on the devices, and before
+// others.
 TEST(GroupRunAheadTest, HeartbeatsBetweenStepsChangeNothing) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
@@ -167,7 +168,8 @@ TEST(GroupRunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
   if (IsLeader()) ExpectSameAnswers(ahead, one_by_one, "70 sequences");
 }
 
-// The leader's GPU is slow: it begins nothing until the next plan has been with all ranks for a while.
+// The leader's GPU is slow: it begins nothing until the next plan has been with all ranks for a
+// while.
 class SlowGpu : public GenerationScript {
  public:
   using GenerationScript::GenerationScript;

@@ -1,5 +1,5 @@
-// What the tests of steps ahead of their tokens share: the requests, and how to read the journal of a
-// simulated GPU (tests/gpu_stubs/journal.h).
+// What the tests of steps ahead of their tokens share: the requests, and how to read the journal of
+// a simulated GPU (tests/gpu_stubs/journal.h).
 #ifndef TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
 #define TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
 

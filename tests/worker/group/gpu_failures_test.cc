@@ -322,8 +322,8 @@ TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
       if (names.count(site.name) == 0) sites.push_back(site);
     }
   };
-  // What only groups that run ahead reach: of one rank what no other does, and all that the ranks of
-  // several do.
+  // What only groups that run ahead reach: of one rank what no other does, and all that the ranks
+  // of several do.
   const std::vector<Site> alone = ReachedSites({1, 1});
   const std::vector<Site> of_two = ReachedSites({2, 1});
   add_new(of_two);
