@@ -3,7 +3,9 @@
 #ifndef TESSERA_KERNELS_DRAWS_H_
 #define TESSERA_KERNELS_DRAWS_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -34,14 +36,25 @@ struct RowAnswer {
   double scaled_mass = 0;  // ln sum exp(logit / temperature)
 };
 
+// Devices that draw together, each from its own part of every row.
+struct DrawGroup {
+  int size = 1;
+  // Draws::GroupBytes of device memory, at the same place of what `gather` works on in each member.
+  std::byte* memory = nullptr;
+  // Puts on the device's stream what brings `bytes` at `mine` of every member, one member after the
+  // other, to `all`. Both lie in `memory`. Every member calls it with the same bytes.
+  std::function<absl::Status(const std::byte* mine, size_t bytes, std::byte* all)> gather;
+};
+
 // Batches of draws, collected in the order in which they were begun; at most two are under way. All
 // of it is put on the device's stream; none of it waits.
 //
 // In the ids of the step that is begun next, -1 - i stands for the token drawn for question i of
-// the batch begun last. The device puts it there.
+// the batch begun last: the best of what the members of the group drew. The device puts it there.
 //
 // Threads and failures: as the device, which owns it.
 //
+//   TESSERA_RETURN_IF_ERROR(draws->Reserve(most_rows, {}));
 //   TESSERA_RETURN_IF_ERROR(draws->Begin(questions));
 //   draws->Draw(logits, vocab, first_id, 0, rows);   // until every question has its row
 //   TESSERA_RETURN_IF_ERROR(draws->End());
@@ -49,6 +62,12 @@ struct RowAnswer {
 class Draws {
  public:
   virtual ~Draws() = default;
+
+  // Device memory for a group of `size` that draws up to `rows` at once.
+  virtual size_t GroupBytes(int size, int64_t rows) const = 0;
+  // Makes room for batches of up to `rows`, before the first one. Of a group of more than one the
+  // members begin the same batches in the same order, none of them larger.
+  virtual absl::Status Reserve(int64_t rows, DrawGroup group) = 0;
 
   virtual absl::Status Begin(absl::Span<const RowQuestion> questions) = 0;
   // Answers questions [first, first + count) from logits (count, vocab) in device memory, those of
@@ -59,7 +78,8 @@ class Draws {
 
   // Whether the answers of the oldest batch under way have reached the host; at least one is.
   virtual absl::StatusOr<bool> Arrived() = 0;
-  // Takes them; they have arrived. Shapes as those of Device::LookAtRows.
+  // Takes them; they have arrived. Shapes as those of Device::LookAtRows, one member of the group
+  // after the other.
   virtual absl::Status Collect(RowAnswer* answers, RowCandidate* candidates) = 0;
 };
 

@@ -85,7 +85,8 @@ absl::StatusOr<CardLimits> MeasureCard(int gpu) {
     errors.Check(kOperation, "cudaMemcpyAsync",
                  cudaMemcpyAsync(to.data(), host.data(), kBytes / 4, cudaMemcpyHostToDevice, stream));
   });
-  kernels::cuda::LargeMatMul large(errors, stream, /*capability=*/0, /*deterministic=*/false);
+  kernels::cuda::Outgrown outgrown;
+  kernels::cuda::LargeMatMul large(errors, stream, outgrown, {});
   const kernels::cuda::MatMulProduct product{
       {from.data(), kernels::DType::kBF16, kSide, kSide}, nullptr, to.as<kernels::cuda::BFloat16>()};
   const auto* x =

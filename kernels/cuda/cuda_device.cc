@@ -72,9 +72,12 @@ class CudaDevice final : public Device {
         errors_.Check(kOperation, "cudaStreamCreateWithFlags",
                       cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking))) {
       upload_ = std::make_unique<WeightUpload>(errors_, stream_);
-      large_ = std::make_unique<LargeMatMul>(errors_, stream_, capability_, deterministic_);
+      large_ = std::make_unique<LargeMatMul>(
+          errors_, stream_, outgrown_,
+          LargeMatMul::Options{.capability = capability_, .deterministic = deterministic_});
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
-      draws_ = std::make_unique<DrawQueue>(errors_, stream_);
+      draws_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
+      looks_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
     }
     return errors_.first();
   }
@@ -105,7 +108,9 @@ class CudaDevice final : public Device {
     if (!errors_.ok()) return errors_.first();
     const cudaError_t code = cudaStreamQuery(stream_);
     if (code == cudaErrorNotReady) return false;
-    if (!errors_.Check("Idle", "cudaStreamQuery", code)) return errors_.first();
+    if (!errors_.Check("Idle", "cudaStreamQuery", code) || !FreeOutgrown("Idle")) {
+      return errors_.first();
+    }
     return true;
   }
 
@@ -139,8 +144,8 @@ class CudaDevice final : public Device {
     constexpr char kOperation[] = "ReadActivations";
     if (count == 0) return errors_.first();
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-    if (floats_.Reserve(errors_, kOperation, bytes) &&
-        host_floats_.Reserve(errors_, kOperation, bytes) &&
+    if (floats_.Grow(errors_, kOperation, bytes, outgrown_) &&
+        host_floats_.Grow(errors_, kOperation, bytes, outgrown_) &&
         errors_.CheckLaunch(kOperation,
                             LaunchToFloat(Bf16(from), count, floats_.as<float>(), stream_))) {
       Copy(kOperation, host_floats_.data(), floats_.data(), bytes, cudaMemcpyDeviceToHost);
@@ -154,8 +159,8 @@ class CudaDevice final : public Device {
     constexpr char kOperation[] = "WriteActivations";
     if (count == 0) return errors_.first();
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-    if (floats_.Reserve(errors_, kOperation, bytes) &&
-        host_floats_.Reserve(errors_, kOperation, bytes)) {
+    if (floats_.Grow(errors_, kOperation, bytes, outgrown_) &&
+        host_floats_.Grow(errors_, kOperation, bytes, outgrown_)) {
       std::memcpy(host_floats_.data(), from, bytes);
       Copy(kOperation, floats_.data(), host_floats_.data(), bytes, cudaMemcpyHostToDevice);
       errors_.CheckLaunch(kOperation,
@@ -184,7 +189,7 @@ class CudaDevice final : public Device {
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) override {
     constexpr char kOperation[] = "ReadFloats";
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-    if (host_floats_.Reserve(errors_, kOperation, std::max<size_t>(bytes, 1))) {
+    if (host_floats_.Grow(errors_, kOperation, std::max<size_t>(bytes, 1), outgrown_)) {
       Copy(kOperation, host_floats_.data(), from, bytes, cudaMemcpyDeviceToHost);
     }
     if (absl::Status waited = Wait(kOperation); !waited.ok()) return waited;
@@ -194,15 +199,14 @@ class CudaDevice final : public Device {
   // -- a step -------------------------------------------------------------------------------------
 
   absl::StatusOr<int64_t> BeginStep(const StepView& step) override {
-    large_->FreeOutgrown();
     if (!upload_->Release()) return errors_.first();  // the weights are loaded
     replayable_ = IsReplayable(step);
     const int64_t rows = replayable_ ? Bucket(step.n) : step.n;
     slot_ = replayable_ ? &short_steps_ : &long_steps_;
     StepCapacity need = CapacityFor(step, rows, step.largest_group, step.sliding_window);
     bool moved = false;
-    if (!slot_->Reserve(errors_, need, moved)) return errors_.first();
-    if (moved && replayable_) DropRecordings("BeginStep");
+    if (!slot_->Grow(errors_, need, outgrown_, moved)) return errors_.first();
+    if (moved && replayable_) graphs_->Retire();
     if (!slot_->Upload(errors_, step, rows, stream_, counts_)) return errors_.first();
     if (!FeedDrawn(step)) return errors_.first();
     arrays_ = slot_->Arrays(step);
@@ -211,7 +215,7 @@ class CudaDevice final : public Device {
   }
 
   bool TakesBehind(const StepView& step) const override {
-    if (!errors_.ok() || !IsReplayable(step) || large_->HasOutgrown()) return false;
+    if (!errors_.ok() || !IsReplayable(step)) return false;
     const int64_t rows = Bucket(step.n);
     return graphs_->Knows(rows) && draws_->Holds(step.n) &&
            short_steps_.Holds(CapacityFor(step, rows, step.largest_group, step.sliding_window));
@@ -287,11 +291,11 @@ class CudaDevice final : public Device {
                           absl::Span<const RowQuestion> questions, RowAnswer* answers,
                           kernels::RowCandidate* candidates) override {
     if (!errors_.ok() || questions.empty()) return errors_.first();
-    if (absl::Status begun = draws_->Begin(questions); !begun.ok()) return begun;
-    draws_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
-    if (absl::Status ended = draws_->End(); !ended.ok()) return ended;
+    if (absl::Status begun = looks_->Begin(questions); !begun.ok()) return begun;
+    looks_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
+    if (absl::Status ended = looks_->End(); !ended.ok()) return ended;
     if (absl::Status waited = Wait("LookAtRows"); !waited.ok()) return waited;
-    return draws_->Collect(answers, candidates);
+    return looks_->Collect(answers, candidates);
   }
 
   Draws* draws() override { return draws_.get(); }
@@ -330,10 +334,8 @@ class CudaDevice final : public Device {
     }
     const int64_t capacity = slot_->capacity().decode_items;
     const size_t scratch_bytes = DecodeScratchBytes(heads, capacity);
-    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) {
-      DropRecordings(kOperation);
-    }
-    if (!decode_scratch_.Reserve(errors_, kOperation, scratch_bytes)) return;
+    if (scratch_bytes > decode_scratch_.bytes() && !graphs_->recording()) graphs_->Retire();
+    if (!decode_scratch_.Grow(errors_, kOperation, scratch_bytes, outgrown_)) return;
     if (counts_.decode_items > 0 || replayable_) {
       errors_.CheckLaunch(
           kOperation,
@@ -359,8 +361,8 @@ class CudaDevice final : public Device {
     if (!errors_.ok() || rows.empty()) return;
     const size_t bytes = rows.size() * sizeof(int64_t);
     if (!rows_copied_.Wait(errors_, kOperation) ||
-        !host_rows_.Reserve(errors_, kOperation, bytes) ||
-        !rows_.Reserve(errors_, kOperation, bytes)) {
+        !host_rows_.Grow(errors_, kOperation, bytes, outgrown_) ||
+        !rows_.Grow(errors_, kOperation, bytes, outgrown_)) {
       return;
     }
     std::memcpy(host_rows_.data(), rows.data(), bytes);
@@ -376,8 +378,15 @@ class CudaDevice final : public Device {
  private:
   absl::Status Wait(const char* operation) {
     if (!errors_.ok()) return errors_.first();
-    errors_.Check(operation, "cudaStreamSynchronize", cudaStreamSynchronize(stream_));
+    if (errors_.Check(operation, "cudaStreamSynchronize", cudaStreamSynchronize(stream_))) {
+      FreeOutgrown(operation);
+    }
     return errors_.first();
+  }
+
+  // The stream has nothing to do.
+  bool FreeOutgrown(const char* operation) {
+    return graphs_->FreeRetired(operation) && outgrown_.Free(errors_, operation);
   }
 
   static bool IsReplayable(const StepView& step) {
@@ -386,27 +395,21 @@ class CudaDevice final : public Device {
                        [](const SequenceSpan& s) { return s.num_tokens < kPrefillTokens; });
   }
 
-  // Once none of them runs.
-  void DropRecordings(const char* operation) {
-    if (graphs_->HasRecordings() && !Wait(operation).ok()) return;
-    graphs_->Clear();
-  }
-
   // Into the ids of the step, which is uploaded: what the draws before it drew.
   bool FeedDrawn(const StepView& step) {
     constexpr char kOperation[] = "BeginStep";
     const int32_t* const end = step.ids != nullptr ? step.ids + step.n : step.ids;
     const int32_t* const least = std::min_element(step.ids, end);
     if (least == end || *least >= 0) return errors_.ok();
-    if (-int64_t{*least} > draws_->newest_rows()) {
+    const DrawnRows drawn = draws_->newest();
+    if (-int64_t{*least} > drawn.rows) {
       errors_.Fail(kOperation, absl::StatusCode::kInternal,
                    absl::StrCat("token id ", *least, "; the draws before the step are ",
-                                draws_->newest_rows()));
+                                drawn.rows));
       return false;
     }
     return errors_.CheckLaunch(
-        kOperation, LaunchFeedDrawn(draws_->newest(), draws_->newest_rows(), step.n,
-                                    slot_->MutableIds(), stream_));
+        kOperation, LaunchFeedDrawn(drawn, step.n, slot_->MutableIds(), stream_));
   }
 
   void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -445,15 +448,19 @@ class CudaDevice final : public Device {
     }
     auto [place, is_new] = groupings_.try_emplace(begins_);
     const size_t bytes = begins_.size() * sizeof(int32_t);
+    Grouping& grouping = place->second;
     if (is_new) {
-      if (!place->second.Reserve(errors_, operation, bytes)) return false;
-      // From the key, which stays where it is.
-      Copy(operation, place->second.data(), place->first.data(), bytes, cudaMemcpyHostToDevice);
+      if (!grouping.host.Reserve(errors_, operation, bytes) ||
+          !grouping.device.Reserve(errors_, operation, bytes)) {
+        return false;
+      }
+      std::memcpy(grouping.host.data(), begins_.data(), bytes);
+      Copy(operation, grouping.device.data(), grouping.host.data(), bytes, cudaMemcpyHostToDevice);
     }
     heads = {.num_q_heads = shape.num_q_heads,
              .num_kv_heads = shape.num_kv_heads,
              .head_dim = shape.head_dim,
-             .group_begins = place->second.as<int32_t>(),
+             .group_begins = grouping.device.as<int32_t>(),
              .largest_group = largest,
              .scale = shape.scale,
              .sliding_window = shape.sliding_window};
@@ -465,12 +472,14 @@ class CudaDevice final : public Device {
   const std::string name_;
   CudaErrors errors_;
   cudaStream_t stream_ = nullptr;
+  Outgrown outgrown_;  // by all below
   int multiprocessors_ = 1;
   int capability_ = 0;  // the card's major number
   std::unique_ptr<WeightUpload> upload_;
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;
   std::unique_ptr<DrawQueue> draws_;
+  std::unique_ptr<DrawQueue> looks_;  // of LookAtRows: of this rank's part alone
 
   StepSlot short_steps_, long_steps_;
   StepSlot* slot_ = &long_steps_;
@@ -486,8 +495,14 @@ class CudaDevice final : public Device {
   DeviceMemory rows_;
   PinnedMemory host_rows_;
   Event rows_copied_;
-  std::map<std::vector<int32_t>, DeviceMemory> groupings_;  // group_begins of AttentionHeads
-  std::vector<int32_t> begins_;                             // scratch
+  // By group_begins of AttentionHeads, which they hold. Pinned: copying other memory of the host
+  // may wait for the stream.
+  struct Grouping {
+    PinnedMemory host;
+    DeviceMemory device;
+  };
+  std::map<std::vector<int32_t>, Grouping> groupings_;
+  std::vector<int32_t> begins_;  // scratch
 };
 
 absl::Status CallError(const char* function, cudaError_t code) {

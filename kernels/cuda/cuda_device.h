@@ -7,7 +7,11 @@
 // on how many there are.
 //
 // A recorded step waits for nothing on the host, so the next one can be put behind it (TakesBehind):
-// tokens are drawn on the GPU (draw_queue.h) and put among the next step's ids there.
+// tokens are drawn on the GPU (draw_queue.h), chosen among the draws of all ranks and put among the
+// next step's ids there.
+//
+// Memory that an operation outgrows, and recordings that point to it, stay until the GPU is seen to
+// be idle (cuda_memory.h): no operation waits for it, which waits for other ranks.
 //
 // The thread that made a device uses it: the current GPU is a property of the thread.
 //

@@ -1,20 +1,27 @@
 // Memory of the GPU and pinned memory of the host that frees itself, and one that grows.
 //
 //   PinnedMemory host;
-//   if (!host.Reserve(errors, "BeginStep", bytes)) return errors.first();
+//   if (!host.Grow(errors, "BeginStep", bytes, outgrown)) return errors.first();
+//   ... once the stream has nothing to do: outgrown.Free(errors, "Idle")
 //
-// Growing waits for the stream (cudaFree and cudaFreeHost do), loses the contents and moves the
-// address, so it never happens while a graph is recorded: an operation grows its memory when it runs
-// unrecorded for the first time.
+// Freeing waits for the GPU (cudaFree and cudaFreeHost do), and a GPU may be at work on an exchange
+// that a dead rank never joins: there is no end to that wait. So what has been outgrown stays until
+// the GPU is known to be idle.
+//
+// Growing loses the contents and moves the address, so it never happens while a graph is recorded:
+// an operation grows its memory when it runs unrecorded for the first time.
 #ifndef TESSERA_KERNELS_CUDA_CUDA_MEMORY_H_
 #define TESSERA_KERNELS_CUDA_CUDA_MEMORY_H_
 
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "kernels/cuda/cuda_errors.h"
 
 namespace tessera::kernels::cuda {
+
+class Outgrown;
 
 // Kind: a struct of static Allocate(void**, size_t), Free(void*) and their names.
 template <typename Kind>
@@ -38,14 +45,23 @@ class GrowingMemory {
   }
   size_t bytes() const { return bytes_; }
 
-  // Whether there are at least that many bytes now; a failure ends the device.
+  // Both: whether there are at least that many bytes now; a failure ends the device. Reserve waits
+  // for the GPU where there were fewer before: for when nothing but copies can be in its stream.
   bool Reserve(CudaErrors& errors, const char* operation, size_t bytes) {
     if (bytes <= bytes_) return errors.ok();
-    if (data_ != nullptr) {
-      std::byte* const old = std::exchange(data_, nullptr);
-      bytes_ = 0;
-      if (!errors.Check(operation, Kind::kFreeName, Kind::Free(old))) return false;
-    }
+    return Free(errors, operation) && Allocate(errors, operation, bytes);
+  }
+  bool Grow(CudaErrors& errors, const char* operation, size_t bytes, Outgrown& outgrown);
+
+  // Waits for the GPU.
+  bool Free(CudaErrors& errors, const char* operation) {
+    if (data_ == nullptr) return errors.ok();
+    bytes_ = 0;
+    return errors.Check(operation, Kind::kFreeName, Kind::Free(std::exchange(data_, nullptr)));
+  }
+
+ private:
+  bool Allocate(CudaErrors& errors, const char* operation, size_t bytes) {
     void* data = nullptr;
     if (!errors.Check(operation, Kind::kAllocateName, Kind::Allocate(&data, bytes))) return false;
     data_ = static_cast<std::byte*>(data);
@@ -53,7 +69,6 @@ class GrowingMemory {
     return errors.ok();
   }
 
- private:
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
 };
@@ -74,6 +89,34 @@ struct OnHostPinned {
 };
 using DeviceMemory = GrowingMemory<OnDevice>;
 using PinnedMemory = GrowingMemory<OnHostPinned>;
+
+// Memory that was too small, which work in the stream may still use.
+class Outgrown {
+ public:
+  void Keep(DeviceMemory memory) { on_device_.push_back(std::move(memory)); }
+  void Keep(PinnedMemory memory) { pinned_.push_back(std::move(memory)); }
+
+  // To be called when the stream has nothing to do. A failure ends the device.
+  bool Free(CudaErrors& errors, const char* operation) {
+    for (DeviceMemory& memory : on_device_) memory.Free(errors, operation);
+    for (PinnedMemory& memory : pinned_) memory.Free(errors, operation);
+    on_device_.clear();
+    pinned_.clear();
+    return errors.ok();
+  }
+
+ private:
+  std::vector<DeviceMemory> on_device_;
+  std::vector<PinnedMemory> pinned_;
+};
+
+template <typename Kind>
+bool GrowingMemory<Kind>::Grow(CudaErrors& errors, const char* operation, size_t bytes,
+                               Outgrown& outgrown) {
+  if (bytes <= bytes_) return errors.ok();
+  if (data_ != nullptr) outgrown.Keep(std::exchange(*this, GrowingMemory()));
+  return Allocate(errors, operation, bytes);
+}
 
 // A point in a stream that the host can wait for.
 class Event {

@@ -84,9 +84,7 @@ bool LargeMatMul::Start() {
 }
 
 bool LargeMatMul::Grow(DeviceMemory& memory, int64_t bytes) {
-  const auto wanted = static_cast<size_t>(bytes);
-  if (wanted > memory.bytes()) outgrown_.push_back(std::exchange(memory, DeviceMemory()));
-  return memory.Reserve(errors_, kOperation, wanted);
+  return memory.Grow(errors_, kOperation, static_cast<size_t>(bytes), outgrown_);
 }
 
 bool LargeMatMul::Copy(BFloat16* to, const BFloat16* from, int64_t count) {

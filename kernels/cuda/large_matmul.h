@@ -17,7 +17,7 @@
 //   - of the algorithms it offers for that shape the best is taken that sums in one sequence
 //     (CUBLASLT_REDUCTION_SCHEME_NONE, no split of the columns), once.
 //
-//   LargeMatMul large(errors, stream, compute_capability_major, deterministic);
+//   LargeMatMul large(errors, stream, outgrown, {.capability = 9});
 //   if (large.Takes(product, n)) large.Multiply({&product, 1}, x, n);
 #ifndef TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
 #define TESSERA_KERNELS_CUDA_LARGE_MATMUL_H_
@@ -27,7 +27,6 @@
 #include <optional>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include "absl/types/span.h"
 #include "kernels/cuda/cuda_errors.h"
@@ -38,9 +37,17 @@ namespace tessera::kernels::cuda {
 
 class LargeMatMul {
  public:
-  // capability: the major number of the card's.
-  LargeMatMul(CudaErrors& errors, cudaStream_t stream, int capability, bool deterministic)
-      : errors_(errors), stream_(stream), has_f8_(capability == 9), deterministic_(deterministic) {}
+  struct Options {
+    int capability = 0;  // the major number of the card's
+    bool deterministic = false;
+  };
+  // outgrown: where memory goes that was too small.
+  LargeMatMul(CudaErrors& errors, cudaStream_t stream, Outgrown& outgrown, const Options& options)
+      : errors_(errors),
+        stream_(stream),
+        outgrown_(outgrown),
+        has_f8_(options.capability == 9),
+        deterministic_(options.deterministic) {}
   ~LargeMatMul();
 
   // Rows of every call of the library's when deterministic: as many as cost little more than one
@@ -49,11 +56,6 @@ class LargeMatMul {
 
   // Whether cuBLASLt is the better way, and takes the shape: rows aligned to 16 bytes, no bias.
   bool Takes(const MatMulProduct& product, int64_t n) const;
-
-  // Frees what has been outgrown. To be called between steps: freeing waits for the stream, which
-  // within a step waits for other ranks.
-  void FreeOutgrown() { outgrown_.clear(); }
-  bool HasOutgrown() const { return !outgrown_.empty(); }
 
   // out = x · wᵀ for products of the same x. Where the library has no algorithm, LaunchTiledMatMul
   // does it.
@@ -71,7 +73,6 @@ class LargeMatMul {
   bool MultiplyFixed(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n);
   bool MultiplyFixedRows(absl::Span<const MatMulProduct> products, const BFloat16* x,
                          int64_t count);
-  // `memory` with at least that many bytes; what it had goes to outgrown_.
   bool Grow(DeviceMemory& memory, int64_t bytes);
   bool Copy(BFloat16* to, const BFloat16* from, int64_t count);
   bool InF8(const MatMulProduct& product) const;
@@ -93,15 +94,15 @@ class LargeMatMul {
 
   CudaErrors& errors_;
   const cudaStream_t stream_;
+  Outgrown& outgrown_;
   const bool has_f8_;
   const bool deterministic_;
   cublasLtHandle_t handle_ = nullptr;
   DeviceMemory workspace_;
-  DeviceMemory rounded_;                // one matrix in bfloat16
-  DeviceMemory input_f8_;               // rows of x as E4M3, behind kF8Rows scales
-  DeviceMemory fixed_x_;                // kFixedRows rows, of which the first are of x
-  DeviceMemory fixed_out_;              // their products
-  std::vector<DeviceMemory> outgrown_;  // that work in the stream may still use
+  DeviceMemory rounded_;    // one matrix in bfloat16
+  DeviceMemory input_f8_;   // rows of x as E4M3, behind kF8Rows scales
+  DeviceMemory fixed_x_;    // kFixedRows rows, of which the first are of x
+  DeviceMemory fixed_out_;  // their products
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 

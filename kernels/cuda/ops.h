@@ -221,11 +221,17 @@ struct RowCandidate {
                                    int32_t first_id, const RowRequest* requests,
                                    RowResult* results, RowCandidate* candidates, Stream stream);
 
-// ids[t] = drawn[-1 - ids[t]].id where ids[t] < 0; in place. drawn: (num_drawn), of an earlier
-// SampleRows on this stream (-1 of a row that was not finite; Embed makes zeros of it); ids: (n),
-// none below -num_drawn.
-[[nodiscard]] int LaunchFeedDrawn(const RowResult* drawn, int64_t num_drawn, int64_t n,
-                                  int32_t* ids, Stream stream);
+// What `ranks` ranks drew from their parts of the same rows, by earlier SampleRows: (ranks, rows).
+struct DrawnRows {
+  const RowResult* results = nullptr;
+  int64_t rows = 0;
+  int ranks = 1;
+  int64_t pitch = 0;  // results from one rank's first to the next one's
+};
+// ids[t] = the id drawn for row -1 - ids[t] where ids[t] < 0; in place. Of several ranks' draws
+// that of the highest score, among equals the lowest id; -1 where one's row was not finite (Embed
+// makes zeros of it). ids: (n), none below -drawn.rows.
+[[nodiscard]] int LaunchFeedDrawn(const DrawnRows& drawn, int64_t n, int32_t* ids, Stream stream);
 
 }  // namespace tessera::kernels::cuda
 

@@ -43,22 +43,31 @@ absl::Status StepGraphs::Record(absl::FunctionRef<absl::Status()> work, cudaGrap
   return errors_.first();
 }
 
-bool StepGraphs::HasRecordings() const {
-  return std::any_of(entries_.begin(), entries_.end(),
-                     [](const auto& entry) { return entry.second.graph != nullptr; });
-}
-
 bool StepGraphs::Knows(int64_t rows) const {
   return std::any_of(entries_.begin(), entries_.end(), [rows](const auto& entry) {
     return entry.first.second == rows && entry.second.has_run;
   });
 }
 
-void StepGraphs::Clear() {
-  for (auto& [key, entry] : entries_) {
-    if (entry.graph != nullptr) CheckAtEnd("cudaGraphExecDestroy", cudaGraphExecDestroy(entry.graph));
+void StepGraphs::Retire() {
+  for (const auto& [key, entry] : entries_) {
+    if (entry.graph != nullptr) retired_.push_back(entry.graph);
   }
   entries_.clear();
+}
+
+bool StepGraphs::FreeRetired(const char* operation) {
+  for (cudaGraphExec_t graph : std::exchange(retired_, {})) {
+    errors_.Check(operation, "cudaGraphExecDestroy", cudaGraphExecDestroy(graph));
+  }
+  return errors_.ok();
+}
+
+void StepGraphs::Clear() {
+  Retire();
+  for (cudaGraphExec_t graph : std::exchange(retired_, {})) {
+    CheckAtEnd("cudaGraphExecDestroy", cudaGraphExecDestroy(graph));
+  }
 }
 
 }  // namespace tessera::kernels::cuda

@@ -1,8 +1,8 @@
 // Recorded work of a stream, replayed by one launch: a CUDA graph per (key, rows).
 //
 // The first time the work simply runs (whatever it allocates is there afterwards), the second time it
-// is recorded, from then on replayed. Clear() forgets all recordings: whoever moves memory that they
-// point to calls it, once the stream has run them.
+// is recorded, from then on replayed. Whoever moves memory that recordings point to calls Retire():
+// they are forgotten, and freed once the stream, which may still run one, has nothing to do.
 //
 //   StepGraphs graphs(errors, stream);
 //   return graphs.Run(key, rows, work);
@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -25,8 +26,12 @@ class StepGraphs {
   ~StepGraphs() { Clear(); }
 
   absl::Status Run(int key, int64_t rows, absl::FunctionRef<absl::Status()> work);
+  // Forgets all recordings.
+  void Retire();
+  // Frees those forgotten: the stream has nothing to do. A failure ends the device.
+  bool FreeRetired(const char* operation);
+  // Forgets and frees all; at the end of a life.
   void Clear();
-  bool HasRecordings() const;
   // Whether work of that many rows has run since, so that it allocates nothing more.
   bool Knows(int64_t rows) const;
   int64_t replays() const { return replays_; }
@@ -43,6 +48,7 @@ class StepGraphs {
   CudaErrors& errors_;
   const cudaStream_t stream_;
   std::map<std::pair<int, int64_t>, Entry> entries_;
+  std::vector<cudaGraphExec_t> retired_;
   int64_t replays_ = 0;
   bool recording_ = false;
 };

@@ -4,7 +4,7 @@
 // Borrows nothing between calls. Threads: the device's caller. Errors go to the device's CudaErrors.
 //
 //   bool moved = false;
-//   if (!slot.Reserve(errors, CapacityFor(step, rows, ...), moved)) return errors.first();
+//   if (!slot.Grow(errors, CapacityFor(step, rows, ...), outgrown, moved)) return errors.first();
 //   if (!slot.Upload(errors, step, rows, stream, counts)) return errors.first();
 //   StepArrays arrays = slot.Arrays(step);
 #ifndef TESSERA_KERNELS_CUDA_STEP_SLOT_H_
@@ -32,8 +32,8 @@ inline int64_t Bucket(int64_t n) {
 // Pinned memory and its copy on the GPU. Grows to the largest step so far.
 class StepSlot {
  public:
-  // Room for `need`; tells in `moved` whether the arrays have a new place.
-  bool Reserve(CudaErrors& errors, const StepCapacity& need, bool& moved) {
+  // Room for `need`; tells in `moved` whether the arrays have a new place. Waits for nothing.
+  bool Grow(CudaErrors& errors, const StepCapacity& need, Outgrown& outgrown, bool& moved) {
     moved = false;
     if (Holds(need)) return errors.ok();
     StepCapacity grown = layout_ ? layout_->capacity() : StepCapacity();
@@ -43,11 +43,10 @@ class StepSlot {
     grown.decode_items = std::max(grown.decode_items, Bucket(need.decode_items));
     grown.prefill_items = std::max(grown.prefill_items, Bucket(need.prefill_items));
     grown.rope_dim = std::max(grown.rope_dim, need.rope_dim);
-    if (!copied_.Wait(errors, kOperation)) return false;
     layout_ = std::make_unique<StepLayout>(grown);
     moved = true;
-    return host_.Reserve(errors, kOperation, layout_->bytes()) &&
-           device_.Reserve(errors, kOperation, layout_->bytes());
+    return host_.Grow(errors, kOperation, layout_->bytes(), outgrown) &&
+           device_.Grow(errors, kOperation, layout_->bytes(), outgrown);
   }
 
   // Waits for the copy before, fills in the step and starts its copy.
@@ -73,7 +72,7 @@ class StepSlot {
   // On the GPU: those of Arrays.
   int32_t* MutableIds() const { return layout_->MutableIds(device_.data()); }
   const StepCapacity& capacity() const { return layout_->capacity(); }
-  // Whether Reserve would leave the arrays where they are.
+  // Whether Grow would leave the arrays where they are.
   bool Holds(const StepCapacity& need) const {
     return layout_ != nullptr && Holds(layout_->capacity(), need);
   }

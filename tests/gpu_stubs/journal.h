@@ -8,6 +8,8 @@
 //   wait E               until it has passed
 //   query E: passed, query E: not yet
 //   synchronize          until the stream has run all
+//   free, free at work   memory; while a stream has work, for which it waits
+//   drop graph           a recording is destroyed
 //
 // Threads: any.
 #ifndef TESSERA_TESTS_GPU_STUBS_JOURNAL_H_

@@ -3,14 +3,18 @@
 // collective is a piece of its stream's work that is blocked until the peers' parts have come, or
 // until its communicator is aborted.
 //
-//   sum    every rank sends to rank 0 of the communicator, which adds in rank order in float32,
-//          rounds once and sends to all
+//   sum     every rank sends to rank 0 of the communicator, which adds in rank order in float32,
+//           rounds once and sends to all
+//   gather  every rank sends to every other one
+//
+// What a collective reads or writes must lie in one allocation of the GPU's.
 //
 // A collective that fails while it runs ("run@nccl...") is an asynchronous error of the communicator.
 // Threads: the one that started MPI.
 #include <mpi.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -40,7 +44,7 @@ struct ncclComm {
 namespace tessera::gpu_stubs {
 namespace {
 
-enum Message { kJoin, kWorld, kSummand, kSum, kStage, kMessages };
+enum Message { kJoin, kWorld, kSummand, kSum, kStage, kPart, kMessages };
 
 struct Id {
   int32_t root;
@@ -75,21 +79,46 @@ void GoOn(ncclComm& comm) {
   comm.ready = true;
 }
 
+// Memory of collectives that were given up: a message may still come that MPI writes there.
+void KeepForMpi(std::vector<std::vector<uint16_t>> parts,
+                std::vector<std::vector<uint8_t>> gathered) {
+  static auto* const kept = new std::vector<
+      std::pair<std::vector<std::vector<uint16_t>>, std::vector<std::vector<uint8_t>>>>;
+  kept->emplace_back(std::move(parts), std::move(gathered));
+}
+
 // What one collective has under way.
 struct Exchange {
+  Exchange() = default;
+  Exchange(const Exchange&) = delete;
+  ~Exchange() {
+    if (!requests.empty()) KeepForMpi(std::move(parts), std::move(gathered));
+  }
+
+  // Once all is done: for the next time that a recording runs.
+  void Clear() {
+    begun = summed = false;
+    parts.clear();
+    gathered.clear();
+    requests.clear();
+  }
+
   bool begun = false;
   bool summed = false;
-  std::vector<std::vector<uint16_t>> parts;
+  std::vector<std::vector<uint16_t>> parts;    // of a sum, or what goes from stage to stage
+  std::vector<std::vector<uint8_t>> gathered;  // by rank
   std::vector<MPI_Request> requests;
 };
 
-void Receive(Exchange& exchange, std::vector<uint16_t>& to, int from, int tag) {
-  MPI_Irecv(to.data(), static_cast<int>(to.size() * 2), MPI_BYTE, from, tag, MPI_COMM_WORLD,
-            &exchange.requests.emplace_back());
+template <typename T>
+void Receive(Exchange& exchange, std::vector<T>& to, int from, int tag) {
+  MPI_Irecv(to.data(), static_cast<int>(to.size() * sizeof(T)), MPI_BYTE, from, tag,
+            MPI_COMM_WORLD, &exchange.requests.emplace_back());
 }
-void Send(Exchange& exchange, const std::vector<uint16_t>& data, int to, int tag) {
-  MPI_Isend(data.data(), static_cast<int>(data.size() * 2), MPI_BYTE, to, tag, MPI_COMM_WORLD,
-            &exchange.requests.emplace_back());
+template <typename T>
+void Send(Exchange& exchange, const std::vector<T>& data, int to, int tag) {
+  MPI_Isend(data.data(), static_cast<int>(data.size() * sizeof(T)), MPI_BYTE, to, tag,
+            MPI_COMM_WORLD, &exchange.requests.emplace_back());
 }
 
 std::vector<uint16_t> Sum(const std::vector<std::vector<uint16_t>>& parts) {
@@ -132,6 +161,26 @@ bool SumGoesOn(const ncclComm& comm, Exchange& exchange, uint16_t* data, size_t 
   return true;
 }
 
+// One look at a gather: true when `all` holds every rank's part.
+bool GatherGoesOn(const ncclComm& comm, Exchange& exchange, const uint8_t* mine, uint8_t* all,
+                  size_t bytes) {
+  if (!exchange.begun) {
+    exchange.begun = true;
+    exchange.gathered.assign(comm.size, std::vector<uint8_t>(bytes));
+    exchange.gathered[comm.rank].assign(mine, mine + bytes);
+    for (int rank = 0; rank < comm.size; ++rank) {
+      if (rank == comm.rank) continue;
+      Receive(exchange, exchange.gathered[rank], comm.world[rank], comm.tag + kPart);
+      Send(exchange, exchange.gathered[comm.rank], comm.world[rank], comm.tag + kPart);
+    }
+  }
+  if (!AllDone(exchange.requests)) return false;
+  for (const std::vector<uint8_t>& part : exchange.gathered) {
+    all = std::copy(part.begin(), part.end(), all);
+  }
+  return true;
+}
+
 // A piece of stream work that goes on until `look` says true. A recorded piece runs again and again,
 // each time from the beginning.
 ncclResult_t Put(ncclComm* comm, cudaStream_t stream, const char* name,
@@ -147,7 +196,7 @@ ncclResult_t Put(ncclComm* comm, cudaStream_t stream, const char* name,
           return cudaErrorNotReady;
         }
         if (!look(*exchange)) return cudaErrorNotReady;
-        *exchange = Exchange();
+        exchange->Clear();
         return cudaSuccess;
       });
   if (put != cudaSuccess) return ncclUnhandledCudaError;
@@ -268,17 +317,32 @@ ncclResult_t ncclCommWindowDeregister(ncclComm_t, ncclWindow_t) {
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type,
                            ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   TESSERA_STUB_ENTRY(ncclSystemError);
-  if (type != ncclBfloat16 || operation != ncclSum || from != to) return ncclInvalidArgument;
+  if (type != ncclBfloat16 || operation != ncclSum || from != to || !IsOnGpu(to, count * 2)) {
+    return ncclInvalidArgument;
+  }
   auto* data = static_cast<uint16_t*>(to);
   return Put(comm, stream, "ncclAllReduce", [comm, data, count](Exchange& exchange) {
     return SumGoesOn(*comm, exchange, data, count);
   });
 }
 
+ncclResult_t ncclAllGather(const void* from, void* to, size_t count, ncclDataType_t type,
+                           ncclComm_t comm, cudaStream_t stream) {
+  TESSERA_STUB_ENTRY(ncclSystemError);
+  if (type != ncclUint8 || !IsOnGpu(from, count) || !IsOnGpu(to, count * comm->size)) {
+    return ncclInvalidArgument;
+  }
+  const auto* mine = static_cast<const uint8_t*>(from);
+  auto* all = static_cast<uint8_t*>(to);
+  return Put(comm, stream, "ncclAllGather", [comm, mine, all, count](Exchange& exchange) {
+    return GatherGoesOn(*comm, exchange, mine, all, count);
+  });
+}
+
 ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int peer,
                       ncclComm_t comm, cudaStream_t stream) {
   TESSERA_STUB_ENTRY(ncclSystemError);
-  if (type != ncclBfloat16) return ncclInvalidArgument;
+  if (type != ncclBfloat16 || !IsOnGpu(from, count * 2)) return ncclInvalidArgument;
   const auto* data = static_cast<const uint16_t*>(from);
   return Put(comm, stream, "ncclSend", [comm, data, count, peer](Exchange& exchange) {
     if (!exchange.begun) {
@@ -293,7 +357,7 @@ ncclResult_t ncclSend(const void* from, size_t count, ncclDataType_t type, int p
 ncclResult_t ncclRecv(void* to, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
                       cudaStream_t stream) {
   TESSERA_STUB_ENTRY(ncclSystemError);
-  if (type != ncclBfloat16) return ncclInvalidArgument;
+  if (type != ncclBfloat16 || !IsOnGpu(to, count * 2)) return ncclInvalidArgument;
   auto* data = static_cast<uint16_t*>(to);
   return Put(comm, stream, "ncclRecv", [comm, data, count, peer](Exchange& exchange) {
     if (!exchange.begun) {

@@ -101,6 +101,12 @@ Ranges& Pinned() {
   return *ranges;
 }
 
+// Freeing waits for the GPU.
+void WaitAsFreeingDoes() {
+  Note(IsAtWork() ? "free at work" : "free");
+  RunAllStreams();
+}
+
 cudaError_t CopyNow(void* to, const void* from, size_t bytes) {
   std::memcpy(to, from, bytes);
   return cudaSuccess;
@@ -147,6 +153,7 @@ size_t WrittenBesideAllocation() {
 }
 void* AllocateOnGpu(size_t bytes) { return OnGpu().Allocate(bytes, MemoryBytes()); }
 bool FreeOnGpu(void* data) { return OnGpu().Free(data); }
+bool IsOnGpu(const void* data, size_t bytes) { return OnGpu().Holds(data, bytes); }
 
 }  // namespace tessera::gpu_stubs
 
@@ -214,7 +221,7 @@ cudaError_t cudaMalloc(void** data, size_t bytes) {
 cudaError_t cudaFree(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreams();  // freeing waits for the GPU
+  WaitAsFreeingDoes();
   return OnGpu().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
@@ -229,7 +236,7 @@ cudaError_t cudaHostAlloc(void** data, size_t bytes, unsigned int) {
 cudaError_t cudaFreeHost(void* data) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
   if (RefusedWhileCapturing()) return cudaErrorStreamCaptureUnsupported;
-  RunAllStreams();
+  WaitAsFreeingDoes();
   return Pinned().Free(data) ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -1,5 +1,6 @@
 #include "tests/gpu_stubs/streams.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -76,6 +77,13 @@ bool HasWork(StreamState& state) {
   return !state.line.empty();
 }
 
+std::vector<std::shared_ptr<StreamState>> AllStreams() {
+  const std::lock_guard<std::mutex> lock(streams_mu);
+  std::vector<std::shared_ptr<StreamState>> streams;
+  for (const auto& [stream, state] : all_streams) streams.push_back(state);
+  return streams;
+}
+
 void RunAhead(StreamState& state) {
   const std::lock_guard<std::recursive_mutex> lock(state.mu);
   while (!state.line.empty() && DeviceError() == cudaSuccess) {
@@ -140,17 +148,18 @@ cudaError_t Enqueue(cudaStream_t stream, Work work) {
 
 void RunAhead(cudaStream_t stream) { RunAhead(*State(stream)); }
 
+bool IsAtWork() {
+  const std::vector<std::shared_ptr<StreamState>> streams = AllStreams();
+  return std::any_of(streams.begin(), streams.end(),
+                     [](const auto& stream) { return HasWork(*stream); });
+}
+
 void RunAllStreams() {
   // A GPU would wait for ever; whoever frees memory below a collective that nobody joins is to be
   // seen, not to be waited for.
   constexpr std::chrono::seconds kPatience(2);
   const auto start = std::chrono::steady_clock::now();
-  std::vector<std::shared_ptr<StreamState>> streams;
-  {
-    const std::lock_guard<std::mutex> lock(streams_mu);
-    for (const auto& [stream, state] : all_streams) streams.push_back(state);
-  }
-  for (const std::shared_ptr<StreamState>& stream : streams) {
+  for (const std::shared_ptr<StreamState>& stream : AllStreams()) {
     RunAhead(*stream);
     while (DeviceError() == cudaSuccess && HasWork(*stream) &&
            std::chrono::steady_clock::now() - start < kPatience) {
@@ -302,6 +311,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   TESSERA_STUB_ENTRY(cudaErrorECCUncorrectable);
+  Note("drop graph");
   delete reinterpret_cast<GraphState*>(executable);
   return cudaSuccess;
 }

@@ -39,10 +39,13 @@ void ReportExecutorFailure(const char* kernel, const std::string& what);
 // Device memory for other stubs; null when there is none.
 void* AllocateOnGpu(size_t bytes);
 bool FreeOnGpu(void* data);
+bool IsOnGpu(const void* data, size_t bytes);  // within one allocation
 
 // Bytes of an allocation, of the GPU's or pinned, that something was written beside; else 0.
 size_t WrittenBesideAllocation();
 
+// Whether a stream has work that has not run.
+bool IsAtWork();
 // Runs all of the stream's work.
 cudaError_t RunAll(cudaStream_t stream);
 // The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <functional>
 #include <limits>
 #include <string>
 #include <utility>
@@ -186,6 +187,125 @@ TEST_P(DrawsTest, AThirdBatchUnderWayEndsTheDevice) {
   EXPECT_EQ(device.draws()->Begin(rows.questions).code(), absl::StatusCode::kInternal);
 }
 
+// Two members of a group, each with half of the vocabulary; what the second one drew is carried
+// over by hand.
+class DrawGroupTest : public DrawsTest {
+ protected:
+  static constexpr int64_t kHalf = 37;
+  static constexpr int64_t kMostRows = 8;
+
+  // Makes `device` draw in a group of two over memory of its own. `carry`: from its part to all.
+  Device::Buffer Join(Device& device, std::function<void(std::vector<std::byte>& all)> carry) {
+    const size_t bytes = device.draws()->GroupBytes(2, kMostRows);
+    auto memory = device.Allocate(bytes);
+    EXPECT_TRUE(memory.ok()) << memory.status();
+    DrawGroup group{.size = 2, .memory = memory->get(), .gather = {}};
+    group.gather = [&device, carry, begin = memory->get(), end = memory->get() + bytes](
+                       const std::byte* mine, size_t part, std::byte* all) {
+      EXPECT_TRUE(mine >= begin && mine + part <= end && all >= begin && all + 2 * part <= end);
+      EXPECT_TRUE(mine + part <= all || all + 2 * part <= mine) << "it would gather over its own";
+      std::vector<std::byte> parts(part);
+      EXPECT_TRUE(device.ReadBytes(mine, part, parts.data()).ok());
+      carry(parts);
+      EXPECT_EQ(parts.size(), 2 * part);
+      return device.WriteBytes(parts.data(), 2 * part, all);
+    };
+    EXPECT_TRUE(device.draws()->Reserve(kMostRows, std::move(group)).ok());
+    return *std::move(memory);
+  }
+
+  static void Draw(Device& device, const Rows& rows, int32_t first_id) {
+    const auto count = static_cast<int64_t>(rows.questions.size());
+    ASSERT_TRUE(device.draws()->Begin(rows.questions).ok());
+    device.draws()->Draw(rows.data(), rows.vocab, first_id, 0, count);
+    ASSERT_TRUE(device.draws()->End().ok());
+  }
+};
+
+TEST_P(DrawGroupTest, FeedsTheBestOfAllAndTellsWhatEachDrew) {
+  HostOps first(DeviceOf(GetParam())), second(DeviceOf(GetParam()));
+  if (first.device().draws() == nullptr) GTEST_SKIP() << "this device keeps no draws";
+  std::vector<std::byte> carried;
+  const auto memory_of_second = Join(second.device(), [&](std::vector<std::byte>& all) {
+    carried = all;
+    all.resize(2 * all.size());
+  });
+  const auto memory_of_first = Join(first.device(), [&](std::vector<std::byte>& all) {
+    all.insert(all.end(), carried.begin(), carried.end());
+  });
+  // Greedy: the first's, the second's, a tie; then sampled; then a row that is not finite with the
+  // second. The last two with candidates.
+  std::vector<RowQuestion> questions(5);
+  questions[3] = {.seed = 3, .position = 9, .temperature = 0.7f, .num_candidates = 4};
+  questions[4] = {.num_candidates = 2};
+  std::vector<float> a(5 * kHalf, 0.0f), b(5 * kHalf, 0.0f);
+  a[5] = b[kHalf + 6] = a[2 * kHalf + 7] = b[2 * kHalf + 8] = 1;
+  for (int64_t i = 0; i < kHalf; ++i) a[3 * kHalf + i] = 0.1f * i, b[3 * kHalf + i] = 0.1f * i;
+  b[4 * kHalf + 9] = std::numeric_limits<float>::infinity();
+  const Rows of_first = RowsOf(first.device(), questions, a);
+  const Rows of_second = RowsOf(second.device(), questions, b);
+  Draw(second.device(), of_second, kHalf);
+  Draw(first.device(), of_first, 0);
+
+  Said said = {std::vector<RowAnswer>(10),
+               std::vector<RowCandidate>(10 * first.device().MaxRowCandidates())};
+  // Row r of the table is all r + 1.
+  std::vector<float> table(2 * kHalf * 32);
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<float>(i / 32 + 1);
+  const auto* bytes = reinterpret_cast<const uint8_t*>(table.data());
+  const auto embedded =
+      first.Embed({bytes, DType::kF32, 2 * kHalf, 32}, {-1, -2, -3, -4, -5, 11}, 0);
+  ASSERT_TRUE(*first.device().draws()->Arrived());
+  ASSERT_TRUE(first.device().draws()->Collect(said.answers.data(), said.candidates.data()).ok());
+  const RowAnswer& sampled_first = said.answers[3];
+  const RowAnswer& sampled_second = said.answers[8];
+  ASSERT_TRUE(sampled_first.score != sampled_second.score);
+  const int32_t sampled =
+      sampled_first.score > sampled_second.score ? sampled_first.id : sampled_second.id;
+  const std::vector<float> fed = {5, kHalf + 6, 7, static_cast<float>(sampled), -1, 11};
+  for (size_t t = 0; t < fed.size(); ++t) EXPECT_EQ(embedded[t * 32], fed[t] + 1) << "token " << t;
+
+  const int most = first.device().MaxRowCandidates();
+  for (int member : {0, 1}) {
+    const Rows& rows = member == 0 ? of_first : of_second;
+    const Said part = {{said.answers.begin() + 5 * member, said.answers.begin() + 5 * member + 5},
+                       {said.candidates.begin() + 5 * most * member,
+                        said.candidates.begin() + 5 * most * (member + 1)}};
+    Said looked = Room(first.device(), rows);
+    HostOps& ops = member == 0 ? first : second;
+    ASSERT_TRUE(ops.device()
+                    .LookAtRows(rows.data(), rows.vocab, member == 0 ? 0 : kHalf, rows.questions,
+                                looked.answers.data(), looked.candidates.data())
+                    .ok());
+    for (size_t r = 0; r < 5; ++r) {
+      EXPECT_EQ(part.answers[r].finite, looked.answers[r].finite) << member << ", " << r;
+      if (!looked.answers[r].finite) continue;
+      EXPECT_EQ(part.answers[r].id, looked.answers[r].id) << member << ", " << r;
+      EXPECT_EQ(part.answers[r].score, looked.answers[r].score) << member << ", " << r;
+      EXPECT_EQ(part.answers[r].raw_mass, looked.answers[r].raw_mass) << member << ", " << r;
+      for (int c = 0; c < questions[r].num_candidates; ++c) {
+        EXPECT_EQ(part.candidates[r * most + c].id, looked.candidates[r * most + c].id)
+            << member << ", " << r << ", " << c;
+      }
+    }
+  }
+  EXPECT_FALSE(said.answers[9].finite);
+}
+
+TEST_P(DrawGroupTest, MoreRowsThanThereIsRoomForEndTheDevice) {
+  HostOps ops(DeviceOf(GetParam()));
+  if (ops.device().draws() == nullptr) GTEST_SKIP() << "this device keeps no draws";
+  const auto memory = Join(ops.device(), [](auto&) {});
+  const absl::Status status =
+      ops.device().draws()->Begin(std::vector<RowQuestion>(kMostRows + 1));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_TRUE(std::string(status.message()).find("at most 8 rows at once, got 9") !=
+              std::string::npos)
+      << status;
+}
+
+INSTANTIATE_TEST_SUITE_P(, DrawGroupTest, testing::ValuesIn(TestDevices()),
+                         [](const auto& test) { return test.param; });
 INSTANTIATE_TEST_SUITE_P(, DrawsTest, testing::ValuesIn(TestDevices()),
                          [](const auto& test) { return test.param; });
 

@@ -1,5 +1,5 @@
 // How the devices of a group exchange activations: sums within a tensor-parallel group, the hidden
-// state from stage to stage.
+// state from stage to stage; and what each has drawn.
 //
 // The host links go through host memory and any Communicator: in place where the device's
 // activations are host floats, else by way of a float32 copy (several ranks on one GPU). The NCCL
@@ -69,7 +69,14 @@ class ActivationLink {
   // Whether AllReduceSum only tells the device what to do, so that it may be recorded.
   virtual bool on_device() const = 0;
 
-  // Device memory that AllReduceSum is fast on; lives as long as the link. Every rank of the group
+  // If on_device, of more than one rank: `bytes` at `mine` of every rank, one rank after the other,
+  // to `all`, in the order of the device's work as AllReduceSum. Both lie in memory from Allocate,
+  // at the same place of it on every rank.
+  virtual absl::Status AllGather(const std::byte* /*mine*/, size_t /*bytes*/, std::byte* /*all*/) {
+    return absl::UnimplementedError("these ranks' devices gather nothing by themselves");
+  }
+
+  // Device memory that both are fast on; lives as long as the link. Every rank of the group
   // calls it with the same bytes.
   virtual absl::StatusOr<std::byte*> Allocate(size_t bytes) = 0;
 
@@ -80,6 +87,10 @@ class ActivationLink {
   // One look, without waiting: what went wrong with the device or the group since, for those who
   // wait for something else meanwhile.
   virtual absl::Status Check() = 0;
+
+  // Ends what the device is stuck in because of `why`: nothing it does is of use any more, and its
+  // memory is not freed before it is idle.
+  virtual void GiveUp(const absl::Status& /*why*/) {}
 };
 
 // The hidden state from one stage's device to the next one's. Absent where it goes by message,

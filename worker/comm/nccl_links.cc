@@ -67,6 +67,13 @@ class NcclLink : public ActivationLink {
 
   bool on_device() const override { return true; }
 
+  absl::Status AllGather(const std::byte* mine, size_t bytes, std::byte* all) override {
+    if (tp_ == nullptr) return ActivationLink::AllGather(mine, bytes, all);
+    TESSERA_RETURN_IF_ERROR(tp_->first_cause());
+    return tp_->Check({"AllGather", bytes, world_rank_}, "ncclAllGather",
+                      ncclAllGather(mine, all, bytes, ncclUint8, tp_->comm(), tp_->stream()));
+  }
+
   absl::StatusOr<std::byte*> Allocate(size_t bytes) override {
     if (tp_ != nullptr) return tp_->Allocate(bytes);
     TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_->Allocate(bytes));
@@ -89,6 +96,8 @@ class NcclLink : public ActivationLink {
   }
 
   absl::Status Check() override { return Look().status(); }
+
+  void GiveUp(const absl::Status& why) override { FailAll(why).IgnoreError(); }
 
  private:
   // Whether the device has nothing to do; an error when it or a group has failed.

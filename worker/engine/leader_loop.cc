@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/wire/status_macros.h"
 #include "worker/comm/backoff.h"
+#include "worker/engine/device_turns.h"
 #include "worker/engine/recent_steps.h"
 #include "worker/engine/serve_loops.h"
 
@@ -27,7 +28,8 @@ class Leader {
         links_(links),
         channel_(channel),
         options_(options),
-        recent_(links.stages()) {}
+        recent_(links.stages()),
+        turns_(*options.clock) {}
 
   absl::Status Run() {
     const absl::Status status = Loop();
@@ -145,11 +147,12 @@ class Leader {
 
   absl::Status EnqueueStep(v1::StepPlan step) {
     const Clock::time_point began = Clock::now();
-    TESSERA_RETURN_IF_ERROR(runner_.Check(step, recent_.open_draws()));
-    if (in_flight_.empty()) {
-      handed_on_ = began;
-      options_.clock->BeginStep(/*others_work=*/false);
+    TESSERA_RETURN_IF_ERROR(runner_.CheckAhead(step));
+    if (links_.has_peers()) {
+      TESSERA_RETURN_IF_ERROR(
+          links_.SendToPeers(StepMessageKind::kEnqueue, step.SerializeAsString()));
     }
+    turns_.Enqueued();
     in_flight_.push_back({step.step_id(), began, next_stall_});
     recent_.Begin(step);
     return runner_.Enqueue(std::move(step), [&] { return links_.KeepAlive(); });
@@ -159,11 +162,8 @@ class Leader {
   absl::StatusOr<std::optional<v1::StepResult>> TryCollect() {
     TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner_.TryCollect());
     if (!result) return result;
-    handed_on_ = Clock::now();
-    options_.clock->EndStep();
-    if (in_flight_.size() == 1) return result;
-    in_flight_[1].began = handed_on_;
-    options_.clock->BeginStep(/*others_work=*/false);
+    turns_.Collected();
+    if (in_flight_.size() > 1) in_flight_[1].began = turns_.began();
     return result;
   }
 
@@ -201,11 +201,11 @@ class Leader {
   // Fails when a result is due and the last stage (or this rank's device) has been silent too long.
   absl::Status CheckPatience() const {
     if (in_flight_.empty()) return absl::OkStatus();
+    const int64_t step_id = in_flight_.front().step_id;
+    if (AtWork()) return turns_.CheckPatience(step_id, options_.result_deadline);
     if (links_.SilenceSince(handed_on_) < options_.result_deadline) return absl::OkStatus();
     return absl::DeadlineExceededError(absl::StrCat(
-        "step ", in_flight_.front().step_id,
-        runner_.runs_ahead() ? ": the device has drawn no token within "
-                             : ": no sign of life from the last stage within ",
+        "step ", step_id, ": no sign of life from the last stage within ",
         absl::FormatDuration(options_.result_deadline)));
   }
 
@@ -221,6 +221,7 @@ class Leader {
         backoff.Reset();
         continue;
       }
+      TESSERA_RETURN_IF_ERROR(runner_.CheckDevice());
       TESSERA_RETURN_IF_ERROR(CheckPatience());
       backoff.Wait();
     }
@@ -237,8 +238,8 @@ class Leader {
   bool next_waits_ = false;           // for a token of a step in flight
   absl::Duration next_stall_;
   std::optional<Clock::time_point> looking_since_;  // for a plan, with room for one
-  // The latest step, to the next stage; or the oldest in flight, to this rank's device.
-  Clock::time_point handed_on_;
+  Clock::time_point handed_on_;  // the latest step, to the next stage
+  DeviceTurns turns_;            // of the steps put on this rank's device
 };
 
 }  // namespace

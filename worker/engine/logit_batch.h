@@ -77,8 +77,8 @@ class DeviceLogits : public LogitBatch {
   const float* values_ = nullptr;
 };
 
-// Rows from which the device has drawn, of the oldest batch under way, which has arrived. The rows
-// themselves are gone, and the answers are taken once.
+// Rows from which the devices of all ranks have drawn, of the oldest batch under way, which has
+// arrived. The rows themselves are gone, and the answers are taken once.
 class DrawnLogits : public LogitBatch {
  public:
   DrawnLogits(kernels::Draws* draws, int max_candidates)
@@ -88,9 +88,8 @@ class DrawnLogits : public LogitBatch {
     return absl::InternalError("the logits of a step ahead of its tokens are not kept");
   }
   int max_candidates() const override { return max_candidates_; }
-  absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> /*those asked before*/,
-                          kernels::RowAnswer* answers,
-                          kernels::RowCandidate* candidates) override {
+  // Draws::Collect.
+  absl::Status Collect(kernels::RowAnswer* answers, kernels::RowCandidate* candidates) {
     return draws_->Collect(answers, candidates);
   }
 

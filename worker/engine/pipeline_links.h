@@ -53,6 +53,7 @@ class PipelineLinks {
   bool on_first_stage() const { return world_->rank() < tp_; }
   bool on_last_stage() const { return world_->rank() / tp_ == pp_ - 1; }
   int stages() const { return pp_; }
+  bool has_peers() const { return !peers_.empty(); }
   // Whether this rank hands the results to the leader.
   bool reports_results() const { return world_->rank() == reporter(); }
 
@@ -94,9 +95,17 @@ class PipelineLinks {
 
   // From the stage before, or from the leader on the first stage.
   absl::StatusOr<StepMessage> ReceiveStep() {
-    const int from = on_first_stage() ? 0 : world_->rank() - tp_;
-    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, world_->Receive(from, kStepTag));
+    TESSERA_ASSIGN_OR_RETURN(Bytes bytes, world_->Receive(steps_from(), kStepTag));
     return StepMessage::Decode(std::move(bytes));
+  }
+
+  // The same if it has arrived; nullopt when it has not.
+  absl::StatusOr<std::optional<StepMessage>> TryReceiveStep() {
+    TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes,
+                             world_->TryReceive(steps_from(), kStepTag));
+    if (!bytes) return std::nullopt;
+    TESSERA_ASSIGN_OR_RETURN(StepMessage message, StepMessage::Decode(*std::move(bytes)));
+    return message;
   }
 
   absl::Status SendResult(const v1::StepResult& result) {
@@ -139,6 +148,7 @@ class PipelineLinks {
   using Clock = std::chrono::steady_clock;
 
   int reporter() const { return (pp_ - 1) * tp_; }
+  int steps_from() const { return on_first_stage() ? 0 : world_->rank() - tp_; }
 
   Communicator* const world_;
   const int tp_;

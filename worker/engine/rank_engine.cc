@@ -25,10 +25,20 @@ class RankEngineImpl : public RankEngine {
     if (options_.clock == nullptr) options_.clock = &own_clock_;
   }
 
+  // Peers may be gone for whom the device would wait.
+  ~RankEngineImpl() override {
+    if (!ended_.ok()) runner_->GiveUp(ended_);
+  }
+
   absl::Status Serve(StepChannel* channel) override {
-    if (!links_.is_leader()) return ServeAsFollower(*runner_, links_, *options_.clock);
-    if (channel == nullptr) return absl::InvalidArgumentError("the leader needs a step channel");
-    return ServeAsLeader(*runner_, links_, *channel, options_);
+    if (!links_.is_leader()) {
+      ended_ = ServeAsFollower(*runner_, links_, options_);
+    } else if (channel == nullptr) {
+      return absl::InvalidArgumentError("the leader needs a step channel");
+    } else {
+      ended_ = ServeAsLeader(*runner_, links_, *channel, options_);
+    }
+    return ended_;
   }
 
   std::string DeviceName() const override { return runner_->DeviceName(); }
@@ -39,6 +49,7 @@ class RankEngineImpl : public RankEngine {
   std::unique_ptr<StepRunner> runner_;
   RankEngineOptions options_;
   StepClock own_clock_;
+  absl::Status ended_;
 };
 
 // Collective. The tp_rank's ranks by stage, where their devices need it.

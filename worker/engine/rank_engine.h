@@ -7,8 +7,9 @@
 //   (stage s, tp t) ─ header + activations ─▶ (stage s+1, tp t)
 //   (last stage, tp 0) ─ StepResult ─▶ leader
 //
-// The leader may hold several steps in flight (up to the number of stages): it accepts the next
-// plan while results are outstanding. An idle group spins briefly, then yields, then sleeps.
+// The leader may hold several steps in flight (up to the number of stages, or two where a stage
+// runs ahead of its tokens): it accepts the next plan while results are outstanding. An idle group
+// spins briefly, then yields, then sleeps.
 //
 //   TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(*file, plan, world, options));
 //   absl::Status ended = engine->Serve(channel);   // channel: leader only, else nullptr
@@ -56,7 +57,8 @@ struct RankEngineOptions {
   // between operations: each rank's wait for the one before it has a deadline (the communicator's)
   // that does not depend on how long a step takes. Well below that deadline.
   absl::Duration heartbeat = absl::Seconds(5);
-  // Leader: how long the last stage may be silent, heartbeats included, while a result is due.
+  // Leader: how long the last stage may be silent, heartbeats included, while a result is due. All:
+  // how long a step may be on this rank's device.
   absl::Duration result_deadline = absl::Seconds(60);
   // Leader: a plan that is further away than this came to an idle group, not to one that was kept
   // waiting (StepResult.stall_micros).

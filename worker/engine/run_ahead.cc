@@ -1,5 +1,6 @@
 // StepRunner's steps ahead of their tokens (step_runner.h).
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +12,7 @@
 namespace tessera::worker {
 
 bool StepRunner::MayEnqueue(const v1::StepPlan& step) const {
-  if (!runs_ahead_) return false;
+  if (!runs_ahead_ || step.chunks_size() > kMostAhead) return false;
   const int max_candidates = device_->MaxRowCandidates();
   return std::all_of(step.chunks().begin(), step.chunks().end(), [&](const auto& chunk) {
     return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.return_logits() &&
@@ -26,6 +27,27 @@ bool StepRunner::TakesBehind(const v1::StepPlan& step) {
   return decoder_->TakesBehind(next_batch_);
 }
 
+absl::Status StepRunner::ReserveDraws(int64_t most_rows) {
+  kernels::Draws& draws = *device_->draws();
+  kernels::DrawGroup group{.size = tp_->size(), .memory = nullptr, .gather = nullptr};
+  if (group.size > 1) {
+    TESSERA_ASSIGN_OR_RETURN(group.memory,
+                             links_.tp->Allocate(draws.GroupBytes(group.size, most_rows)));
+    group.gather = [link = links_.tp.get()](const std::byte* mine, size_t bytes, std::byte* all) {
+      return link->AllGather(mine, bytes, all);
+    };
+  }
+  return draws.Reserve(most_rows, std::move(group));
+}
+
+absl::Status StepRunner::CheckAhead(const v1::StepPlan& step) {
+  if (!MayEnqueue(step)) {
+    return absl::InternalError(absl::StrCat("step ", step.step_id(), ": expected one that this ",
+                                            "rank's device can take ahead of its tokens"));
+  }
+  return checker_->Check(step, newest_draws_);
+}
+
 absl::Status StepRunner::Enqueue(v1::StepPlan step, Between between) {
   TESSERA_RETURN_IF_ERROR(Begin(step));
   TESSERA_RETURN_IF_ERROR(decoder_->Embed());
@@ -35,6 +57,7 @@ absl::Status StepRunner::Enqueue(v1::StepPlan step, Between between) {
   DrawingRows drawing = DrawingRowsOf(enqueued.plan);
   TESSERA_RETURN_IF_ERROR(StartDraws(drawing, between));
   enqueued.requests = std::move(drawing.requests);
+  newest_draws_ = {.step_id = enqueued.plan.step_id(), .count = enqueued.requests.size()};
   return absl::OkStatus();
 }
 
@@ -44,13 +67,14 @@ absl::Status StepRunner::StartDraws(const DrawingRows& drawing, Between between)
   std::vector<kernels::RowQuestion> questions;
   for (const SampleRequest& request : requests) questions.push_back(sampler_.QuestionFor(request));
   TESSERA_RETURN_IF_ERROR(draws.Begin(questions));
-  for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
-    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
-    decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
-    draws.Draw(decoder_->device_logits(), decoder_->local_vocab_size(), vocab_[tp_->rank()].begin(),
-               static_cast<int64_t>(begin), static_cast<int64_t>(count));
-    TESSERA_RETURN_IF_ERROR(between());
-  }
+  TESSERA_RETURN_IF_ERROR(
+      InHeadGroups(rows, between, [&](size_t first, absl::Span<const int64_t> group) {
+        decoder_->ComputeLogits(group);
+        draws.Draw(decoder_->device_logits(), decoder_->local_vocab_size(),
+                   vocab_[tp_->rank()].begin(), static_cast<int64_t>(first),
+                   static_cast<int64_t>(group.size()));
+        return absl::OkStatus();
+      }));
   return draws.End();
 }
 
@@ -62,7 +86,7 @@ absl::StatusOr<std::optional<v1::StepResult>> StepRunner::TryCollect() {
   v1::StepResult result;
   result.set_step_id(step.plan.step_id());
   DrawnLogits logits(device_->draws(), device_->MaxRowCandidates());
-  absl::StatusOr<std::vector<v1::SampledToken>> tokens = sampler_.Sample(step.requests, logits);
+  absl::StatusOr<std::vector<v1::SampledToken>> tokens = sampler_.TakeDrawn(step.requests, logits);
   if (!tokens.ok()) {
     return wire::Annotate(tokens.status(), absl::StrCat("step ", result.step_id()));
   }

@@ -75,20 +75,42 @@ Sampler::RecordShape Sampler::ShapeOf(const SampleRequest& request) const {
 
 absl::StatusOr<std::vector<v1::SampledToken>> Sampler::Sample(
     absl::Span<const SampleRequest> requests, LogitBatch& logits) {
-  std::vector<size_t> offsets;
-  size_t bytes_per_rank = 0;
-  for (const SampleRequest& request : requests) {
-    offsets.push_back(bytes_per_rank);
-    bytes_per_rank += ShapeOf(request).bytes();
-  }
-  mine_.resize(bytes_per_rank);
-  all_.resize(bytes_per_rank * tp_->size());
-  TESSERA_RETURN_IF_ERROR(WriteRecords(requests, offsets, logits));
+  LayOut(requests);
+  TESSERA_RETURN_IF_ERROR(WriteRecords(requests, logits));
   TESSERA_RETURN_IF_ERROR(tp_->AllGather(mine_, absl::MakeSpan(all_)));
+  return DecideAll(requests, logits);
+}
 
+absl::StatusOr<std::vector<v1::SampledToken>> Sampler::TakeDrawn(
+    absl::Span<const SampleRequest> requests, DrawnLogits& logits) {
+  LayOut(requests);
+  answers_.resize(requests.size() * tp_->size());
+  listed_.resize(answers_.size() * logits.max_candidates());
+  TESSERA_RETURN_IF_ERROR(logits.Collect(answers_.data(), listed_.data()));
+  for (size_t i = 0; i < answers_.size(); ++i) {
+    const size_t tp_rank = i / requests.size(), r = i % requests.size();
+    WriteAnswer(requests[r], answers_[i], &listed_[i * logits.max_candidates()],
+                all_.data() + tp_rank * mine_.size() + offsets_[r]);
+  }
+  return DecideAll(requests, logits);
+}
+
+void Sampler::LayOut(absl::Span<const SampleRequest> requests) {
+  offsets_.clear();
+  size_t bytes = 0;
+  for (const SampleRequest& request : requests) {
+    offsets_.push_back(bytes);
+    bytes += ShapeOf(request).bytes();
+  }
+  mine_.resize(bytes);
+  all_.resize(bytes * tp_->size());
+}
+
+absl::StatusOr<std::vector<v1::SampledToken>> Sampler::DecideAll(
+    absl::Span<const SampleRequest> requests, LogitBatch& logits) {
   std::vector<v1::SampledToken> tokens;
   for (size_t i = 0; i < requests.size(); ++i) {
-    const Merged merged = MergeRecords(requests[i], all_, bytes_per_rank, offsets[i]);
+    const Merged merged = MergeRecords(requests[i], offsets_[i]);
     TESSERA_ASSIGN_OR_RETURN(v1::SampledToken token,
                              Decide(requests[i], RowPlace{logits, i}, merged));
     tokens.push_back(std::move(token));
@@ -103,8 +125,7 @@ LogitRow Sampler::Changed(const SampleRequest& request, const LogitRow& row) {
   return {changed_, row.first_id};
 }
 
-absl::Status Sampler::WriteRecords(absl::Span<const SampleRequest> requests,
-                                   absl::Span<const size_t> offsets, LogitBatch& logits) {
+absl::Status Sampler::WriteRecords(absl::Span<const SampleRequest> requests, LogitBatch& logits) {
   const auto by_device = [&](const SampleRequest& request) {
     return !IsChanged(request) && logits.max_candidates() > 0 &&
            ShapeOf(request).num_candidates <= logits.max_candidates();
@@ -120,7 +141,7 @@ absl::Status Sampler::WriteRecords(absl::Span<const SampleRequest> requests,
     TESSERA_RETURN_IF_ERROR(logits.LookAtRows(questions_, answers_.data(), listed_.data()));
   }
   for (size_t i = 0; i < requests.size(); ++i) {
-    std::byte* const out = mine_.data() + offsets[i];
+    std::byte* const out = mine_.data() + offsets_[i];
     if (by_device(requests[i])) {
       WriteAnswer(requests[i], answers_[i], &listed_[i * logits.max_candidates()], out);
     } else {
@@ -204,14 +225,13 @@ void Sampler::WriteRecord(const SampleRequest& request, LogitRow row, std::byte*
   }
 }
 
-Sampler::Merged Sampler::MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
-                                      size_t bytes_per_rank, size_t offset) const {
+Sampler::Merged Sampler::MergeRecords(const SampleRequest& request, size_t offset) const {
   const RecordShape shape = ShapeOf(request);
   Merged merged;
   merged.draw.id = kNothingToDraw;
   std::optional<Candidate> known_until;  // beyond it, some rank may have more than it sent
   for (int tp_rank = 0; tp_rank < tp_->size(); ++tp_rank) {
-    const std::byte* in = all.data() + tp_rank * bytes_per_rank + offset;
+    const std::byte* in = all_.data() + tp_rank * mine_.size() + offset;
     const Draw draw = Load<Draw>(in);
     if (draw.id == kNotFinite) {
       merged.finite = false;

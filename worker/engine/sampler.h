@@ -4,7 +4,8 @@
 // token: one (score, token) pair for greedy and plain sampling (the Gumbel-max trick, gumbel.h),
 // and the best few candidates with the row's mass where a cut or logprobs ask for them. Only when
 // those do not settle a cut is the row itself gathered. Every rank computes the same decision from
-// the same records.
+// the same records: those that came by the communicator (Sample), or made of what the devices have
+// gathered among themselves (TakeDrawn).
 //
 // A row that the parameters change (row_changes.h) is changed in a copy, each rank its own part; log
 // probabilities come from the row as the model made it, in a second short exchange where a changed
@@ -60,8 +61,12 @@ class Sampler {
     return Sample(requests, batch);
   }
 
-  // Whether a device that lists so many candidates of a row can draw the request's token from it, as
-  // it is and without being told more, so that Sample decides what the device drew. For one rank.
+  // What the ranks' devices have drawn, each from its own rows, for requests that IsDrawnByDevice:
+  // the tokens that Sample would give. Asks no other rank.
+  absl::StatusOr<std::vector<v1::SampledToken>> TakeDrawn(absl::Span<const SampleRequest> requests,
+                                                          DrawnLogits& logits);
+  // Whether devices that list so many candidates of a row can draw the request's token from it, as
+  // it is and without being told more.
   bool IsDrawnByDevice(const SampleRequest& request, int max_candidates) const;
   // What it is to be asked then.
   kernels::RowQuestion QuestionFor(const SampleRequest& request) const;
@@ -78,15 +83,16 @@ class Sampler {
     return OwnPart(logits, row, vocab_[tp_->rank()]);
   }
   LogitRow Changed(const SampleRequest& request, const LogitRow& row);
+  // Makes room for a record of every request of each rank.
+  void LayOut(absl::Span<const SampleRequest> requests);
   // Every request's record, where it belongs in mine_.
-  absl::Status WriteRecords(absl::Span<const SampleRequest> requests,
-                            absl::Span<const size_t> offsets, LogitBatch& logits);
+  absl::Status WriteRecords(absl::Span<const SampleRequest> requests, LogitBatch& logits);
   void WriteRecord(const SampleRequest& request, LogitRow row, std::byte* out);
   // The same from what the device said.
   void WriteAnswer(const SampleRequest& request, const kernels::RowAnswer& answer,
                    const kernels::RowCandidate* candidates, std::byte* out) const;
-  Merged MergeRecords(const SampleRequest& request, absl::Span<const std::byte> all,
-                      size_t bytes_per_rank, size_t offset) const;
+  // Of the records in all_ that are at `offset` of their rank's.
+  Merged MergeRecords(const SampleRequest& request, size_t offset) const;
   absl::StatusOr<std::vector<Candidate>> GatherRow(const SampleRequest& request,
                                                    const LogitRow& row);
   // One request's row, fetched where somebody needs it.
@@ -94,6 +100,9 @@ class Sampler {
     LogitBatch& logits;
     size_t row;
   };
+  // From the records in all_.
+  absl::StatusOr<std::vector<v1::SampledToken>> DecideAll(absl::Span<const SampleRequest> requests,
+                                                          LogitBatch& logits);
   absl::StatusOr<v1::SampledToken> Decide(const SampleRequest& request, const RowPlace& place,
                                           const Merged& merged);
   absl::StatusOr<Draw> DrawWithCuts(const SampleRequest& request, const RowPlace& place,
@@ -110,7 +119,8 @@ class Sampler {
   RowChanger changer_;
   TargetScorer scorer_;
   // Kept between calls so that a step allocates nothing new.
-  std::vector<std::byte> mine_, all_;
+  std::vector<size_t> offsets_;        // of each request's record among its rank's
+  std::vector<std::byte> mine_, all_;  // records: of one rank; of all, in rank order
   std::vector<Candidate> best_;
   std::vector<float> changed_;
   std::vector<kernels::RowQuestion> questions_;

@@ -17,8 +17,8 @@ namespace tessera::worker {
 // (recent_steps.h) begins once that step's result has been handed back; plans begin in the order
 // they came. The coordinator may send one plan more than there are stages: it waits in the channel.
 //
-// A rank alone that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the
-// device behind the step that is running there. Any other waits until the device has nothing to do.
+// A stage that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the devices
+// behind the step that is running there. Any other waits until they have nothing to do.
 //
 // StepResult.compute_micros runs from the start of the step's work (of one behind another: from that
 // one's result) to its result. stall_micros is
@@ -29,8 +29,11 @@ namespace tessera::worker {
 absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
                            const RankEngineOptions& options);
 
-// All others: run what comes from the stage before and pass it on, until told to end.
-absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links, StepClock& clock);
+// All others: run what comes from the stage before and pass it on, until told to end. What is to be
+// enqueued is, and its draws are taken while this rank listens on; it waits only where the device
+// holds no more, or must be idle for what comes next: as patiently as the leader.
+absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links,
+                             const RankEngineOptions& options);
 
 }  // namespace tessera::worker
 

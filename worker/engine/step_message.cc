@@ -45,7 +45,7 @@ absl::StatusOr<StepMessage> StepMessage::Decode(Bytes bytes) {
                                             ", got ", absl::Hex(prefix.magic)));
   }
   const bool known = prefix.kind >= static_cast<uint32_t>(StepMessageKind::kStep) &&
-                     prefix.kind <= static_cast<uint32_t>(StepMessageKind::kResult);
+                     prefix.kind <= static_cast<uint32_t>(StepMessageKind::kEnqueue);
   if (!known || prefix.header_bytes > bytes.size() - sizeof(prefix)) {
     return absl::InternalError(absl::StrCat("step message: kind ", prefix.kind,
                                             " with a header of ", prefix.header_bytes,

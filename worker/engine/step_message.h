@@ -2,12 +2,14 @@
 // back from its end to the leader.
 //
 //   message     := u32 magic "TSM1", u32 kind, u64 header bytes, header, activations
-//   header      := kStep: serialized StepPlan; kResult: serialized StepResult; kAbort: why, as
-//                  text; else empty
+//   header      := kStep, kEnqueue: serialized StepPlan; kResult: serialized StepResult; kAbort:
+//                  why, as text; else empty
 //   activations := kStep towards a later stage: (n, hidden_size) float32; else none
 //
-// Little endian. A heartbeat carries nothing: it keeps every rank's wait within its deadline. End
-// asks for an orderly return; abort says that the leader failed.
+// Little endian. Enqueue says that the step is to be put on the device, behind the one that may be
+// running there, and that nobody waits for it (step_runner.h). A heartbeat carries nothing: it
+// keeps every rank's wait within its deadline. End asks for an orderly return; abort says that the
+// leader failed.
 //
 //   Bytes message = EncodeStep(plan.SerializeAsString(), activations);
 //   TESSERA_ASSIGN_OR_RETURN(StepMessage step, StepMessage::Decode(std::move(message)));
@@ -28,7 +30,8 @@ enum class StepMessageKind : uint32_t {
   kHeartbeat = 2,
   kEnd = 3,
   kAbort = 4,
-  kResult = 5
+  kResult = 5,
+  kEnqueue = 6
 };
 
 Bytes EncodeStepMessage(StepMessageKind kind, absl::string_view header,

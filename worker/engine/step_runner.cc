@@ -45,13 +45,19 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
   } else {
     runner->links_ = MakeHostLinks(links);
   }
+  // A group of which one rank has other links or another device has them on none.
+  runner->runs_ahead_ = setup.plan->pipeline_parallel_size() == 1 &&
+                        runner->links_.tp->on_device() && runner->device_->draws() != nullptr;
+  if (runner->runs_ahead_) {
+    TESSERA_RETURN_IF_ERROR(
+        runner->ReserveDraws(std::min(kMostAhead, setup.plan->max_sequences_per_step())));
+  }
   TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
                                                               .plan = setup.plan,
                                                               .world_rank = setup.world_rank,
                                                               .device = runner->device_.get(),
                                                               .tp = runner->links_.tp.get(),
                                                               .progress = setup.progress}));
-  runner->runs_ahead_ = setup.plan->ranks_size() == 1 && runner->device_->draws() != nullptr;
   // Last: it keeps a mark per KV block, of which there was memory for as many as the plan says.
   runner->checker_ = std::make_unique<StepChecker>(
       *setup.plan, setup.file->description().architecture().vocab_size());
@@ -101,6 +107,7 @@ absl::Status StepRunner::Begin(const v1::StepPlan& step) {
 
 absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                                  absl::FunctionRef<absl::Status()> between) {
+  newest_draws_ = {};
   TESSERA_RETURN_IF_ERROR(Begin(step));
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed());
@@ -128,23 +135,31 @@ absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Betw
   return result;
 }
 
-absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
-                                    v1::StepResult& result) {
-  const auto [requests, rows] = DrawingRowsOf(step);
-  for (size_t begin = 0; begin < rows.size(); begin += Decoder::kMaxLogitRows) {
-    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - begin);
-    decoder_->ComputeLogits(absl::MakeConstSpan(rows).subspan(begin, count));
-    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
-                                        .rows = static_cast<int64_t>(count),
-                                        .vocab = decoder_->local_vocab_size(),
-                                        .first_id = vocab_[tp_->rank()].begin()});
-    TESSERA_ASSIGN_OR_RETURN(
-        std::vector<v1::SampledToken> tokens,
-        sampler_.Sample(absl::MakeConstSpan(requests).subspan(begin, count), logits));
-    for (v1::SampledToken& token : tokens) *result.add_tokens() = std::move(token);
+absl::Status StepRunner::InHeadGroups(
+    absl::Span<const int64_t> rows, Between between,
+    absl::FunctionRef<absl::Status(size_t first, absl::Span<const int64_t> group)> use) {
+  for (size_t first = 0; first < rows.size(); first += Decoder::kMaxLogitRows) {
+    TESSERA_RETURN_IF_ERROR(use(first, rows.subspan(first, Decoder::kMaxLogitRows)));
     TESSERA_RETURN_IF_ERROR(between());
   }
   return absl::OkStatus();
+}
+
+absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
+                                    v1::StepResult& result) {
+  const DrawingRows drawing = DrawingRowsOf(step);
+  const auto requests = absl::MakeConstSpan(drawing.requests);
+  return InHeadGroups(drawing.rows, between, [&](size_t first, absl::Span<const int64_t> group) {
+    decoder_->ComputeLogits(group);
+    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+                                        .rows = static_cast<int64_t>(group.size()),
+                                        .vocab = decoder_->local_vocab_size(),
+                                        .first_id = vocab_[tp_->rank()].begin()});
+    TESSERA_ASSIGN_OR_RETURN(std::vector<v1::SampledToken> tokens,
+                             sampler_.Sample(requests.subspan(first, group.size()), logits));
+    for (v1::SampledToken& token : tokens) *result.add_tokens() = std::move(token);
+    return absl::OkStatus();
+  });
 }
 
 absl::Status StepRunner::ScoreTargets(const v1::StepPlan& step, Between between,
@@ -167,19 +182,16 @@ absl::Status StepRunner::ScoreTargets(const v1::StepPlan& step, Between between,
     }
     begin += chunk.token_ids_size();
   }
-  for (size_t first = 0; first < rows.size(); first += Decoder::kMaxLogitRows) {
-    const size_t count = std::min<size_t>(Decoder::kMaxLogitRows, rows.size() - first);
-    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits,
-                             decoder_->Logits(absl::MakeConstSpan(rows).subspan(first, count)));
+  return InHeadGroups(rows, between, [&](size_t first, absl::Span<const int64_t> group) {
+    TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits, decoder_->Logits(group));
     TESSERA_ASSIGN_OR_RETURN(
         std::vector<v1::TargetLogprob> scores,
-        scorer_.Score(absl::MakeConstSpan(targets).subspan(first, count), logits));
-    for (size_t i = 0; i < count; ++i) {
+        scorer_.Score(absl::MakeConstSpan(targets).subspan(first, group.size()), logits));
+    for (size_t i = 0; i < group.size(); ++i) {
       *result.mutable_targets(chunk_of[first + i])->add_targets() = std::move(scores[i]);
     }
-    TESSERA_RETURN_IF_ERROR(between());
-  }
-  return absl::OkStatus();
+    return absl::OkStatus();
+  });
 }
 
 absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, Between between,
@@ -191,12 +203,12 @@ absl::Status StepRunner::CollectLogits(const v1::StepPlan& step, Between between
       v1::ChunkLogits& out = *result.add_logits();
       out.set_sequence_id(chunk.sequence_id());
       out.set_num_tokens(chunk.token_ids_size());
-      for (int64_t row = chunk_begin; row < chunk_end; row += Decoder::kMaxLogitRows) {
-        std::vector<int64_t> rows(std::min(Decoder::kMaxLogitRows, chunk_end - row));
-        std::iota(rows.begin(), rows.end(), row);
-        TESSERA_RETURN_IF_ERROR(AppendLogits(rows, out));
-        TESSERA_RETURN_IF_ERROR(between());
-      }
+      std::vector<int64_t> rows(chunk.token_ids_size());
+      std::iota(rows.begin(), rows.end(), chunk_begin);
+      TESSERA_RETURN_IF_ERROR(InHeadGroups(
+          rows, between, [&](size_t /*first*/, absl::Span<const int64_t> group) {
+            return AppendLogits(group, out);
+          }));
     }
     chunk_begin = chunk_end;
   }

@@ -8,10 +8,14 @@
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
 //   else      Send(next, runner.Activations()), runner.HandOn();
 //
-// A rank alone whose device keeps what it draws runs ahead: a step that only decodes is put on the
-// device whole, behind the one that is running there, and its tokens are collected later.
+// A single stage whose devices keep what they draw, and exchange it and the sums by themselves,
+// runs ahead: a step that only decodes is put on the device whole, behind the one that is running
+// there, and its tokens are collected later.
 //
-//   if (runner.MayEnqueue(plan)) TESSERA_RETURN_IF_ERROR(runner.Enqueue(plan, alive));
+//   if (runner.MayEnqueue(plan)) {
+//     TESSERA_RETURN_IF_ERROR(runner.CheckAhead(plan));
+//     TESSERA_RETURN_IF_ERROR(runner.Enqueue(plan, alive));
+//   }
 //   TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner.TryCollect());
 #ifndef TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
 #define TESSERA_WORKER_ENGINE_STEP_RUNNER_H_
@@ -53,9 +57,7 @@ class StepRunner {
       const Setup& setup, std::unique_ptr<kernels::Device> device);
 
   // INVALID_ARGUMENT when the step may not be run (step_check.h).
-  absl::Status Check(const v1::StepPlan& step, const OpenDraws& before = {}) {
-    return checker_->Check(step, before);
-  }
+  absl::Status Check(const v1::StepPlan& step) { return checker_->Check(step); }
 
   // Makes the step's block copies, then runs this stage's layers over its tokens. incoming:
   // (n, hidden) float32 of the stage before; ignored on the first. `between`: Decoder::RunLayers.
@@ -78,27 +80,40 @@ class StepRunner {
   absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
                                         absl::FunctionRef<absl::Status()> between);
 
-  // Whether there may be two steps on the device: one rank, and a device that keeps its draws.
+  // Whether there may be two steps on the device. The same on all ranks of a group.
   bool runs_ahead() const { return runs_ahead_; }
-  // Whether it can be put on the device whole: one token of every sequence, from whose row the
-  // device draws by itself, and nothing else asked for. The plan need not be checked.
+  // Whether it can be put on the device whole: one token of every sequence, of kMostAhead at most,
+  // from whose row the device draws by itself, and nothing else asked for. The plan need not be
+  // checked.
   bool MayEnqueue(const v1::StepPlan& step) const;
   // Whether that can be while the device is at work on the step before, without waiting for it.
   bool TakesBehind(const v1::StepPlan& step);
-  // Starts a checked step; at most two are on the device, and nothing else. The ids of one that is
-  // put behind another may be fed tokens. `between` as in Forward.
+  // As Check, of a step that is to be enqueued: its ids may be tokens fed from the step that was
+  // enqueued last, if no other has been run since. INTERNAL for one that may not be enqueued.
+  absl::Status CheckAhead(const v1::StepPlan& step);
+  // Starts a step that CheckAhead let pass; at most two are on the device, and nothing else.
+  // `between` as in Forward. Collective.
   absl::Status Enqueue(v1::StepPlan step, absl::FunctionRef<absl::Status()> between);
-  // The result of the oldest of them once it is there. Waits for nothing.
+  int under_way() const { return static_cast<int>(enqueued_.size()); }
+  // Of the oldest of them; there is one.
+  int64_t oldest_step_id() const { return enqueued_.front().plan.step_id(); }
+  // Its result, complete on every rank, once it is there. Waits for nothing and nobody.
   absl::StatusOr<std::optional<v1::StepResult>> TryCollect();
 
   // What went wrong with the device or its exchange with others, without waiting: for those who wait
   // for a message meanwhile.
   absl::Status CheckDevice() { return links_.tp->Check(); }
+  // Ends what the device waits for; nothing but the destructor may follow.
+  void GiveUp(const absl::Status& why) { links_.tp->GiveUp(why); }
 
   std::string DeviceName() const { return device_->Name(); }
 
  private:
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
+
+  // Devices keep room for the draws of so many sequences; a step of more takes so long that what
+  // the host does between two of them does not show.
+  static constexpr int kMostAhead = 256;
 
   using Between = absl::FunctionRef<absl::Status()>;
   // What of a step draws: each request with the row, in the flattened batch, that it draws from.
@@ -116,6 +131,12 @@ class StepRunner {
   static DrawingRows DrawingRowsOf(const v1::StepPlan& step);
   // The step's block copies and its tokens.
   absl::Status Begin(const v1::StepPlan& step);
+  // `use` for as many rows at a time as the output head takes; the first of them is rows[first].
+  static absl::Status InHeadGroups(
+      absl::Span<const int64_t> rows, Between between,
+      absl::FunctionRef<absl::Status(size_t first, absl::Span<const int64_t> group)> use);
+  // Once, before the weights take the memory.
+  absl::Status ReserveDraws(int64_t most_rows);
   absl::Status StartDraws(const DrawingRows& drawing, Between between);
   absl::Status DrawTokens(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status ScoreTargets(const v1::StepPlan& step, Between between, v1::StepResult& result);
@@ -135,6 +156,7 @@ class StepRunner {
   TokenBatch next_batch_;  // TakesBehind
   bool runs_ahead_ = false;
   std::deque<Enqueued> enqueued_;
+  OpenDraws newest_draws_;  // of the step enqueued last, until another is run
 };
 
 }  // namespace tessera::worker

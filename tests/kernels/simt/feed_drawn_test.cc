@@ -29,9 +29,48 @@ TEST(SimtFeedDrawn, PutsEveryDrawInItsPlacesAndTouchesNothingElse) {
     }
     const DeviceArray<RowResult> device_drawn(drawn);
     DeviceArray<int32_t> device_ids(ids);
-    RunLaunch(LaunchFeedDrawn(device_drawn.data(), num_drawn, n, device_ids.data(), nullptr));
+    RunLaunch(LaunchFeedDrawn({.results = device_drawn.data(), .rows = num_drawn}, n,
+                              device_ids.data(), nullptr));
     for (int64_t i = 0; i < n; ++i) {
       EXPECT_EQ(device_ids[i], expected[i]) << absl::StrCat("token ", i, " of ", n);
+    }
+  }
+  simt::SetChecks({});
+}
+
+// Scores and ids of few values, so that ranks tie often; rows that are not finite on one rank.
+TEST(SimtFeedDrawn, ChoosesTheBestOfTheRanksDraws) {
+  simt::SetChecks({.global_races = true});
+  std::mt19937 random(8);
+  const int64_t rows = 300, pitch = 307;
+  for (int ranks : {2, 3, 4, 8}) {
+    std::vector<RowResult> drawn((ranks - 1) * pitch + rows);
+    std::vector<int32_t> ids(rows), expected(rows);
+    for (int64_t row = 0; row < rows; ++row) {
+      ids[row] = static_cast<int32_t>(-1 - row);
+      const RowResult* best = nullptr;
+      bool finite = true;
+      for (int rank = 0; rank < ranks; ++rank) {
+        RowResult& result = drawn[rank * pitch + row];
+        result.score = static_cast<double>(random() % 3) - 2;
+        // Vocabularies are split: a lower rank's ids are lower; but the rule does not need that.
+        result.id = static_cast<int32_t>(random() % 4 * 10 + rank);
+        if (random() % 20 == 0) result.id = -1, finite = false;
+        if (best == nullptr || result.score > best->score ||
+            (result.score == best->score && result.id < best->id)) {
+          best = &result;
+        }
+      }
+      expected[row] = finite ? best->id : -1;
+    }
+    const DeviceArray<RowResult> device_drawn(drawn);
+    DeviceArray<int32_t> device_ids(ids);
+    RunLaunch(LaunchFeedDrawn(
+        {.results = device_drawn.data(), .rows = rows, .ranks = ranks, .pitch = pitch}, rows,
+        device_ids.data(), nullptr));
+    for (int64_t row = 0; row < rows; ++row) {
+      EXPECT_EQ(device_ids[row], expected[row])
+          << absl::StrCat("row ", row, " of ", ranks, " ranks");
     }
   }
   simt::SetChecks({});

@@ -9,6 +9,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/worker/comm/conformance.h"
+#include "tests/worker/comm/rank_tests.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/mpi_communicator.h"
 
@@ -40,21 +41,6 @@ TEST(MpiCommunicatorTest, IsOncePerProcess) {
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
-// For every rank but the first: only what went wrong, and where.
-class FailurePrinter : public testing::EmptyTestEventListener {
- public:
-  explicit FailurePrinter(int world_rank) : world_rank_(world_rank) {}
-
-  void OnTestPartResult(const testing::TestPartResult& result) override {
-    if (!result.failed()) return;
-    std::fprintf(stderr, "world rank %d: %s:%d: %s\n", world_rank_, result.file_name(),
-                 result.line_number(), result.message());
-  }
-
- private:
-  const int world_rank_;
-};
-
 int RunOnThisRank(bool shared_memory) {
   shared_memory_wanted = shared_memory;
   auto world = MakeMpiCommunicator({.shared_memory = shared_memory});
@@ -63,12 +49,7 @@ int RunOnThisRank(bool shared_memory) {
     return 1;
   }
   mpi_world = world->get();
-  if (mpi_world->rank() != 0) {
-    auto& listeners = testing::UnitTest::GetInstance()->listeners();
-    delete listeners.Release(listeners.default_result_printer());
-    listeners.Append(new FailurePrinter(mpi_world->rank()));
-  }
-  return RUN_ALL_TESTS();
+  return RunTestsOnRank(mpi_world->rank());
 }
 
 }  // namespace

@@ -2,12 +2,16 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
+#include "worker/engine/agreement.h"
+#include "worker/engine/link_choice.h"
+#include "worker/engine/pipeline_links.h"
 
 namespace tessera::worker {
 namespace {
@@ -134,6 +138,31 @@ class IdleChannel : public StepChannel {
  private:
   int asked_ = 0;
 };
+
+// The last of two stages, whose leader is played by the test: only a single stage of GPUs runs
+// ahead.
+TEST(EngineEndTest, AStepThatCannotBeEnqueuedHereIsRefused) {
+  const auto file = OpenTinyModel("llama");
+  const v1::ShardPlan plan = PlanOf(*file, 1, 2);
+  auto worlds = MakeThreadCommunicators(2, {.deadline = absl::Seconds(60)});
+  absl::Status ended;
+  std::thread follower([&, world = worlds[1].get()] {
+    auto engine = RankEngine::Create(*file, plan, world, {});
+    ended = engine.ok() ? (*engine)->Serve(nullptr) : engine.status();
+  });
+  Communicator& world = *worlds[0];
+  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "check").ok());
+  EXPECT_TRUE(world.Split(0, 0).ok());
+  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "device").ok());
+  EXPECT_TRUE(ChooseLinks(world, LinkPreference::kAuto, {}).ok());
+  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "load").ok());
+  const std::string step = SmallStep(7).SerializeAsString();
+  EXPECT_TRUE(world.Send(1, kStepTag, EncodeStepMessage(StepMessageKind::kEnqueue, step)).ok());
+  follower.join();
+  EXPECT_EQ(ended.code(), absl::StatusCode::kInternal) << ended;
+  EXPECT_THAT(std::string(ended.message()),
+              HasSubstr("step 7: expected one that this rank's device can take ahead"));
+}
 
 TEST(EngineEndTest, HeartbeatsKeepIdleRanksWithinTheirDeadline) {
   const auto file = OpenTinyModel("llama");

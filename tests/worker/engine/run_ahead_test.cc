@@ -13,18 +13,17 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "tests/gpu_stubs/journal.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/plan_list.h"
+#include "tests/worker/engine/run_ahead_journal.h"
 #include "tests/worker/engine/test_models.h"
 
 namespace tessera::worker {
 namespace {
 
 using testing::HasSubstr;
-using Journal = std::vector<std::string>;
 
 InProcessGroupOptions OnGpu() {
   InProcessGroupOptions group;
@@ -38,7 +37,7 @@ struct Played {
   Journal journal;
   int64_t tokens_ahead = 0;
 
-  int64_t fed() const { return std::count(journal.begin(), journal.end(), "launch FeedDrawn"); }
+  int64_t fed() const { return Count(journal, "launch FeedDrawn"); }
 };
 
 Played Play(const ModelFile& file, const std::vector<GenerationRequest>& requests,
@@ -66,30 +65,11 @@ void ExpectSameTokens(const Played& a, const Played& b, const std::string& what)
   }
 }
 
-// Prompts of different lengths; greedy, sampled, with log probabilities. The first `others` ask for
-// what the host has to decide, and are done sooner.
-std::vector<GenerationRequest> Requests(int32_t vocab, size_t others) {
-  std::vector<GenerationRequest> requests = EightPrompts(vocab, 9, /*return_logits=*/false);
-  requests.resize(6);
-  for (size_t i = 0; i < requests.size(); ++i) {
-    v1::SamplingParams& sampling = requests[i].sampling;
-    sampling.set_seed(i);
-    if (i % 2 == 1) sampling.set_temperature(0.9f);
-    if (i % 3 == 2) sampling.set_num_logprobs(3);
-    if (i >= others) continue;
-    requests[i].max_new_tokens = 4;
-    if (i == 0) sampling.set_presence_penalty(2);
-    if (i == 1) sampling.set_top_p(0.8f);
-    if (i == 2) requests[i].draw.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
-  }
-  return requests;
-}
-
 TEST(RunAheadTest, GivesTheTokensOfStepsThatWait) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
   for (size_t others : {0, 3}) {
-    std::vector<GenerationRequest> requests = Requests(vocab, others);
+    std::vector<GenerationRequest> requests = RunAheadRequests(vocab, others);
     const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
     EXPECT_GE(ahead.fed(), 4) << others;
     const Played one_by_one = Play(*file, requests, {.prompt_chunk = 9});
@@ -116,38 +96,6 @@ TEST(RunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
     const Played alone = Play(*file, {requests[i]}, {});
     EXPECT_EQ(ahead.results[i].tokens, alone.results[0].tokens) << i;
   }
-}
-
-// One step's part of the journal: from its first line to the record behind its draws.
-struct StepLines {
-  size_t begin = 0;
-  size_t recorded = 0;  // "record E"
-  size_t passed = 0;    // the first "query E: passed" behind that
-};
-
-std::vector<StepLines> DrawingSteps(const Journal& journal) {
-  std::vector<StepLines> steps;
-  size_t begin = 0;
-  for (size_t i = 0; i < journal.size(); ++i) {
-    if (!absl::StartsWith(journal[i], "launch SampleRows")) continue;
-    const auto recorded = std::find_if(journal.begin() + i, journal.end(), [](const auto& line) {
-      return absl::StartsWith(line, "record ");
-    });
-    if (recorded == journal.end()) break;
-    const std::string query = absl::StrCat("query ", recorded->substr(7), ": passed");
-    const auto passed = std::find(recorded, journal.end(), query);
-    StepLines& step = steps.emplace_back();
-    step.begin = begin;
-    step.recorded = recorded - journal.begin();
-    step.passed = passed - journal.begin();
-    begin = step.recorded + 1;
-  }
-  return steps;
-}
-
-std::string Quoted(const Journal& journal, size_t begin, size_t end) {
-  return absl::StrJoin(journal.begin() + begin, journal.begin() + std::min(end, journal.size()),
-                       "\n");
 }
 
 TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
@@ -216,7 +164,7 @@ TEST(RunAheadTest, AStepForASequenceThatHasEndedSpoilsNothing) {
   const Journal journal = gpu_stubs::StopJournal();
   ASSERT_TRUE(status.ok()) << status;
   // Steps 3 to 5 of two rows each; the last one is the first of one row.
-  EXPECT_EQ(std::count(journal.begin(), journal.end(), "launch FeedDrawn"), 3);
+  EXPECT_EQ(Count(journal, "launch FeedDrawn"), 3);
   std::vector<std::vector<int32_t>> tokens(4);
   for (const v1::StepResult& result : list.results()) {
     for (const v1::SampledToken& token : result.tokens()) {

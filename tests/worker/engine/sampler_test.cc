@@ -180,6 +180,110 @@ TEST(SamplerTest, ANonFiniteLogitIsAnErrorOnEveryRank) {
   }
 }
 
+// What the devices of all ranks say of their parts of the rows, one rank after the other.
+class SaidByAllRanks : public kernels::Draws {
+ public:
+  static constexpr int kMaxCandidates = 8;
+
+  SaidByAllRanks(const std::vector<Row>& rows, const std::vector<v1::Range>& vocab) {
+    for (const v1::Range& own : vocab) {
+      for (const Row& row : rows) Say(row, own);
+    }
+  }
+
+  absl::Status Collect(kernels::RowAnswer* answers, kernels::RowCandidate* candidates) override {
+    std::copy(answers_.begin(), answers_.end(), answers);
+    std::copy(candidates_.begin(), candidates_.end(), candidates);
+    return absl::OkStatus();
+  }
+
+  size_t GroupBytes(int, int64_t) const override { return 0; }
+  absl::Status Reserve(int64_t, kernels::DrawGroup) override { return absl::OkStatus(); }
+  absl::Status Begin(absl::Span<const kernels::RowQuestion>) override { return absl::OkStatus(); }
+  void Draw(const float*, int64_t, int32_t, int64_t, int64_t) override {}
+  absl::Status End() override { return absl::OkStatus(); }
+  absl::StatusOr<bool> Arrived() override { return true; }
+
+ private:
+  void Say(const Row& row, const v1::Range& own) {
+    const std::vector<float> part = PartOf({row.logits}, own);
+    const LogitRow logits{part, own.begin()};
+    const worker::Draw greedy = logits.Greedy();
+    const bool draws = row.params.temperature() > 0;
+    std::vector<Candidate> best;
+    if (greedy.id >= 0) logits.Best(kMaxCandidates, best);
+    best.resize(kMaxCandidates, Candidate{0, -1});
+    for (const Candidate& candidate : best) candidates_.push_back({candidate.logit, candidate.id});
+    kernels::RowAnswer& answer = answers_.emplace_back();
+    if (greedy.id < 0) return;
+    worker::Draw draw = greedy;
+    if (draws) {
+      draw = logits.Sampled(row.params.temperature(), NoiseRow(row.params.seed(), row.position),
+                            greedy);
+    }
+    answer = {.finite = true,
+              .score = draw.score,
+              .id = draw.id,
+              .logit = draw.logit,
+              .greedy_id = greedy.id,
+              .greedy_logit = greedy.logit,
+              .raw_mass = logits.LogMass(1, greedy.logit)};
+  }
+
+  std::vector<kernels::RowAnswer> answers_;
+  std::vector<kernels::RowCandidate> candidates_;
+};
+
+absl::StatusOr<std::vector<v1::SampledToken>> TakeDrawn(const std::vector<Row>& rows,
+                                                        const std::vector<v1::Range>& vocab) {
+  // Only the first rank's: nobody is asked.
+  const auto communicators = MakeThreadCommunicators(static_cast<int>(vocab.size()), {});
+  Sampler sampler(communicators[0].get(), vocab, Sampler::kDefaultCandidates);
+  SaidByAllRanks said(rows, vocab);
+  std::vector<SampleRequest> requests;
+  for (const Row& row : rows) {
+    requests.push_back({&row.params, /*sequence_id=*/7, row.position, &row.draw});
+    EXPECT_TRUE(sampler.IsDrawnByDevice(requests.back(), SaidByAllRanks::kMaxCandidates));
+  }
+  DrawnLogits logits(&said, SaidByAllRanks::kMaxCandidates);
+  return sampler.TakeDrawn(requests, logits);
+}
+
+TEST(SamplerTest, WhatTheDevicesOfAllRanksDrewGivesTheTokensOfTheirRows) {
+  std::vector<Row> rows;
+  for (int i = 0; i < 40; ++i) {
+    const float temperature = i % 2 == 0 ? 0.0f : 0.4f + 0.1f * static_cast<float>(i);
+    rows.push_back(MakeRow(Params(temperature, 0, 1, 0, i % 3 == 0 ? i % 9 : -1), 10 + i,
+                           RandomLogits(1003, 0.5 + i % 4, 177 + i)));
+    rows.back().params.set_seed(i / 3);
+  }
+  // A tie over ranks, whatever the split.
+  rows[0].logits.assign(1003, 0.5f);
+  for (int ranks : {1, 2, 3, 5}) {
+    const std::vector<v1::Range> vocab = Split(1003, ranks);
+    const auto taken = TakeDrawn(rows, vocab);
+    ASSERT_TRUE(taken.ok()) << taken.status();
+    const Outcome sampled = SampleOnAllRanks(rows, vocab, Sampler::kDefaultCandidates)[0];
+    ASSERT_EQ(taken->size(), sampled.tokens.size());
+    EXPECT_EQ((*taken)[0].token_id(), 0);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ((*taken)[i].ShortDebugString(), sampled.tokens[i].ShortDebugString())
+          << ranks << " ranks, row " << i;
+      EXPECT_EQ((*taken)[i].SerializeAsString(), sampled.tokens[i].SerializeAsString());
+    }
+  }
+}
+
+TEST(SamplerTest, ARowThatIsNotFiniteOnOneDeviceIsAnError) {
+  for (int where : {0, 150, 299}) {
+    Row row = MakeRow(GreedyLike(), 11, RandomLogits(300, 1, 1));
+    row.logits[where] = std::numeric_limits<float>::quiet_NaN();
+    const auto taken = TakeDrawn({row}, Split(300, 3));
+    EXPECT_EQ(taken.status().code(), absl::StatusCode::kInternal) << where;
+    EXPECT_THAT(std::string(taken.status().message()), HasSubstr("sequence 7, position 11"));
+  }
+}
+
 TEST(NoiseRowTest, TheBoundIsNeverBelowTheNoise) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const NoiseRow noise(seed, static_cast<int64_t>(seed) * 3);

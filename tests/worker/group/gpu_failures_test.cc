@@ -1,12 +1,14 @@
-// Every call of CUDA, cuBLASLt and NCCL that a group of four simulated GPUs makes fails once, each
+// Every call of CUDA, cuBLASLt and NCCL that a group of 2 x 2 simulated GPUs makes fails once, each
 // in a group of its own: the group ends within its deadline, with an exit status, the library's
-// text, the call's name and the rank. So does every further call that a group of one makes, which
-// runs ahead of its tokens. The calls are those that a clean run writes down (tests/gpu_stubs), so
-// a new one is covered as soon as it is reached.
+// text, the call's name and the rank. So does every further call that groups of one stage make,
+// which run ahead of their tokens: of one rank, of 2 and of 4; and some that all make fail where
+// steps lie one behind the other. The calls are those that a clean run writes down
+// (tests/gpu_stubs), so a new one is covered as soon as it is reached.
 //
 // TESSERA_FAILURE_SHARD=I/N: every N-th site from the I-th on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -47,22 +49,32 @@ constexpr char kConfig[] = R"({
 
 constexpr char kWorker[] = TESSERA_BINARY_DIR "/bin/tessera-worker-simulated";
 
+struct Shape {
+  int tp = 1;
+  int pp = 1;
+  std::string name() const { return absl::StrCat(tp, "x", pp); }
+};
+
 struct Site {
   std::string name;
   int rank = 0;
-  int ranks = 0;  // of the group that reaches it
+  Shape shape;   // of the group that reaches it
+  int call = 1;  // which of the rank's calls fails
 };
 
-// What a group of 2 x 2 ranks, or of one, is given to do.
+// What a group is given to do.
 struct Job {
-  int ranks = 4;
+  Shape shape;
   std::vector<v1::StepPlan> steps;
   size_t ahead = 0;  // steps sent before the last one's result is back
+  // This rank is stopped (SIGSTOP) once three steps are done; -1: none.
+  int stopped_rank = -1;
 };
 
 // How a group ended.
 struct End {
   bool ended = false;  // within kGivenUp
+  absl::Duration took;
   absl::Status exit;
   bool served = false;          // all steps came back
   std::vector<int32_t> tokens;  // one of each step
@@ -97,9 +109,9 @@ class GpuFailuresTest : public ::testing::Test {
 
   // A prompt long enough for every kind of product, then tokens one by one: run, recorded,
   // replayed. A copy of a block too.
-  static std::vector<v1::StepPlan> Steps() {
+  static std::vector<v1::StepPlan> Steps(int decodes) {
     std::vector<v1::StepPlan> steps = {Step(1, 70, 0)};
-    for (int i = 0; i < 4; ++i) steps.push_back(Step(2 + i, 1, 70 + i));
+    for (int i = 0; i < decodes; ++i) steps.push_back(Step(2 + i, 1, 70 + i));
     // From the third step on, its last block is a copy of the one before.
     v1::BlockCopy& copy = *steps[2].add_copies();
     copy.set_source(4);
@@ -108,10 +120,10 @@ class GpuFailuresTest : public ::testing::Test {
     return steps;
   }
 
-  // Those steps; for a rank alone with tokens that are still being drawn when their step is sent.
-  static Job JobOf(int ranks) {
-    Job job{.ranks = ranks, .steps = Steps(), .ahead = 0};
-    if (ranks != 1) return job;
+  // Those steps; for a single stage with tokens that are still being drawn when their step is sent.
+  static Job JobOf(const Shape& shape, int decodes = 4) {
+    Job job{.shape = shape, .steps = Steps(decodes), .ahead = 0};
+    if (shape.pp != 1) return job;
     job.ahead = 1;
     for (size_t i = 1; i < job.steps.size(); ++i) {
       v1::SequenceChunk& chunk = *job.steps[i].mutable_chunks(0);
@@ -121,13 +133,21 @@ class GpuFailuresTest : public ::testing::Test {
     return job;
   }
 
+  static pid_t PidOf(const coordinator::RecordingObserver::Record& record, int rank) {
+    for (const v1::RankReport& report : record.reports) {
+      if (report.world_rank() == rank) return static_cast<pid_t>(report.pid());
+    }
+    ADD_FAILURE() << "nobody knows rank " << rank;
+    return getpid();
+  }
+
   // Runs a group under the environment's TESSERA_STUB_...
   End RunGroup(const Job& work) {
     coordinator::Layout layout;
-    if (work.ranks == 4) {
-      layout.tensor_parallel = layout.pipeline_parallel = 2;
-      layout.tensor_split = {40, 36};
-    }
+    layout.tensor_parallel = work.shape.tp;
+    layout.pipeline_parallel = work.shape.pp;
+    if (work.shape.tp == 2) layout.tensor_split = {40, 36};
+    const int ranks = work.shape.tp * work.shape.pp;
     layout.kv_bytes_per_rank = 1 << 20;
     auto observer = std::make_shared<coordinator::RecordingObserver>(
         [layout](const v1::Hello& hello) { return PlanShards(hello.model(), layout); });
@@ -136,14 +156,14 @@ class GpuFailuresTest : public ::testing::Test {
     EXPECT_TRUE(service.ok()) << service.status();
     coordinator::LaunchOptions options;
     options.worker_program = kWorker;
-    options.world_size = work.ranks;
+    options.world_size = ranks;
     options.coordinator = absl::StrCat("127.0.0.1:", (*service)->port());
     options.model = absl::StrCat(testing::TempDir(), "/tessera_config_", getpid(), ".json");
     std::ofstream(options.model) << kConfig;
     options.load_format = "dummy";
     options.threads_per_rank = 1;
     options.worker_args = {"--device",       "cuda",
-                           "--comm",         work.ranks == 1 ? "auto" : "nccl",
+                           "--comm",         ranks == 1 ? "auto" : "nccl",
                            "--comm-timeout", absl::StrCat(kCommTimeoutSeconds),
                            "--quantization", "fp8"};
     absl::Mutex mu;
@@ -164,6 +184,7 @@ class GpuFailuresTest : public ::testing::Test {
     End end;
     const std::vector<v1::StepPlan>& steps = work.steps;
     size_t sent = 0;
+    bool stopped = false;
     const auto has_exited = [&] {
       absl::MutexLock lock(&mu);
       return exit.has_value();
@@ -172,6 +193,10 @@ class GpuFailuresTest : public ::testing::Test {
     for (; !has_exited() && absl::Now() - start < kGivenUp; absl::SleepFor(kPoll)) {
       const auto record = observer->record();
       if (record.readies == 0 || !record.transport) continue;
+      if (work.stopped_rank >= 0 && !stopped && record.results.size() >= 3) {
+        stopped = true;
+        kill(PidOf(record, work.stopped_rank), SIGSTOP);
+      }
       if (sent < steps.size() && record.results.size() + work.ahead >= sent) {
         record.transport->SendPlan(steps[sent++]).IgnoreError();
       } else if (record.results.size() < steps.size()) {
@@ -185,6 +210,7 @@ class GpuFailuresTest : public ::testing::Test {
       }
     }
     end.ended = has_exited();
+    end.took = absl::Now() - start;
     (*job)->Terminate(absl::ZeroDuration());
     unlink(options.model.c_str());
     absl::MutexLock lock(&mu);
@@ -194,11 +220,11 @@ class GpuFailuresTest : public ::testing::Test {
   }
 
   // What a clean run reaches, each with a rank that does; not the leader where others do too.
-  std::vector<Site> ReachedSites(int ranks) {
+  std::vector<Site> ReachedSites(const Shape& shape) {
     const std::string file = absl::StrCat(testing::TempDir(), "/tessera_sites_", getpid());
     unlink(file.c_str());
     setenv("TESSERA_STUB_SITES", file.c_str(), 1);
-    const End end = RunGroup(JobOf(ranks));
+    const End end = RunGroup(JobOf(shape));
     unsetenv("TESSERA_STUB_SITES");
     EXPECT_TRUE(end.ended && end.served && end.exit.ok()) << end.exit << "\n" << end.output;
     EXPECT_EQ(end.output, "");
@@ -213,21 +239,24 @@ class GpuFailuresTest : public ::testing::Test {
     }
     unlink(file.c_str());
     std::vector<Site> sites;
-    for (const auto& [name, rank] : rank_of) sites.push_back({name, rank, ranks});
+    for (const auto& [name, rank] : rank_of) sites.push_back({name, rank, shape});
     return sites;
   }
 
   void ExpectEndOf(const Site& site) {
-    SCOPED_TRACE(absl::StrCat(site.name, " on rank ", site.rank, " of ", site.ranks));
+    SCOPED_TRACE(absl::StrCat(site.name, ", call ", site.call, ", on rank ", site.rank, " of ",
+                              site.shape.name()));
+    setenv("TESSERA_STUB_FAIL_CALL", absl::StrCat(site.call).c_str(), 1);
     setenv("TESSERA_STUB_FAIL", site.name.c_str(), 1);
     setenv("TESSERA_STUB_FAIL_RANK", absl::StrCat(site.rank).c_str(), 1);
-    End end = RunGroup(JobOf(site.ranks));
+    End end = RunGroup(JobOf(site.shape));
     // mpirun may drop what a rank said last; hardly twice.
     for (int again = 0; again < 2 && !absl::StrContains(end.output, LibraryText(site.name));
          ++again) {
-      end = RunGroup(JobOf(site.ranks));
+      end = RunGroup(JobOf(site.shape));
     }
     unsetenv("TESSERA_STUB_FAIL");
+    unsetenv("TESSERA_STUB_FAIL_CALL");
     unsetenv("TESSERA_STUB_FAIL_RANK");
     ASSERT_TRUE(end.ended) << "still there after " << kGivenUp << "\n" << end.output;
     EXPECT_THAT(end.output, HasSubstr(LibraryText(site.name)));
@@ -245,18 +274,37 @@ class GpuFailuresTest : public ::testing::Test {
 
 // What the GPU put in the place of a token that it still drew is the token that it reported.
 TEST_F(GpuFailuresTest, StepsAheadOfTheirTokensGiveThoseOfStepsThatWait) {
-  Job job = JobOf(1);
-  const End ahead = RunGroup(job);
-  ASSERT_TRUE(ahead.served) << ahead.exit << "\n" << ahead.output;
-  ASSERT_EQ(ahead.tokens.size(), job.steps.size());
-  job.ahead = 0;
-  for (size_t i = 1; i < job.steps.size(); ++i) {
-    v1::SequenceChunk& chunk = *job.steps[i].mutable_chunks(0);
-    chunk.set_token_ids(0, ahead.tokens[i - 1]);
-    chunk.clear_last_token_from_step();
+  for (const Shape& shape : {Shape{1, 1}, Shape{2, 1}, Shape{4, 1}}) {
+    SCOPED_TRACE(shape.name());
+    Job job = JobOf(shape);
+    const End ahead = RunGroup(job);
+    ASSERT_TRUE(ahead.served) << ahead.exit << "\n" << ahead.output;
+    ASSERT_EQ(ahead.tokens.size(), job.steps.size());
+    job.ahead = 0;
+    for (size_t i = 1; i < job.steps.size(); ++i) {
+      v1::SequenceChunk& chunk = *job.steps[i].mutable_chunks(0);
+      chunk.set_token_ids(0, ahead.tokens[i - 1]);
+      chunk.clear_last_token_from_step();
+    }
+    const End waiting = RunGroup(job);
+    EXPECT_EQ(waiting.tokens, ahead.tokens) << waiting.output;
   }
-  const End waiting = RunGroup(job);
-  EXPECT_EQ(waiting.tokens, ahead.tokens) << waiting.output;
+}
+
+// A rank that says nothing any more, while all have steps on their devices.
+TEST_F(GpuFailuresTest, ARankThatIsStoppedEndsTheOthersWithinTheDeadline) {
+  for (int rank : {1, 0}) {
+    SCOPED_TRACE(rank);
+    Job job = JobOf({2, 1}, /*decodes=*/20);
+    job.stopped_rank = rank;
+    const End end = RunGroup(job);
+    ASSERT_TRUE(end.ended) << "still there after " << kGivenUp << "\n" << end.output;
+    EXPECT_FALSE(end.served);
+    EXPECT_FALSE(end.exit.ok());
+    EXPECT_THAT(end.output, HasSubstr(absl::StrCat("the device has drawn no token within ",
+                                                   kCommTimeoutSeconds, "s")));
+    EXPECT_LT(end.took, absl::Seconds(5 * kCommTimeoutSeconds));
+  }
 }
 
 TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
@@ -266,18 +314,39 @@ TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
     ASSERT_EQ(numbers.size(), 2u);
     ASSERT_TRUE(absl::SimpleAtoi(numbers[0], &shard) && absl::SimpleAtoi(numbers[1], &shards));
   }
-  std::vector<Site> sites = ReachedSites(4);
+  std::vector<Site> sites = ReachedSites({2, 2});
   std::set<std::string> names;
   for (const Site& site : sites) names.insert(site.name);
-  for (const Site& site : ReachedSites(1)) {
-    if (names.insert(site.name).second) sites.push_back(site);
+  const auto add_new = [&](const std::vector<Site>& reached) {
+    for (const Site& site : reached) {
+      if (names.count(site.name) == 0) sites.push_back(site);
+    }
+  };
+  // What only groups that run ahead reach: of one rank what no other does, and all that the ranks
+  // of several do.
+  const std::vector<Site> alone = ReachedSites({1, 1});
+  const std::vector<Site> of_two = ReachedSites({2, 1});
+  add_new(of_two);
+  add_new(ReachedSites({4, 1}));
+  for (const Site& site : of_two) names.insert(site.name);
+  add_new(alone);
+  // A step's sum, its draws and their exchange, with another step before or behind it: the prompt
+  // has five sums, and each step of a token.
+  for (const Shape& shape : {Shape{2, 1}, Shape{4, 1}}) {
+    for (int rank : {0, shape.tp - 1}) {
+      sites.push_back({"run@ncclAllReduce", rank, shape, 17});
+      sites.push_back({"run@ncclAllGather", rank, shape, 3});
+      sites.push_back({"run@SampleRows", rank, shape, 4});
+      sites.push_back({"run@FeedDrawn", rank, shape, 2});
+    }
   }
   if (HasFailure()) return;
   // Each kind of call is among them: else the stubs are not what is called.
   for (const char* call : {"cudaMalloc@", "cudaGraphLaunch@", "cublasLtMatmul@", "ncclAllReduce@",
                            "ncclSend@", "ncclCommWindowRegister@", "launch@", "run@ncclRecv",
                            "run@QuantizeRows", "run@Dequantize", "run@TiledMatMul",
-                           "cudaEventQuery@", "launch@FeedDrawn", "run@FeedDrawn"}) {
+                           "cudaEventQuery@", "launch@FeedDrawn", "run@FeedDrawn",
+                           "ncclAllGather@", "run@ncclAllGather"}) {
     EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [&](const Site& site) {
       return absl::StartsWith(site.name, call);
     })) << call;

@@ -1,0 +1,38 @@
+// What the tests of steps ahead of their tokens share: the requests, and how to read the journal of
+// a simulated GPU (tests/gpu_stubs/journal.h).
+#ifndef TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
+#define TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/worker/engine/generation_script.h"
+
+namespace tessera::worker {
+
+using Journal = std::vector<std::string>;
+
+// How often the line stands there.
+int64_t Count(const Journal& journal, const std::string& line);
+// How often memory was freed while the GPU was at work, once the weights were loaded.
+int64_t FreedAtWork(const Journal& journal);
+
+// One step's part of the journal: from its first line to the record behind its draws.
+struct StepLines {
+  size_t begin = 0;
+  size_t recorded = 0;  // "record E"
+  size_t passed = 0;    // the first "query E: passed" behind that
+};
+std::vector<StepLines> DrawingSteps(const Journal& journal);
+
+// Lines [begin, end).
+std::string Quoted(const Journal& journal, size_t begin, size_t end);
+
+// Prompts of different lengths; greedy, sampled, with log probabilities. The first `others` ask for
+// what the host has to decide, and are done sooner.
+std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
