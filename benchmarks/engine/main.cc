@@ -205,8 +205,9 @@ absl::Status Run(Flags flags) {
                        .prompt_tokens_per_step = flags.prompt_tokens_per_step};
   if (reports && flags.read_speed) {
     meter.emplace(WeightBytesPerToken(model, plan), flags.threads * ranks);
-    options.read_speed = [&meter] { return meter->Measure(); };
+    if (meter->ready()) options.read_speed = [&meter] { return meter->Measure(); };
   }
+  // Nobody loads while rank 0 writes what it will read.
   if (world) TESSERA_RETURN_IF_ERROR(world->Barrier());
   BenchScript script(plan, runs, options);
   RankOutcome outcome;

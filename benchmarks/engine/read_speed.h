@@ -17,8 +17,10 @@ class ReadMeter {
   ReadMeter(const ReadMeter&) = delete;
   ReadMeter& operator=(const ReadMeter&) = delete;
 
+  // Whether the memory could be had. Without it nothing is measured.
+  bool ready() const { return memory_ != nullptr; }
   // All threads together read it, each its part, a few times: bytes per second of the median, from
-  // wherever the caches then keep that many. 0 when the memory could not be had.
+  // wherever the caches then keep that many.
   double Measure();
 
  private:

@@ -9,10 +9,10 @@
 //  "rank_seconds": [{"computing": 3.1, "waiting": 0.1, "transferring": 0.1, "idle": 0.1,
 //                    "late": 0.05}, ...]}
 //
-// tokens_per_second is of the median repetition. For runs that only decode: read_gb_per_s, the median
-// of the read speeds before each repetition, and share_of_read, the weights' bytes per step times
-// steps per second over the read speed just before, of the median repetition. rank_seconds: StepTimes of
-// each rank over all tests, warming up included.
+// tokens_per_second is of the median repetition. For runs that only decode: read_gb_per_s, the
+// median of the read speeds before each repetition, and share_of_read, the weights' bytes per step
+// times steps per second over the read speed just before, of the median repetition. rank_seconds:
+// StepTimes of each rank over all tests, warming up included.
 #ifndef TESSERA_BENCHMARKS_ENGINE_REPORT_H_
 #define TESSERA_BENCHMARKS_ENGINE_REPORT_H_
 

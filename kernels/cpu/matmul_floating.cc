@@ -9,7 +9,6 @@
 namespace tessera::kernels::cpu::TESSERA_ISA {
 namespace {
 
-constexpr int64_t kPrefetchBytes = 8192;
 constexpr int64_t kSegmentBlocks = 4;
 
 // A step: the columns that 16 rows' worth of one vector of weights holds, one column, or a pair for

@@ -12,9 +12,6 @@
 namespace tessera::kernels::cpu::TESSERA_ISA {
 namespace {
 
-// How far ahead of their reading weights are asked for.
-constexpr int64_t kPrefetchBytes = 8192;
-
 // sums + codes times one plane of a token's block, scaled. Without what the type adds. offsets: the
 // plane's of that block and token, `stride` apart.
 template <DType kType>

@@ -15,6 +15,8 @@
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
 constexpr int kParts = 16 / kLanes;  // vectors per group of rows
+// How far ahead of their reading weights are asked for.
+constexpr int64_t kPrefetchBytes = 8192;
 
 // Some of a tile's tokens: `stride` tokens stand in the tile, these begin at the pointers.
 struct TileTokens {

@@ -15,15 +15,23 @@
 #ifndef TESSERA_TESTS_GPU_STUBS_JOURNAL_H_
 #define TESSERA_TESTS_GPU_STUBS_JOURNAL_H_
 
+#include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 namespace tessera::gpu_stubs {
 
+using Journal = std::vector<std::string>;
+
 // From now on. Nothing is written down before the first call.
 void StartJournal();
-std::vector<std::string> StopJournal();
+Journal StopJournal();
+// How often the line stands there.
+inline int64_t Count(const Journal& journal, const std::string& line) {
+  return std::count(journal.begin(), journal.end(), line);
+}
 void Note(std::string line);
 
 // No stream runs anything until then.

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,15 +15,12 @@
 namespace tessera::kernels {
 namespace {
 
-using Journal = std::vector<std::string>;
+using gpu_stubs::Count;
+using gpu_stubs::Journal;
 
 constexpr int kHeadDim = 16;
 constexpr int kBlockTokens = 16;
 constexpr int kLongest = 4096;  // positions
-
-int64_t Count(const Journal& journal, const std::string& line) {
-  return std::count(journal.begin(), journal.end(), line);
-}
 
 class OutgrownTest : public testing::Test {
  protected:

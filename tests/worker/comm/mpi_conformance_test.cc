@@ -2,7 +2,6 @@
 // the same cases in the same order on the one world that main owns. With --no-shared-memory it runs
 // them over messages alone, as between nodes.
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,13 +42,7 @@ TEST(MpiCommunicatorTest, IsOncePerProcess) {
 
 int RunOnThisRank(bool shared_memory) {
   shared_memory_wanted = shared_memory;
-  auto world = MakeMpiCommunicator({.shared_memory = shared_memory});
-  if (!world.ok()) {
-    std::fprintf(stderr, "%s\n", world.status().ToString().c_str());
-    return 1;
-  }
-  mpi_world = world->get();
-  return RunTestsOnRank(mpi_world->rank());
+  return RunTestsOnRanks({.shared_memory = shared_memory}, &mpi_world);
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -116,11 +115,6 @@ TEST_F(NcclLinksTest, AGatherThatIsRefusedIsNamed) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  auto world = tessera::worker::MakeMpiCommunicator({.deadline = absl::Seconds(60)});
-  if (!world.ok()) {
-    std::fprintf(stderr, "%s\n", world.status().ToString().c_str());
-    return 1;
-  }
-  tessera::worker::world = world->get();
-  return tessera::worker::RunTestsOnRank((*world)->rank());
+  return tessera::worker::RunTestsOnRanks({.deadline = absl::Seconds(60)},
+                                          &tessera::worker::world);
 }

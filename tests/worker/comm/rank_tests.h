@@ -1,13 +1,18 @@
 // Runs a GoogleTest program on every rank of an mpirun: the first rank prints as usual, the others
 // only what went wrong, and where. All ranks run the same tests in the same order.
 //
-//   return RunTestsOnRank(world->rank());
+//   Communicator* world = nullptr;  // the tests'; GoogleTest has no other way in
+//   ...
+//   testing::InitGoogleTest(&argc, argv);
+//   return RunTestsOnRanks({.deadline = absl::Seconds(60)}, &world);
 #ifndef TESSERA_TESTS_WORKER_COMM_RANK_TESTS_H_
 #define TESSERA_TESTS_WORKER_COMM_RANK_TESTS_H_
 
 #include <gtest/gtest.h>
 
 #include <cstdio>
+
+#include "worker/comm/communicator.h"
 
 namespace tessera::worker {
 
@@ -25,12 +30,18 @@ class FailurePrinter : public testing::EmptyTestEventListener {
   const int world_rank_;
 };
 
-// What main returns.
-inline int RunTestsOnRank(int world_rank) {
-  if (world_rank != 0) {
+// What main returns. `world`: set to this process's communicator while the tests run.
+inline int RunTestsOnRanks(const CommunicatorOptions& options, Communicator** world) {
+  auto made = MakeMpiCommunicator(options);
+  if (!made.ok()) {
+    std::fprintf(stderr, "%s\n", made.status().ToString().c_str());
+    return 1;
+  }
+  *world = made->get();
+  if ((*world)->rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());
-    listeners.Append(new FailurePrinter(world_rank));
+    listeners.Append(new FailurePrinter((*world)->rank()));
   }
   return RUN_ALL_TESTS();
 }

@@ -1,5 +1,7 @@
 #include "tests/worker/engine/run_ahead_journal.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 
 #include "absl/strings/match.h"
@@ -8,10 +10,6 @@
 #include "tests/worker/engine/layout_answers.h"
 
 namespace tessera::worker {
-
-int64_t Count(const Journal& journal, const std::string& line) {
-  return std::count(journal.begin(), journal.end(), line);
-}
 
 int64_t FreedAtWork(const Journal& journal) {
   const auto launched = std::find_if(journal.begin(), journal.end(), [](const auto& line) {
@@ -60,6 +58,19 @@ std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others) {
     if (i == 2) requests[i].draw.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
   }
   return requests;
+}
+
+void ExpectSameAnswers(const std::vector<GenerationResult>& a,
+                       const std::vector<GenerationResult>& b, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    EXPECT_EQ(a[i].tokens, b[i].tokens) << what << ", request " << i;
+    ASSERT_EQ(a[i].details.size(), b[i].details.size());
+    for (size_t t = 0; t < a[i].details.size(); ++t) {
+      EXPECT_EQ(a[i].details[t].SerializeAsString(), b[i].details[t].SerializeAsString())
+          << what << ", request " << i << ", token " << t;
+    }
+  }
 }
 
 }  // namespace tessera::worker

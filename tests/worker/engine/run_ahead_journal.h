@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/gpu_stubs/journal.h"
 #include "tests/worker/engine/generation_script.h"
 
 namespace tessera::worker {
 
-using Journal = std::vector<std::string>;
+using gpu_stubs::Count;
+using gpu_stubs::Journal;
 
-// How often the line stands there.
-int64_t Count(const Journal& journal, const std::string& line);
 // How often memory was freed while the GPU was at work, once the weights were loaded.
 int64_t FreedAtWork(const Journal& journal);
 
@@ -32,6 +32,10 @@ std::string Quoted(const Journal& journal, size_t begin, size_t end);
 // Prompts of different lengths; greedy, sampled, with log probabilities. The first `others` ask for
 // what the host has to decide, and are done sooner.
 std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others);
+
+// Tokens, and all that was said of each.
+void ExpectSameAnswers(const std::vector<GenerationResult>& a,
+                       const std::vector<GenerationResult>& b, const std::string& what);
 
 }  // namespace tessera::worker
 
