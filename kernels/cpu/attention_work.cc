@@ -6,6 +6,13 @@
 namespace tessera::kernels::cpu {
 namespace {
 
+// The order of tiles: so many tokens of a sequence, head by head, before the next ones. A thread's
+// first tiles are then of the tokens that it has at hand, and a head's keys and values, once read,
+// serve several tiles.
+constexpr int kTokensTogether = 64;
+// Later tokens attend to more, so that parts differ: with many, all threads end at about one time.
+constexpr int kTilePartsPerThread = 16;
+
 struct Chunks {
   int begin;
   int end;
@@ -54,17 +61,20 @@ void AttentionWork::CutIntoTiles(const AttentionShape& shape, const StepView& st
   const std::vector<int> groups = HeadGroups(shape);  // group g: heads [groups[g], groups[g + 1])
   for (int64_t s = 0; s < step.num_sequences; ++s) {
     const SequenceSpan& span = step.sequences[s];
-    for (size_t g = 0; g + 1 < groups.size(); ++g) {
-      const int heads = std::min(groups[g + 1] - groups[g], kAttentionTileRows);
-      const int tokens = std::max(1, kAttentionTileRows / heads);
-      for (int head = groups[g]; head < groups[g + 1]; head += heads) {
-        for (int t = 0; t < span.num_tokens; t += tokens) {
-          tiles_.push_back({.first_token = span.first_token + t,
-                            .num_tokens = std::min(tokens, span.num_tokens - t),
-                            .start_position = span.start_position + t,
-                            .block_table = span.block_table,
-                            .head_begin = head,
-                            .head_end = std::min(head + heads, groups[g + 1])});
+    for (int begin = 0; begin < span.num_tokens; begin += kTokensTogether) {
+      const int end = std::min(span.num_tokens, begin + kTokensTogether);
+      for (size_t g = 0; g + 1 < groups.size(); ++g) {
+        const int heads = std::min(groups[g + 1] - groups[g], kAttentionTileRows);
+        const int tokens = std::max(1, kAttentionTileRows / heads);
+        for (int head = groups[g]; head < groups[g + 1]; head += heads) {
+          for (int t = begin; t < end; t += tokens) {
+            tiles_.push_back({.first_token = span.first_token + t,
+                              .num_tokens = std::min(tokens, end - t),
+                              .start_position = span.start_position + t,
+                              .block_table = span.block_table,
+                              .head_begin = head,
+                              .head_end = std::min(head + heads, groups[g + 1])});
+          }
         }
       }
     }
@@ -77,7 +87,7 @@ void AttentionWork::AttendByTile(const AttentionArgs& args) {
     macs += int64_t{2} * tile.rows() * (tile.start_position + 1) * args.shape.head_dim;
   }
   const auto count = static_cast<int64_t>(tiles_.size());
-  workers_.Split(count, 1, macs >= kMinParallelMacs, [&](int64_t begin, int64_t end, int thread) {
+  const auto attend = [&](int64_t begin, int64_t end, int thread) {
     for (int64_t i = begin; i < end; ++i) {
       const AttentionTile& tile = tiles_[i];
       const int64_t state_floats = 2 * ops_.attention_state(tile.rows(), args.shape.head_dim);
@@ -86,7 +96,8 @@ void AttentionWork::AttendByTile(const AttentionArgs& args) {
       ops_.attention(args, tile, chunks.begin, chunks.end, state, state + state_floats);
       ops_.attention_finish(args, tile, state);
     }
-  });
+  };
+  workers_.Split(count, 1, macs >= kMinParallelMacs, kTilePartsPerThread, attend);
 }
 
 void AttentionWork::AttendByChunk(const AttentionArgs& args) {

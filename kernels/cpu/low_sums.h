@@ -1,5 +1,5 @@
-// Sums of the low planes of peaked blocks (matmul_input.h), which most blocks of most tokens have
-// none of: kept in memory, while those of the high planes stay in registers.
+// The low planes of peaked blocks (matmul_input.h), which most blocks of most tokens have none of.
+// Their sums are kept in memory, while those of the high planes stay in registers.
 //
 // Included by instruction-set code only.
 #ifndef TESSERA_KERNELS_CPU_LOW_SUMS_H_
@@ -13,6 +13,12 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 
 constexpr float kLowUnit = 1.0f / 128;  // of the low plane in units of the high one
 
+// visit(t) for every token t whose bit is set in `peaked`.
+template <int kTokens, typename Visitor>
+TESSERA_INLINE void VisitPeaked(uint32_t peaked, const Visitor& visit) {
+  for (; peaked != 0; peaked &= peaked - 1) visit(kTokens == 1 ? 0 : __builtin_ctz(peaked));
+}
+
 template <int kTokens>
 class LowSums {
  public:
@@ -23,28 +29,22 @@ class LowSums {
 
   // add(t, sum) -> sum plus what the block gives token t, for every token whose bit is set.
   template <typename AddTo>
-  TESSERA_INLINE void AddBlock(uint32_t tokens, const AddTo& add) {
-    if (tokens == 0) return;
-    any_ = true;
-    for (; tokens != 0; tokens &= tokens - 1) {
-      const int t = kTokens == 1 ? 0 : __builtin_ctz(tokens);
+  TESSERA_INLINE void AddBlock(uint32_t peaked, const AddTo& add) {
+    any_ |= peaked;
+    VisitPeaked<kTokens>(peaked, [&](int t) __attribute__((always_inline)) {
       Store(sums_ + t * kLanes, add(t, Load(sums_ + t * kLanes)));
-    }
+    });
   }
 
-  // Adds all of them to `sums` and begins anew.
-  TESSERA_INLINE void MoveTo(Vec* sums) {
-    if (!any_) return;
+  // Adds all of them to `sums`.
+  TESSERA_INLINE void MoveTo(Vec* sums) const {
+    if (any_ == 0) return;
 #pragma GCC unroll 16
-    for (int t = 0; t < kTokens; ++t) {
-      sums[t] = Add(sums[t], Load(sums_ + t * kLanes));
-      Store(sums_ + t * kLanes, Zero());
-    }
-    any_ = false;
+    for (int t = 0; t < kTokens; ++t) sums[t] = Add(sums[t], Load(sums_ + t * kLanes));
   }
 
  private:
-  bool any_ = false;
+  uint32_t any_ = 0;  // of the peaked bits
   alignas(64) float sums_[kTokens * kLanes];
 };
 

@@ -139,14 +139,21 @@ void MultiplyPanel(const ProductArgs& args, const PanelBlock* panel, int64_t gro
       sums[t] = dots.AddTo(sums[t], 0, t, row_scales, scales[t]);
       if constexpr (kHasAdd<kType>) sums[t] = MulAdd(add, Set(scales[tokens.stride + t]), sums[t]);
     }
-    low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
+    const uint32_t peaked = tokens.PeakedIn<kTokens>(b);
+    const auto add_low = [&](int t, Vec sum) __attribute__((always_inline)) {
       return dots.AddTo(sum, 1, t, row_scales, scales[t] * kLowUnit);
-    });
+    };
+    if constexpr (kPartial) {
+      VisitPeaked<kTokens>(peaked, [&](int t) __attribute__((always_inline)) {
+        AddToDoubles(add_low(t, Zero()), totals + t * 16);
+      });
+    } else {
+      low_sums.AddBlock(peaked, add_low);
+    }
     scales += 2 * tokens.stride;
     if constexpr (kPartial) {
       if (--left > 0 && b + 1 < blocks) continue;
       left = args.segment_blocks;
-      low_sums.MoveTo(sums);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         AddToDoubles(sums[t], totals + t * 16);

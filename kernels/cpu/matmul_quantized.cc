@@ -1,7 +1,9 @@
 // Products of quantized weights: per block of 32 columns the exact integer sum of codes times
 // quantized inputs, then float32 over the blocks in order; the low planes' sums on their own, added
-// at the end. One function does that for one token or sixteen, so an output has the same bits
-// whatever company it is computed in.
+// at the end. Partial sums of a segment of blocks are moved to float64 token by token, while the next
+// segment's first block is multiplied: all at once they would wait for one another's stores. One
+// function does that for one token or sixteen, so an output has the same bits whatever company it is
+// computed in.
 #include "kernels/cpu/codes.h"
 #include "kernels/cpu/isa_ops.h"
 #include "kernels/cpu/low_sums.h"
@@ -57,7 +59,7 @@ struct QuantizedKernel {
       LowSums<kTokens> low_sums;
       alignas(64) double totals[kPartial ? kTokens * kLanes : 1];
       if constexpr (kPartial) ZeroDoubles<kTokens>(totals);
-      int64_t left = args.segment_blocks;
+      int64_t left = 0;  // blocks of the segment
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
       for (int64_t b = 0; b < blocks; ++b) {
@@ -69,30 +71,50 @@ struct QuantizedKernel {
         LoadScales<kType>(block, part, &rows);
         LoadBlockCodes<kType>(block, part, rows.codes);
         const float* scales = tokens.scales + 2 * at;
-#pragma GCC unroll 16
-        for (int t = 0; t < kTokens; ++t) {
-          sums[t] = AddDots<kType>(rows, x + (at + t) * 32, scales[t],
-                                   tokens.high_offsets + kNumOffsets * at + t, stride, sums[t]);
-          if constexpr (kHasAdd<kType>) {
-            sums[t] = MulAdd(rows.add, Set(scales[stride + t]), sums[t]);
-          }
-        }
-        low_sums.AddBlock(tokens.PeakedIn<kTokens>(b), [&](int t, Vec sum) {
-          return AddDots<kType>(rows, x + tokens.plane + (at + t) * 32, scales[t] * kLowUnit,
-                                tokens.low_offsets + kNumOffsets * at + t, stride, sum);
-        });
-        block += kBlockBytes<kType>;
-        at += stride;
-        if constexpr (kPartial) {
-          if (--left > 0 && b + 1 < blocks) continue;
-          left = args.segment_blocks;
-          low_sums.MoveTo(sums);
+        // kBegins: a segment, so that what the last one gave is moved.
+        const auto add_block = [&]<bool kBegins>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
           for (int t = 0; t < kTokens; ++t) {
-            AddToDoubles(sums[t], totals + t * kLanes);
-            sums[t] = Zero();
+            if constexpr (kBegins) {
+              AddToDoubles(sums[t], totals + t * kLanes);
+              sums[t] = Zero();
+            }
+            sums[t] = AddDots<kType>(rows, x + (at + t) * 32, scales[t],
+                                     tokens.high_offsets + kNumOffsets * at + t, stride, sums[t]);
+            if constexpr (kHasAdd<kType>) {
+              sums[t] = MulAdd(rows.add, Set(scales[stride + t]), sums[t]);
+            }
           }
+        };
+        if constexpr (kPartial) {
+          if (left == 0) {
+            left = args.segment_blocks;
+            add_block.template operator()<true>();
+          } else {
+            add_block.template operator()<false>();
+          }
+          --left;
+        } else {
+          add_block.template operator()<false>();
         }
+        const uint32_t peaked = tokens.PeakedIn<kTokens>(b);
+        const auto add_low = [&](int t, Vec sum) __attribute__((always_inline)) {
+          return AddDots<kType>(rows, x + tokens.plane + (at + t) * 32, scales[t] * kLowUnit,
+                                tokens.low_offsets + kNumOffsets * at + t, stride, sum);
+        };
+        if constexpr (kPartial) {
+          VisitPeaked<kTokens>(peaked, [&](int t) __attribute__((always_inline)) {
+            AddToDoubles(add_low(t, Zero()), totals + t * kLanes);
+          });
+        } else {
+          low_sums.AddBlock(peaked, add_low);
+        }
+        block += kBlockBytes<kType>;
+        at += stride;
+      }
+      if constexpr (kPartial) {
+#pragma GCC unroll 16
+        for (int t = 0; t < kTokens; ++t) AddToDoubles(sums[t], totals + t * kLanes);
       }
       if constexpr (!kPartial) low_sums.MoveTo(sums);
 #pragma GCC unroll 16

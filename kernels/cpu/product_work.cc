@@ -13,6 +13,9 @@ namespace {
 // each thread reads one piece of it.
 constexpr int64_t kFewTokens = kTokenTile;
 
+// Fewer tokens are not worth a walk over all weights.
+constexpr int64_t kTokensOfWalk = 3 * kTokenTile;
+
 int64_t GroupsOf(const ProductArgs& args) { return (args.rows + kGroupRows - 1) / kGroupRows; }
 
 }  // namespace
@@ -33,7 +36,7 @@ void ProductWork::Add(const Output& output) {
                        .rows = w.rows,
                        .cols = w.cols,
                        .form = form,
-                       .input = Prepared(form, w.cols),
+                       .input = RoomFor(form, w.cols),
                        .bias = output.bias,
                        .n = n_,
                        .out = output.out,
@@ -41,48 +44,85 @@ void ProductWork::Add(const Output& output) {
                        .segment_blocks = output.segment / 32});
 }
 
-const uint8_t* ProductWork::Prepared(InputForm form, int64_t cols) {
-  const uint8_t*& prepared = prepared_[static_cast<int>(form)];
-  if (prepared != nullptr) return prepared;
-  uint8_t* room = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n_));
-  const int64_t blocks = BlocksOf(cols);
-  const bool parallel = n_ * cols >= kMinParallelElements;
-  if (n_ > kTokenTile) {
-    workers_.Split(n_, kTokenTile, parallel, [&](int64_t begin, int64_t end, int) {
-      ops_.prepare_input(form, x_, cols, n_, {begin, end, 0, blocks}, room);
-    });
-  } else {
-    workers_.Split(blocks, 1, parallel, /*parts_per_thread=*/1,
-                   [&](int64_t begin, int64_t end, int) {
-                     ops_.prepare_input(form, x_, cols, n_, {0, n_, begin, end}, room);
-                   });
-  }
-  prepared = room;
-  return prepared;
+uint8_t* ProductWork::RoomFor(InputForm form, int64_t cols) {
+  uint8_t*& room = prepared_[static_cast<int>(form)];
+  if (room != nullptr) return room;
+  room = inputs_[static_cast<int>(form)].Get<uint8_t>(InputBytes(form, cols, n_));
+  return room;
 }
 
 void ProductWork::Run() {
-  int64_t groups = 0, macs = 0;
-  for (const ProductArgs& args : products_) {
-    groups += GroupsOf(args);
-    macs += args.rows * args.cols * n_;
+  if (products_.empty()) return;
+  int64_t macs = 0;
+  for (const ProductArgs& args : products_) macs += args.rows * args.cols * n_;
+  const bool parallel = macs >= kMinParallelMacs;
+  if (parallel && n_ >= kTokensOfWalk * Workers::kPartsPerThread * workers_.threads()) {
+    return RunByTokens();
   }
+  Prepare();
+  RunByRows(parallel);
+}
+
+void ProductWork::RunByTokens() {
+  workers_.Split(n_, kTokenTile, true, [&](int64_t begin, int64_t end, int thread) {
+    for (int form = 0; form < kNumInputForms; ++form) {
+      if (prepared_[form] == nullptr) continue;
+      const int64_t cols = products_.front().cols;
+      ops_.prepare_input(static_cast<InputForm>(form), x_, cols, n_,
+                         {begin, end, 0, BlocksOf(cols)}, prepared_[form]);
+    }
+    for (ProductArgs args : products_) {
+      args.n = end - begin;
+      args.input += InputBytes(args.form, args.cols, begin);
+      if (args.out != nullptr) args.out += begin * args.rows;
+      if (args.partials != nullptr) args.partials += begin * args.rows;
+      Multiply(args, 0, GroupsOf(args), thread);
+    }
+  });
+}
+
+void ProductWork::Prepare() {
+  const int64_t cols = products_.front().cols;
+  const int64_t blocks = BlocksOf(cols);
+  const bool parallel = n_ * cols >= kMinParallelElements;
+  for (int i = 0; i < kNumInputForms; ++i) {
+    uint8_t* room = prepared_[i];
+    if (room == nullptr) continue;
+    const auto form = static_cast<InputForm>(i);
+    if (n_ > kTokenTile) {
+      workers_.Split(n_, kTokenTile, parallel, [&](int64_t begin, int64_t end, int) {
+        ops_.prepare_input(form, x_, cols, n_, {begin, end, 0, blocks}, room);
+      });
+    } else {
+      workers_.Split(blocks, 1, parallel, /*parts_per_thread=*/1,
+                     [&](int64_t begin, int64_t end, int) {
+                       ops_.prepare_input(form, x_, cols, n_, {0, n_, begin, end}, room);
+                     });
+    }
+  }
+}
+
+void ProductWork::RunByRows(bool parallel) {
+  int64_t groups = 0;
+  for (const ProductArgs& args : products_) groups += GroupsOf(args);
   const int parts_per_thread = n_ <= kFewTokens ? 1 : Workers::kPartsPerThread;
-  workers_.Split(groups, 1, macs >= kMinParallelMacs, parts_per_thread,
+  workers_.Split(groups, 1, parallel, parts_per_thread,
                  [&](int64_t begin, int64_t end, int thread) {
                    for (const ProductArgs& args : products_) {
                      const int64_t own = GroupsOf(args);
                      const int64_t first = std::max<int64_t>(begin, 0);
                      const int64_t last = std::min(end, own);
-                     if (first < last) {
-                       uint8_t* scratch =
-                           workers_.scratch(thread).Get<uint8_t>(ops_.multiply_scratch(args));
-                       ops_.multiply(args, first, last, scratch);
-                     }
+                     if (first < last) Multiply(args, first, last, thread);
                      begin -= own;
                      end -= own;
                    }
                  });
+}
+
+void ProductWork::Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end,
+                           int thread) {
+  uint8_t* scratch = workers_.scratch(thread).Get<uint8_t>(ops_.multiply_scratch(args));
+  ops_.multiply(args, group_begin, group_end, scratch);
 }
 
 void ProductWork::MultiplyInDoubles(const WeightMatrix& w, const float* x, int64_t n, double* out) {

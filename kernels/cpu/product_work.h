@@ -1,6 +1,9 @@
 // Products of one input with one or more packed matrices: the input is prepared once in each form
-// that the matrices' types want, and all their rows are dealt out to the threads as if they were
-// one matrix.
+// that the matrices' types want.
+//
+// Of many tokens a thread takes some, prepares them, and multiplies them by all rows: what it
+// prepared is still near, and nobody waits in between. Of few, the rows of all matrices are dealt
+// out as if they were one, so that the threads read the weights together once.
 //
 // Borrows ops and workers. Threads: the device's caller.
 //
@@ -42,14 +45,18 @@ class ProductWork {
   void MultiplyInDoubles(const WeightMatrix& w, const float* x, int64_t n, double* out);
 
  private:
-  const uint8_t* Prepared(InputForm form, int64_t cols);
+  uint8_t* RoomFor(InputForm form, int64_t cols);
+  void RunByTokens();
+  void Prepare();
+  void RunByRows(bool parallel);
+  void Multiply(const ProductArgs& args, int64_t group_begin, int64_t group_end, int thread);
 
   const OpsTable& ops_;
   Workers& workers_;
   const float* x_ = nullptr;
   int64_t n_ = 0;
   std::vector<ProductArgs> products_;
-  const uint8_t* prepared_[kNumInputForms] = {};  // x in that form, once it was wanted
+  uint8_t* prepared_[kNumInputForms] = {};  // room for x in the forms that the products want
   Scratch inputs_[kNumInputForms];
 };
 

@@ -1,5 +1,7 @@
 #include "kernels/cpu/thread_pool.h"
 
+#include <cassert>
+
 namespace tessera::kernels::cpu {
 namespace {
 
@@ -7,8 +9,21 @@ namespace {
 constexpr int kSpins = 400;
 constexpr int kSpinsBeforeYield = 64;
 
-uint32_t GenerationOf(uint64_t ticket) { return static_cast<uint32_t>(ticket >> 32); }
-int UnclaimedOf(uint64_t ticket) { return static_cast<int>(ticket & 0xffffffffu); }
+constexpr int kMaxParts = 0xffff;
+
+// What a thread's word says (ThreadPool::Own).
+struct Unclaimed {
+  uint32_t generation;
+  uint32_t begin;
+  uint32_t end;
+};
+uint64_t Pack(const Unclaimed& u) {
+  return uint64_t{u.generation} << 32 | uint64_t{u.begin} << 16 | u.end;
+}
+Unclaimed Unpack(uint64_t word) {
+  return {static_cast<uint32_t>(word >> 32), static_cast<uint32_t>(word >> 16 & kMaxParts),
+          static_cast<uint32_t>(word & kMaxParts)};
+}
 
 // One turn of a waiting loop. Others may need this core to get done what is waited for.
 void Pause(int spin) {
@@ -23,7 +38,7 @@ void Pause(int spin) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : own_(threads) {
   for (int thread = 1; thread < threads; ++thread) {
     workers_.emplace_back([this, thread] { WorkerLoop(thread); });
   }
@@ -43,14 +58,21 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
     for (int part = 0; part < parts; ++part) call(context, part, 0);
     return;
   }
-  const uint32_t generation = GenerationOf(ticket_.load(std::memory_order_relaxed)) + 1;
+  assert(parts <= kMaxParts);
+  const uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
   call_.store(call, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
-  parts_.store(parts, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
-  // Publishes the job. Sequentially consistent with sleepers_: either the worker that is about to
-  // sleep sees the ticket, or it is seen here and woken.
-  ticket_.store(static_cast<uint64_t>(generation) << 32 | static_cast<uint32_t>(parts));
+  const auto first_of = [&](int thread) {
+    return static_cast<uint32_t>((int64_t{parts} * thread + threads() - 1) / threads());
+  };
+  for (int thread = 0; thread < threads(); ++thread) {
+    own_[thread].unclaimed.store(Pack({generation, first_of(thread), first_of(thread + 1)}),
+                                 std::memory_order_release);
+  }
+  // Sequentially consistent with sleepers_: either the worker that is about to sleep sees the job,
+  // or it is seen here and woken.
+  generation_.store(generation);
   if (sleepers_.load() > 0) {
     std::lock_guard<std::mutex> lock(mutex_);
     wake_.notify_all();
@@ -61,33 +83,45 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
   }
 }
 
-void ThreadPool::TakeParts(uint32_t generation, int thread) {
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (GenerationOf(ticket) == generation && UnclaimedOf(ticket) > 0) {
-    const Call call = call_.load(std::memory_order_relaxed);
-    void* context = context_.load(std::memory_order_relaxed);
-    const int part = parts_.load(std::memory_order_relaxed) - UnclaimedOf(ticket);
-    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel,
-                                       std::memory_order_acquire)) {
-      continue;
+bool ThreadPool::Claim(uint32_t generation, int owner, bool first, int* part) {
+  std::atomic<uint64_t>& word = own_[owner].unclaimed;
+  uint64_t seen = word.load(std::memory_order_acquire);
+  while (true) {
+    Unclaimed unclaimed = Unpack(seen);
+    if (unclaimed.generation != generation || unclaimed.begin >= unclaimed.end) return false;
+    *part = static_cast<int>(first ? unclaimed.begin++ : --unclaimed.end);
+    if (word.compare_exchange_weak(seen, Pack(unclaimed), std::memory_order_acq_rel,
+                                   std::memory_order_acquire)) {
+      return true;
     }
-    call(context, part, thread);
-    done_.fetch_add(1, std::memory_order_release);
-    ticket = ticket_.load(std::memory_order_acquire);
   }
 }
 
+void ThreadPool::TakeParts(uint32_t generation, int thread) {
+  int done = 0;
+  // Read before a claim, so of this job if the claim succeeds: it does not end before that part.
+  const Call call = call_.load(std::memory_order_relaxed);
+  void* context = context_.load(std::memory_order_relaxed);
+  for (int i = 0; i < threads(); ++i) {
+    const int owner = (thread + i) % threads();
+    for (int part; Claim(generation, owner, /*first=*/i == 0, &part); ++done) {
+      call(context, part, thread);
+    }
+  }
+  if (done > 0) done_.fetch_add(done, std::memory_order_release);
+}
+
 uint32_t ThreadPool::AwaitJob(uint32_t seen) {
-  const auto has_news = [&] { return GenerationOf(ticket_.load()) != seen || stopping_.load(); };
+  const auto has_news = [&] { return generation_.load() != seen || stopping_.load(); };
   for (int spin = 0; spin < kSpins; ++spin) {
-    if (has_news()) return GenerationOf(ticket_.load());
+    if (has_news()) return generation_.load();
     Pause(spin);
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1);
   wake_.wait(lock, has_news);
   sleepers_.fetch_sub(1);
-  return GenerationOf(ticket_.load());
+  return generation_.load();
 }
 
 void ThreadPool::WorkerLoop(int thread) {
