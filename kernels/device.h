@@ -72,9 +72,9 @@ class Device {
 
   // kF32 or kBF16.
   virtual DType ActivationType() const = 0;
-  // What keys and values are kept as: kF32 or kBF16, and in which order keys are (KvCacheView).
+  // What keys and values are kept as, kF32 or kBF16, and how they lie.
   virtual DType KvType() const = 0;
-  virtual bool KeysByDim() const = 0;
+  virtual KvLayout CacheLayout() const = 0;
 
   // Uninitialized device memory, aligned to 64 bytes. RESOURCE_EXHAUSTED when there is none.
   // Freed by the returned owner.
@@ -175,8 +175,8 @@ class Device {
   virtual void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
                               Activation* q, Activation* k, const Activation* v) = 0;
 
-  // Causal attention of each of the step's tokens over positions 0..its own (within the window),
-  // all of which are in the cache. q, out: (n, num_q_heads, head_dim). Softmax in float32.
+  // Causal attention of each token over positions 0..its own (within the window), all in the cache.
+  // q, out: (n, num_q_heads, head_dim). Softmax in float32; q and weights may get the cache's type.
   virtual void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
                          int64_t n, Activation* out) = 0;
 

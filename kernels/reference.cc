@@ -143,16 +143,18 @@ class HeadContext {
   int first;
   int last;
 
-  double Key(int position, int d) const { return At(cache.keys, cache.keys_by_dim, position, d); }
-  double Value(int position, int d) const { return At(cache.values, false, position, d); }
+  double Key(int position, int d) const {
+    return At(cache.keys, position, KeyOffset(cache, position % cache.block_tokens, d));
+  }
+  double Value(int position, int d) const {
+    return At(cache.values, position, ValueOffset(cache, position % cache.block_tokens, d));
+  }
 
  private:
-  double At(const void* store, bool by_dim, int position, int d) const {
+  // `offset`: within the position's block and KV head.
+  double At(const void* store, int position, int64_t offset) const {
     const int64_t block = block_table[position / cache.block_tokens];
-    const int64_t slot = position % cache.block_tokens;
-    const int64_t head =
-        (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
-    const int64_t at = head + (by_dim ? d * cache.block_tokens + slot : slot * cache.head_dim + d);
+    const int64_t at = KvHeadOffset(cache, block, kv_head) + offset;
     if (cache.type == DType::kBF16) {
       return BFloat16ToFloat(static_cast<const uint16_t*>(store)[at]);
     }

@@ -17,21 +17,63 @@ struct RopeTable {
   bool interleaved = false;  // pairs (2i, 2i+1), else (i, i + rope_dim/2)
 };
 
+// How the keys, and the values, of one block and KV head lie: block_tokens * head_dim elements
+// each.
+enum class KvLayout {
+  // keys, values := [token][dim]
+  kByToken,
+  // keys := [dim][token]: a block's tokens side by side, as vector lanes want them
+  // values := [token][dim]
+  kKeysByDim,
+  // As dot products of pairs want them. What an odd number leaves over lies behind the pairs.
+  // keys := [dim / 2][token][2 dims], then the last dim's [token]
+  // values := [token / 2][dim][2 tokens], then the last token's [dim]
+  kPairs,
+};
+
 // One layer's KV cache on this rank: blocks of `block_tokens` positions.
 //
-//   values := (num_blocks, num_kv_heads, block_tokens, head_dim) of `type`
-//   keys   := the same, or with keys_by_dim (num_blocks, num_kv_heads, head_dim, block_tokens): the
-//             tokens of a block lie side by side, as vector lanes want them
+//   keys, values := (num_blocks, num_kv_heads) times block_tokens * head_dim of `type` in `layout`
 struct KvCacheView {
   void* keys = nullptr;
   void* values = nullptr;
   DType type = DType::kF32;  // kF32 or kBF16
-  bool keys_by_dim = false;
+  KvLayout layout = KvLayout::kByToken;
   int num_blocks = 0;
   int num_kv_heads = 0;
   int block_tokens = 16;
   int head_dim = 0;
 };
+
+// Elements of the keys (or the values) before those of a block's KV head.
+static inline int64_t KvHeadOffset(const KvCacheView& cache, int64_t block, int64_t kv_head) {
+  return (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
+}
+
+// Of [i][j], where rows lie in pairs, (rows / 2, columns, 2), and an odd last row by itself.
+static inline int64_t OffsetInPairs(int64_t i, int64_t j, int64_t rows, int64_t columns) {
+  const int64_t first = i / 2 * 2;
+  return first * columns + (first + 1 < rows ? 2 * j : j) + i % 2;
+}
+
+// Elements of a block's KV head before dim d of the key, or of the value, of the block's token
+// `slot`.
+static inline int64_t KeyOffset(const KvCacheView& cache, int64_t slot, int64_t d) {
+  switch (cache.layout) {
+    case KvLayout::kByToken:
+      return slot * cache.head_dim + d;
+    case KvLayout::kKeysByDim:
+      return d * cache.block_tokens + slot;
+    case KvLayout::kPairs:
+      return OffsetInPairs(d, slot, cache.head_dim, cache.block_tokens);
+  }
+  return 0;
+}
+static inline int64_t ValueOffset(const KvCacheView& cache, int64_t slot, int64_t d) {
+  return cache.layout == KvLayout::kPairs
+             ? OffsetInPairs(slot, d, cache.block_tokens, cache.head_dim)
+             : slot * cache.head_dim + d;
+}
 
 // A run of the step's tokens that stand one after the other in one sequence. Host memory.
 struct SequenceSpan {
@@ -45,7 +87,7 @@ struct SequenceSpan {
 // The tokens of one step, in the order of their sequences. Host memory.
 struct StepView {
   int64_t n = 0;
-  const int32_t* ids = nullptr;  // (n), < 0: see Draws; null behind the first stage
+  const int32_t* ids = nullptr;             // (n), < 0: see Draws; null behind the first stage
   const SequenceSpan* sequences = nullptr;  // (num_sequences), in the order of their tokens
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t

@@ -151,7 +151,7 @@ kernels::KvCacheView DummyLlama::Cache(int layer) const {
   return {.keys = kv_ + 2 * layer * store,
           .values = kv_ + (2 * layer + 1) * store,
           .type = device_->KvType(),
-          .keys_by_dim = device_->KeysByDim(),
+          .layout = device_->CacheLayout(),
           .num_blocks = static_cast<int>(kv_blocks_),
           .num_kv_heads = shape_.kv_heads,
           .block_tokens = kBlockTokens,

@@ -1,4 +1,5 @@
-// Products of a cpu device against what the machine can do at best, measured first in the same run.
+// Products of a cpu device (and its attention: attention_bench.h) against what the machine can do at
+// best, measured first in the same run.
 //
 //   GB/s, of_read      packed weight bytes per second, and their ratio to merely reading as many
 //                      bytes from where the caches keep them
@@ -25,6 +26,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "benchmarks/kernels/attention_bench.h"
 #include "benchmarks/kernels/floors.h"
 #include "kernels/cpu/cpu_device.h"
 #include "kernels/device.h"
@@ -199,6 +201,7 @@ void RegisterMatMul(const std::string& kind, const Problem& problem) {
 }
 
 void RegisterAll() {
+  RegisterAttention(&settings.threads);
   const size_t large = static_cast<size_t>(settings.pool_mib) << 20;
   constexpr size_t kModel = size_t{96} << 20;  // about SmolLM2-135M in Q4_1
   for (const std::string& set : cpu::AvailableInstructionSets()) {

@@ -91,7 +91,8 @@ void AttentionWork::AttendByTile(const AttentionArgs& args) {
     for (int64_t i = begin; i < end; ++i) {
       const AttentionTile& tile = tiles_[i];
       const int64_t state_floats = 2 * ops_.attention_state(tile.rows(), args.shape.head_dim);
-      float* state = workers_.scratch(thread).Get<float>(state_floats + ops_.attention_scratch());
+      float* state = workers_.scratch(thread).Get<float>(
+          state_floats + ops_.attention_scratch(args.shape.head_dim));
       const Chunks chunks = ChunksOf(args.shape, tile);
       ops_.attention(args, tile, chunks.begin, chunks.end, state, state + state_floats);
       ops_.attention_finish(args, tile, state);
@@ -116,14 +117,15 @@ void AttentionWork::AttendByChunk(const AttentionArgs& args) {
     }
   }
   float* states = states_.Get<float>(floats);
-  workers_.Split(static_cast<int64_t>(parts.size()), 1, true,
-                 [&](int64_t begin, int64_t end, int thread) {
-                   float* scratch = workers_.scratch(thread).Get<float>(ops_.attention_scratch());
-                   for (int64_t i = begin; i < end; ++i) {
-                     ops_.attention(args, *parts[i].tile, parts[i].chunk, parts[i].chunk + 1,
-                                    states + parts[i].state, scratch);
-                   }
-                 });
+  workers_.Split(
+      static_cast<int64_t>(parts.size()), 1, true, [&](int64_t begin, int64_t end, int thread) {
+        float* scratch =
+            workers_.scratch(thread).Get<float>(ops_.attention_scratch(args.shape.head_dim));
+        for (int64_t i = begin; i < end; ++i) {
+          ops_.attention(args, *parts[i].tile, parts[i].chunk, parts[i].chunk + 1,
+                         states + parts[i].state, scratch);
+        }
+      });
   for (size_t i = 0; i < parts.size();) {
     const AttentionTile* tile = parts[i].tile;
     float* state = states + parts[i].state;

@@ -45,7 +45,9 @@ class CpuDevice final : public Device {
   std::string Name() const override { return absl::StrCat("cpu ", ops_.name); }
   DType ActivationType() const override { return DType::kF32; }
   DType KvType() const override { return kv_type_; }
-  bool KeysByDim() const override { return true; }
+  KvLayout CacheLayout() const override {
+    return kv_type_ == DType::kBF16 ? KvLayout::kPairs : KvLayout::kKeysByDim;
+  }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
     std::byte* data = memory_.Allocate(bytes);
@@ -228,7 +230,7 @@ class CpuDevice final : public Device {
 
   void Attention(const Activation* q, const AttentionShape& shape, const KvCacheView& cache,
                  int64_t n, Activation* out) override {
-    assert(shape.head_dim == cache.head_dim && cache.keys_by_dim);
+    assert(shape.head_dim == cache.head_dim && cache.layout == CacheLayout());
     if (n <= 0) return;
     const AttentionArgs args = {Floats(q), shape, cache, Floats(out)};
     attention_.Attend(args, step_);

@@ -31,7 +31,7 @@ void AttentionMerge(const AttentionArgs& args, const AttentionTile& tile, const 
                     float* state);
 void AttentionFinish(const AttentionArgs& args, const AttentionTile& tile, const float* state);
 int64_t AttentionState(int rows, int head_dim);
-int64_t AttentionScratch();
+int64_t AttentionScratch(int head_dim);
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
 void Add(const double* y, int64_t count, float* x);
 

@@ -11,14 +11,29 @@ namespace tessera::kernels::cpu {
 
 namespace {
 
-// `count` elements, `stride` elements apart in the store.
-void Put(const float* from, int64_t count, DType type, void* store, int64_t at, int64_t stride) {
-  if (type == DType::kBF16) {
-    uint16_t* to = static_cast<uint16_t*>(store) + at;
-    for (int64_t i = 0; i < count; ++i) to[i * stride] = FloatToBFloat16(from[i]);
+uint16_t Converted(float value, uint16_t*) { return FloatToBFloat16(value); }
+float Converted(float value, float*) { return value; }
+
+// Dim d of a key or value, from[d], to to[offset(d)]. In every layout two dims lie as the two
+// before.
+template <typename Element, typename Offset>
+void PutDims(const float* from, int64_t head_dim, Element* to, Offset offset) {
+  const int64_t second = offset(1) - offset(0), next = offset(2) - offset(0);
+  Element* pair = to + offset(0);
+  int64_t d = 0;
+  for (; d + 2 <= head_dim; d += 2, pair += next) {
+    pair[0] = Converted(from[d], to);
+    pair[second] = Converted(from[d + 1], to);
+  }
+  if (d < head_dim) to[offset(d)] = Converted(from[d], to);
+}
+
+template <typename Offset>
+void Put(const float* from, const KvCacheView& cache, void* store, int64_t first, Offset offset) {
+  if (cache.type == DType::kBF16) {
+    PutDims(from, cache.head_dim, static_cast<uint16_t*>(store) + first, offset);
   } else {
-    float* to = static_cast<float*>(store) + at;
-    for (int64_t i = 0; i < count; ++i) to[i * stride] = from[i];
+    PutDims(from, cache.head_dim, static_cast<float*>(store) + first, offset);
   }
 }
 
@@ -31,13 +46,9 @@ void StoreKeyAndValue(const float* key, const float* value, const int32_t* block
   assert(block >= 0 && block < cache.num_blocks);
   const int64_t slot = position % cache.block_tokens;
   for (int64_t head = 0; head < cache.num_kv_heads; ++head, key += dim, value += dim) {
-    const int64_t first = (block * cache.num_kv_heads + head) * cache.block_tokens * dim;
-    if (cache.keys_by_dim) {
-      Put(key, dim, cache.type, cache.keys, first + slot, cache.block_tokens);
-    } else {
-      Put(key, dim, cache.type, cache.keys, first + slot * dim, 1);
-    }
-    Put(value, dim, cache.type, cache.values, first + slot * dim, 1);
+    const int64_t first = KvHeadOffset(cache, block, head);
+    Put(key, cache, cache.keys, first, [&](int64_t d) { return KeyOffset(cache, slot, d); });
+    Put(value, cache, cache.values, first, [&](int64_t d) { return ValueOffset(cache, slot, d); });
   }
 }
 

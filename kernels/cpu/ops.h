@@ -48,7 +48,7 @@ struct InputPart {
 struct AttentionArgs {
   const float* q = nullptr;  // (n, num_q_heads, head_dim)
   AttentionShape shape;
-  KvCacheView cache;     // keys by dim
+  KvCacheView cache;     // kF32 in kKeysByDim or kBF16 in kPairs
   float* out = nullptr;  // (n, num_q_heads, head_dim)
 };
 
@@ -103,7 +103,7 @@ struct OpsTable {
   void (*attention_finish)(const AttentionArgs& args, const AttentionTile& tile,
                            const float* state);
   int64_t (*attention_state)(int rows, int head_dim);
-  int64_t (*attention_scratch)();
+  int64_t (*attention_scratch)(int head_dim);
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
   // x += y, summed in double and rounded once.

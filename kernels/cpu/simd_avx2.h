@@ -32,13 +32,14 @@ TESSERA_INLINE Vec Sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 TESSERA_INLINE Vec Mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
 TESSERA_INLINE Vec Div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 TESSERA_INLINE Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+TESSERA_INLINE Vec Min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 
 TESSERA_INLINE Vec Round(Vec v) {
   return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-TESSERA_INLINE Vec PowerOfTwo(Vec v) {
-  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(127));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+TESSERA_INLINE Vec TimesPowerOfTwo(Vec a, Vec n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+  return Mul(a, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
 
 TESSERA_INLINE float ReduceSum(Vec v) {

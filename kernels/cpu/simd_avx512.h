@@ -32,14 +32,12 @@ TESSERA_INLINE Vec Sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 TESSERA_INLINE Vec Mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
 TESSERA_INLINE Vec Div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 TESSERA_INLINE Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+TESSERA_INLINE Vec Min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 
 TESSERA_INLINE Vec Round(Vec v) {
   return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-TESSERA_INLINE Vec PowerOfTwo(Vec v) {
-  const __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(127));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
-}
+TESSERA_INLINE Vec TimesPowerOfTwo(Vec a, Vec n) { return _mm512_scalef_ps(a, n); }
 
 // The last two steps of the tree, on four lanes of each 128 bits; every lane gets the sum.
 TESSERA_INLINE Vec SumWithinQuarters(Vec v) {
@@ -104,12 +102,29 @@ TESSERA_INLINE void LoadBFloat16Pairs(const uint8_t* p, Vec* first, Vec* second)
 }
 
 #if defined(TESSERA_SIMD_BF16)
-// sum + the dot product of kLanes pairs of bfloat16 and one pair, the same for every lane.
+using Pairs = __m512i;
+
+TESSERA_INLINE Pairs LoadPairs(const void* p) { return _mm512_loadu_si512(p); }
+TESSERA_INLINE Pairs LoadFirsts(const uint16_t* p) {
+  return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+TESSERA_INLINE Pairs SetPair(const void* p) {
+  int32_t pair;
+  __builtin_memcpy(&pair, p, sizeof(pair));
+  return _mm512_set1_epi32(pair);
+}
+TESSERA_INLINE Pairs KeepFirsts(Pairs v) { return _mm512_and_si512(v, _mm512_set1_epi32(0xffff)); }
+TESSERA_INLINE Pairs KeepSeconds(Pairs v) { return _mm512_and_si512(v, _mm512_set1_epi32(-65536)); }
+TESSERA_INLINE Vec AddDots(Vec sum, Pairs a, Pairs b) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
 TESSERA_INLINE Vec AddBFloat16Dots(Vec sum, const uint8_t* pairs, const uint8_t* pair) {
-  int32_t same;
-  __builtin_memcpy(&same, pair, sizeof(same));
-  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_loadu_si512(pairs)),
-                          reinterpret_cast<__m512bh>(_mm512_set1_epi32(same)));
+  return AddDots(sum, LoadPairs(pairs), SetPair(pair));
+}
+TESSERA_INLINE Vec StoreBFloat16(uint16_t* p, Vec v) {
+  const auto rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(rounded), 16));
 }
 #endif
 

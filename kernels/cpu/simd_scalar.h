@@ -38,14 +38,15 @@ TESSERA_INLINE Vec Sub(Vec a, Vec b) { return a - b; }
 TESSERA_INLINE Vec Mul(Vec a, Vec b) { return a * b; }
 TESSERA_INLINE Vec Div(Vec a, Vec b) { return a / b; }
 TESSERA_INLINE Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+TESSERA_INLINE Vec Min(Vec a, Vec b) { return a < b ? a : b; }
 
 // Adding and taking away 1.5 * 2^23 leaves the nearest integer of any |v| < 2^22.
 TESSERA_INLINE Vec Round(Vec v) { return (v + Set(12582912.0f)) - Set(12582912.0f); }
-TESSERA_INLINE Vec PowerOfTwo(Vec v) {
+TESSERA_INLINE Vec TimesPowerOfTwo(Vec a, Vec n) {
   // The same addition leaves the integer in the low bits; the rest shifts out.
-  IntVec bits = reinterpret_cast<IntVec>(v + Set(12582912.0f));
+  IntVec bits = reinterpret_cast<IntVec>(n + Set(12582912.0f));
   bits = (bits << 23) + 0x3f800000;
-  return reinterpret_cast<Vec>(bits);
+  return a * reinterpret_cast<Vec>(bits);
 }
 
 TESSERA_INLINE float ReduceSum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }

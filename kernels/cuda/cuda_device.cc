@@ -87,7 +87,7 @@ class CudaDevice final : public Device {
   std::string Name() const override { return name_; }
   DType ActivationType() const override { return DType::kBF16; }
   DType KvType() const override { return DType::kBF16; }  // whatever was asked for
-  bool KeysByDim() const override { return false; }
+  KvLayout CacheLayout() const override { return KvLayout::kByToken; }
 
   absl::StatusOr<Buffer> Allocate(size_t bytes) override {
     if (!errors_.ok()) return errors_.first();

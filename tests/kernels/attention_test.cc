@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/half.h"
 #include "kernels/reference.h"
 #include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
@@ -57,7 +58,7 @@ std::vector<Case> Cases(bool gpu) {
   const std::vector<std::vector<int32_t>> maps = {
       {0}, {0, 0, 1, 1, 1}, {0, 1, 2}, {0, 0, 0, 0, 0, 0, 0}, {1, 0, 1}};
   std::vector<Case> cases;
-  for (int head_dim : {8, 24, 64, 80, 128}) {
+  for (int head_dim : {7, 8, 24, 33, 64, 80, 128}) {
     for (const auto& map : maps) cases.push_back({head_dim, map});
   }
   for (int window : {1, 7, 16, 40}) cases.push_back({64, {0, 0, 0, 1, 1, 1}, window});
@@ -82,8 +83,40 @@ class AttentionTest : public testing::TestWithParam<DeviceAndKvType> {
   HostOps Ops(int threads = 1) const {
     return HostOps(DeviceOf(GetParam().first, threads, GetParam().second));
   }
-  // Relative to the largest: what float32 arithmetic explains, and where weights of the softmax and
-  // results are bfloat16.
+  // Queries and weights of the softmax become bfloat16, as keys and values are, and are multiplied
+  // so.
+  bool dots() const {
+    const auto& [device, kv_type] = GetParam();
+    return kv_type == DType::kBF16 && (device == "avx512bf16" || device == "amx");
+  }
+  // What `actual` is near to: the reference of the queries as the device takes them. `relative`: to
+  // the largest, what float32 arithmetic explains (and where results are bfloat16). Rounded weights
+  // differ by 2^-8 of themselves at most, as do their sums: by so much of the weighed magnitudes
+  // and of the result.
+  void ExpectNearReference(const HostOps& ops, const std::vector<float>& actual,
+                           const OwnedStep& step, const AttentionShape& shape,
+                           const HostCache& cache, const std::vector<float>& q, double relative,
+                           const std::string& what) const {
+    std::vector<float> taken = ops.Rounded(q);
+    if (dots()) {
+      for (float& value : taken) value = BFloat16ToFloat(FloatToBFloat16(value));
+    }
+    const auto expected = reference::Attention(taken.data(), step.view(), shape, cache.view);
+    double largest = 0;
+    for (double value : expected) largest = std::max(largest, std::fabs(value));
+    std::vector<double> tolerance(expected.size(), relative * largest);
+    if (dots()) {
+      HostCache magnitudes = cache;
+      for (size_t i = 1; i < magnitudes.values.size(); i += 2)
+        magnitudes.values[i] &= std::byte{0x7f};
+      magnitudes.view.values = magnitudes.values.data();
+      const auto weighed = reference::Attention(taken.data(), step.view(), shape, magnitudes.view);
+      for (size_t i = 0; i < expected.size(); ++i) {
+        tolerance[i] += 0x1.02p-8 * (weighed[i] + std::fabs(expected[i]));
+      }
+    }
+    ExpectNear(actual, expected, tolerance, what);
+  }
   double Tolerance() const { return gpu() ? 1e-2 : 3e-6; }
 
   std::mt19937 random_{77};
@@ -102,9 +135,8 @@ TEST_P(AttentionTest, EqualsTheReference) {
     step.AddSequence(0, AnyIds(100), ShuffledBlocks(num_blocks, random_));
     step.AddSequence(40, AnyIds(1), ShuffledBlocks(num_blocks, random_));
     const auto q = RandomFloats(step.n() * shape.num_q_heads * c.head_dim, random_);
-    ExpectNear(ops.Attention(step, shape, cache, q),
-               reference::Attention(ops.Rounded(q).data(), step.view(), shape, cache.view),
-               Tolerance(), c.name());
+    ExpectNearReference(ops, ops.Attention(step, shape, cache, q), step, shape, cache, q,
+                        Tolerance(), c.name());
   }
 }
 
@@ -117,9 +149,8 @@ TEST_P(AttentionTest, ExtremeScoresStayFinite) {
   step.AddSequence(40, AnyIds(1), {2, 0, 1});
   auto q = RandomFloats(c.head_dim, random_);
   for (float& value : q) value *= 300;
-  ExpectNear(ops.Attention(step, c.shape(), cache, q),
-             reference::Attention(ops.Rounded(q).data(), step.view(), c.shape(), cache.view),
-             gpu() ? 1e-2 : 1e-3, "extreme scores");
+  ExpectNearReference(ops, ops.Attention(step, c.shape(), cache, q), step, c.shape(), cache, q,
+                      gpu() ? 1e-2 : 1e-3, "extreme scores");
 }
 
 // The same sequence in two caches, its blocks elsewhere and unused ones full of other numbers;
@@ -183,9 +214,7 @@ TEST_P(AttentionTest, LongContextsDoNotDependOnHowTheyAreDealtOut) {
     prompt.AddSequence(start, AnyIds(count), blocks);
     const auto q = RandomFloats(count * q_row, random_);
     const auto together = one.Attention(prompt, shape, cache, q);
-    ExpectNear(together,
-               reference::Attention(one.Rounded(q).data(), prompt.view(), shape, cache.view),
-               Tolerance(), c.name());
+    ExpectNearReference(one, together, prompt, shape, cache, q, Tolerance(), c.name());
     ExpectSameBits(three.Attention(prompt, shape, cache, q).data(), together.data(), count * q_row,
                    c.name() + ", three threads");
     for (int t : {0, 1, 17, 35, 36, 39}) {
@@ -196,6 +225,52 @@ TEST_P(AttentionTest, LongContextsDoNotDependOnHowTheyAreDealtOut) {
       for (HostOps* ops : {&one, &three}) {
         ExpectSameBits(ops->Attention(token, shape, cache, own).data(), &together[t * q_row], q_row,
                        absl::StrCat(c.name(), ", token ", t));
+      }
+    }
+  }
+}
+
+// Keys and values of a block's token are not numbers any more.
+void MakeStale(int block, int slot, HostCache* cache) {
+  const auto bytes = static_cast<int64_t>(BlockBytes(cache->view.type));
+  const auto fill = [&](std::vector<std::byte>& store, int64_t element) {
+    std::fill_n(store.begin() + element * bytes, bytes, std::byte{0xff});
+  };
+  for (int head = 0; head < cache->view.num_kv_heads; ++head) {
+    const int64_t first = KvHeadOffset(cache->view, block, head);
+    for (int d = 0; d < cache->view.head_dim; ++d) {
+      fill(cache->keys, first + KeyOffset(cache->view, slot, d));
+      fill(cache->values, first + ValueOffset(cache->view, slot, d));
+    }
+  }
+}
+
+// Everything before and behind a row's positions is not a number: in the same pair of positions, in
+// the same vector, in the same block.
+TEST_P(AttentionTest, WhatIsNotAttendedToMayBeAnything) {
+  if (gpu()) GTEST_SKIP() << "slow, and there are no pairs";
+  HostOps ops = Ops();
+  for (int head_dim : {7, 24, 64}) {
+    for (int block_tokens : {1, 3, 4, 16}) {
+      for (int window : {0, 1, 2, 5}) {
+        const Case c{head_dim, {0, 0, 0, 1}, window, block_tokens};
+        const int num_blocks = 40 / block_tokens + 1;
+        const HostCache cache = ops.RandomCache(num_blocks, 2, block_tokens, head_dim, random_());
+        const auto blocks = ShuffledBlocks(num_blocks, random_);
+        for (int last = 0; last < 36; ++last) {
+          OwnedStep step;
+          step.AddSequence(last, AnyIds(1), blocks);
+          const auto q = RandomFloats(4 * head_dim, random_);
+          HostCache stale = cache;
+          for (int position = 0; position < num_blocks * block_tokens; ++position) {
+            const bool attended = position <= last && (window == 0 || position > last - window);
+            if (!attended)
+              MakeStale(blocks[position / block_tokens], position % block_tokens, &stale);
+          }
+          ExpectSameBits(ops.Attention(step, c.shape(), stale, q).data(),
+                         ops.Attention(step, c.shape(), cache, q).data(),
+                         static_cast<int64_t>(q.size()), absl::StrCat(c.name(), ", last ", last));
+        }
       }
     }
   }

@@ -261,7 +261,7 @@ HostCache HostOps::RandomCache(int num_blocks, int num_kv_heads, int block_token
   cache.view = {.keys = cache.keys.data(),
                 .values = cache.values.data(),
                 .type = device_->KvType(),
-                .keys_by_dim = device_->KeysByDim(),
+                .layout = device_->CacheLayout(),
                 .num_blocks = num_blocks,
                 .num_kv_heads = num_kv_heads,
                 .block_tokens = block_tokens,

@@ -105,7 +105,7 @@ TEST_P(RotateAndStoreTest, NormalizesHeadsBeforeItTurnsThem) {
 TEST_P(RotateAndStoreTest, WritesItsPlacesAndNothingElse) {
   for (DType kv_type : KvTypesOf(GetParam())) {
     HostOps ops(DeviceOf(GetParam(), /*threads=*/2, kv_type));
-    const int head_dim = 6;
+    const int head_dim = 7;
     const OwnedStep step = Step(2, true);
     const auto q = RandomFloats(step.n() * kQHeads * head_dim, random_);
     const auto k = RandomFloats(step.n() * kKvHeads * head_dim, random_);
@@ -130,11 +130,9 @@ TEST_P(RotateAndStoreTest, WritesItsPlacesAndNothingElse) {
         for (int h = 0; h < kKvHeads; ++h) {
           for (int d = 0; d < head_dim; ++d) {
             const int64_t from = ((span.first_token + i) * kKvHeads + h) * head_dim + d;
-            const int64_t first = (span.block_table[position / 4] * kKvHeads + h) * 4 * head_dim;
-            const int64_t by_token = first + position % 4 * head_dim + d;
-            const int64_t by_dim = first + d * 4 + position % 4;
-            put(keys, cache.view.keys_by_dim ? by_dim : by_token, turned.k[from]);
-            put(values, by_token, v[from]);
+            const int64_t first = KvHeadOffset(cache.view, span.block_table[position / 4], h);
+            put(keys, first + KeyOffset(cache.view, position % 4, d), turned.k[from]);
+            put(values, first + ValueOffset(cache.view, position % 4, d), v[from]);
           }
         }
       }

@@ -32,7 +32,7 @@ absl::StatusOr<KvCache> KvCache::Create(kernels::Device& device, const KvCacheSh
                                                      bytes,
                                                      " bytes): ", memory.status().ToString()));
   }
-  return KvCache(shape, device.KvType(), device.KeysByDim(), *std::move(memory));
+  return KvCache(shape, device.KvType(), device.CacheLayout(), *std::move(memory));
 }
 
 kernels::KvCacheView KvCache::layer(int local_layer) const {
@@ -41,7 +41,7 @@ kernels::KvCacheView KvCache::layer(int local_layer) const {
   return {.keys = keys,
           .values = keys + per_layer,
           .type = type_,
-          .keys_by_dim = keys_by_dim_,
+          .layout = layout_,
           .num_blocks = shape_.num_blocks,
           .num_kv_heads = shape_.num_kv_heads,
           .block_tokens = shape_.block_tokens,

@@ -24,7 +24,8 @@ struct KvCacheShape {
 
 class KvCache {
  public:
-  // Of the device's KvType. RESOURCE_EXHAUSTED saying how many bytes were asked for.
+  // Of the device's KvType, in its CacheLayout. RESOURCE_EXHAUSTED saying how many bytes were asked
+  // for.
   static absl::StatusOr<KvCache> Create(kernels::Device& device, const KvCacheShape& shape);
 
   // Local layer: 0 is the stage's first.
@@ -34,13 +35,13 @@ class KvCache {
   void CopyBlock(kernels::Device& device, int source, int destination) const;
 
  private:
-  KvCache(const KvCacheShape& shape, kernels::DType type, bool keys_by_dim,
+  KvCache(const KvCacheShape& shape, kernels::DType type, kernels::KvLayout layout,
           kernels::Device::Buffer memory)
-      : shape_(shape), type_(type), keys_by_dim_(keys_by_dim), memory_(std::move(memory)) {}
+      : shape_(shape), type_(type), layout_(layout), memory_(std::move(memory)) {}
 
   KvCacheShape shape_;
   kernels::DType type_;
-  bool keys_by_dim_;
+  kernels::KvLayout layout_;
   kernels::Device::Buffer memory_;  // per layer: all keys, then all values
 };
 
