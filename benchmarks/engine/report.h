@@ -29,6 +29,7 @@ struct BenchSetting {
   std::string device;
   std::string communicator;
   int threads_per_rank = 1;
+  int steps_in_flight = 1;  // over which the streams of a test are dealt
   double load_seconds = 0;
   std::vector<v1::StepTimes> rank_times = {};
 };
