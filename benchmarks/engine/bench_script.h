@@ -1,7 +1,7 @@
 // A StepChannel that plays timed runs on one engine: prompts, decodes, or both, of many streams.
 //
-// The streams are dealt over as many groups as there are pipeline stages; each group has one step
-// in flight. Within a group prompts go first, one stream per step and as many tokens as the
+// The streams are dealt over as many groups as there are pipeline stages, or as the options say;
+// each group has one step in flight. Within a group prompts go first, one stream per step and as many tokens as the
 // coordinator would send (pipeline_fill.h), then all its streams decode together. Tokens are drawn
 // greedily and fed back, so that a run contains what serving contains except the network.
 //
@@ -50,6 +50,7 @@ struct BenchOptions {
   int repetitions = 5;             // of each run,
   bool warm_up = true;             // after one that is not timed
   int prompt_tokens_per_step = 0;  // at most; 0: as the coordinator would
+  int steps_in_flight = 0;         // 0: one for each pipeline stage
   // How fast memory is read now, in bytes per second; null: nobody measures.
   std::function<double()> read_speed = nullptr;
 };

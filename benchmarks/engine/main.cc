@@ -51,6 +51,7 @@ struct Flags {
   std::string instruction_set = "auto";
   std::vector<int> layer_split;
   int prompt_tokens_per_step = 0;
+  int steps_in_flight = 0;
   bool read_speed = true;
   bool warm_up = true;
 };
@@ -198,11 +199,14 @@ absl::Status Run(Flags flags) {
   const bool reports = !world || world->rank() == 0;
   BenchSetting setting{.device = "",
                        .communicator = flags.communicator,
-                       .threads_per_rank = flags.threads};
+                       .threads_per_rank = flags.threads,
+                       .steps_in_flight =
+                           flags.steps_in_flight > 0 ? flags.steps_in_flight : flags.pp};
   std::optional<ReadMeter> meter;
   BenchOptions options{.repetitions = flags.repetitions,
                        .warm_up = flags.warm_up,
-                       .prompt_tokens_per_step = flags.prompt_tokens_per_step};
+                       .prompt_tokens_per_step = flags.prompt_tokens_per_step,
+                       .steps_in_flight = flags.steps_in_flight};
   if (reports && flags.read_speed) {
     meter.emplace(WeightBytesPerToken(model, plan), flags.threads * ranks);
     if (meter->ready()) options.read_speed = [&meter] { return meter->Measure(); };
@@ -240,6 +244,9 @@ int main(int argc, char** argv) {
   app.add_option("--layer-split", flags.layer_split, "layers per stage (by cost)")->delimiter(',');
   app.add_option("--prompt-tokens-per-step", flags.prompt_tokens_per_step,
                  "of a prompt (0: 512, or fewer where there are several stages to fill)");
+  app.add_option("--steps-in-flight", flags.steps_in_flight,
+                 "over which the streams are dealt (0: one for each pipeline stage)")
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--threads,-t", flags.threads, "compute threads per rank (0: its share of cores)");
   app.add_option("--repetitions,-r", flags.repetitions, "timed repetitions of each test")
       ->check(CLI::PositiveNumber);

@@ -40,6 +40,7 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
       {"tensor_parallel", plan.tensor_parallel_size()},
       {"pipeline_parallel", plan.pipeline_parallel_size()},
       {"threads_per_rank", setting.threads_per_rank},
+      {"steps_in_flight", setting.steps_in_flight},
       {"communicator", setting.communicator},
       {"weight_bytes_per_token", static_cast<int64_t>(weight_bytes)},
       {"load_seconds", setting.load_seconds}};
@@ -53,8 +54,7 @@ std::string BenchReport(const v1::ModelDescription& model, const v1::ShardPlan& 
         {"tokens_per_second", static_cast<double>(timing.tokens()) / seconds}};
     if (!timing.read_bytes_per_second.empty()) {
       test["read_gb_per_s"] = Median(timing.read_bytes_per_second) / 1e9;
-      // Each stage has as many groups of streams pass through it as there are stages.
-      const int groups = std::min(timing.run.streams, plan.pipeline_parallel_size());
+      const int groups = std::min(timing.run.streams, setting.steps_in_flight);
       const double bytes = weight_bytes * timing.run.decode * groups;
       std::vector<double> shares;
       for (size_t i = 0; i < timing.seconds.size(); ++i) {

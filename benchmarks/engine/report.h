@@ -1,8 +1,9 @@
 // What a bench run prints: one JSON object on one line.
 //
 // {"model": "SmolLM2-...", "format": "Q4_1", "device": "cpu avx512", "tensor_parallel": 1,
-//  "pipeline_parallel": 1, "threads_per_rank": 2, "communicator": "null",
-//  "weight_bytes_per_token": 97000000, "load_seconds": 0.2,
+//  "pipeline_parallel": 1, "threads_per_rank": 2, "steps_in_flight": 1,
+//  "communicator": "null", "weight_bytes_per_token": 97000000,
+//  "load_seconds": 0.2,
 //  "tests": [{"name": "tg128", "streams": 1, "depth": 0, "prompt": 0, "decode": 128,
 //             "seconds": [...], "tokens_per_second": 120.3, "read_gb_per_s": 31.2,
 //             "share_of_read": 0.61}, ...],
@@ -29,6 +30,7 @@ struct BenchSetting {
   std::string device;
   std::string communicator;
   int threads_per_rank = 1;
+  int steps_in_flight = 1;  // over which the streams of a test are dealt
   double load_seconds = 0;
   std::vector<v1::StepTimes> rank_times = {};
 };

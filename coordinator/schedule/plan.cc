@@ -20,6 +20,11 @@ constexpr int kLeastPrefillTokens = 4;
 // Of the steps, until their costs are known, so many to one of decodes alone.
 constexpr int64_t kTryEverySteps = 8;
 
+// The prompts of a step without decodes may take so long while another tenant is about, or eight
+// times what every step costs; less than so many pieces of that are not worth cutting.
+constexpr double kPieceMicros = 20'000;
+constexpr double kFewPieces = 3;
+
 // A tenant that added a request so recently is expected to come again.
 constexpr absl::Duration kAbout = absl::Seconds(10);
 
@@ -72,14 +77,19 @@ std::unique_ptr<Step> Scheduler::NewStep() {
   return step;
 }
 
+// Whether a tenant besides that of `salt` has added a request lately.
+bool Scheduler::AnotherIsAbout(uint64_t salt, absl::Time now) const {
+  for (const auto& [tenant, added] : newest_tenants_) {
+    if (tenant != salt && now - added < kAbout) return true;
+  }
+  return false;
+}
+
 // Whether anybody is about besides the tenant of the first that runs.
 bool Scheduler::HasCompany(absl::Time now) const {
   if (running_.empty()) return false;
   const uint64_t salt = running_.front()->request->salt;
-  for (const auto& [tenant, added] : newest_tenants_) {
-    if (tenant != salt && now - added < kAbout) return true;
-  }
-  return running_.back()->request->salt != salt;
+  return running_.back()->request->salt != salt || AnotherIsAbout(salt, now);
 }
 
 // ---- decodes
@@ -149,12 +159,12 @@ void Scheduler::PlanPrompts(Draft* draft) {
   const bool tries_without =
       !cost_.known() && totals_.compute_micros > 0 && draft->step->id % kTryEverySteps == 0;
   if (tries_without && draft->step->shape.decodes > 0) return;
+  const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   if (limits_.prefill_stretch > 0) {
-    draft->prefill_micros = cost_.PrefillMicros(draft->step->shape.decodes, Stretch());
+    draft->prefill_micros = PrefillMicros(shares, *draft);
     draft->least_prefill = kLeastPrefillTokens;
   }
   draft->prompt_budget = PromptBudget();
-  const SeatShares shares(queue_, limits_.max_sequences_per_step, yielding_);
   out_of_blocks_ = false;
   if (shares.several()) PlanPromptsUnderWay(shares, /*owed=*/true, draft);
   if (AdmitFavoured(shares, draft)) AdmitOwed(shares, draft);
@@ -163,12 +173,36 @@ void Scheduler::PlanPrompts(Draft* draft) {
   out_of_blocks_ |= draft->starved;
 }
 
+// Of prompts of tenants that are not owed any, in one step: what the decodes in it bear. Without
+// decodes they keep only those waiting who come while they are computed. Where somebody may, they
+// get on in pieces; unless they are done soon anyway.
+double Scheduler::PrefillMicros(const SeatShares& shares, const Draft& draft) const {
+  const int decodes = draft.step->shape.decodes;
+  if (decodes > 0 || !cost_.known()) return cost_.PrefillMicros(decodes, Stretch());
+  const double piece = std::max(kPieceMicros, cost_.PromptMicros(cost_.WorthAStep(), 0));
+  const bool done_soon = cost_.PromptMicros(PromptTokensLeft(), 0) < kFewPieces * piece;
+  return done_soon || !PromptsHaveCompany(shares, draft.now) ? HUGE_VAL : piece;
+}
+
+// Whether anybody is about besides the tenant whose prompts are left.
+bool Scheduler::PromptsHaveCompany(const SeatShares& shares, absl::Time now) const {
+  if (shares.several() || shares.active().empty()) return shares.several();
+  const std::optional<int64_t> next = queue_.FrontOf(shares.active().front());
+  const Sequence* sequence = next ? waiting_.at(*next) : running_.front();
+  return AnotherIsAbout(sequence->request->salt, now);
+}
+
+// As far as is known.
+int Scheduler::PromptTokensLeft() const {
+  int64_t left = waiting_tokens_;
+  for (const Sequence* sequence : prompts_) left += sequence->known() - sequence->sent;
+  return static_cast<int>(std::min<int64_t>(left, INT32_MAX));
+}
+
 // Of one step. What prompts cost beside a step must be known: small steps may be dear.
 int Scheduler::PromptBudget() const {
   if (limits_.max_steps_in_flight == 1 || !cost_.known()) return limits_.max_tokens_per_step;
-  int64_t left = waiting_tokens_;
-  for (const Sequence* sequence : prompts_) left += sequence->known() - sequence->sent;
-  return PromptTokensPerStep({.left = left,
+  return PromptTokensPerStep({.left = PromptTokensLeft(),
                               .stages = limits_.max_steps_in_flight,
                               .fewest = cost_.WorthAStep(),
                               .most = limits_.max_tokens_per_step});

@@ -60,8 +60,10 @@ struct SchedulerLimits {
   std::map<std::string, double> tenant_weights = {};  // tenants not named: 1
   // Prompt chunks beside decodes may make a step this many times as long as the decodes alone take
   // (learned: step_cost.h), or four times that while requests are turned away for their deadlines.
-  // A tenant that has had less than its share may fill the whole budget.
-  // 0: no bound but the token budget.
+  // A tenant that has had less than its share may fill the whole budget. The others' prompts in
+  // steps without decodes get on in pieces of some 20 ms while another tenant is about, who might
+  // have to wait for them; never less than makes what every step costs a small part.
+  // 0: no bound of either kind but the token budget.
   double prefill_stretch = 2.0;
   int vocab_size = 0;  // Commit refuses token ids from here on; 0 = unchecked
 };
@@ -214,6 +216,7 @@ class Scheduler {
 
   // plan.cc: what goes into the next step.
   std::unique_ptr<Step> NewStep();
+  bool AnotherIsAbout(uint64_t salt, absl::Time now) const;
   bool HasCompany(absl::Time now) const;
   bool StepsAside(const SeatShares& shares);
   bool CanDecode(const Sequence& sequence, const Draft& draft) const;
@@ -221,6 +224,9 @@ class Scheduler {
   void PlanDecodes(Draft* draft);
   void PlanPrompts(Draft* draft);
   void PlanPromptsUnderWay(const SeatShares& shares, bool owed, Draft* draft);
+  double PrefillMicros(const SeatShares& shares, const Draft& draft) const;
+  bool PromptsHaveCompany(const SeatShares& shares, absl::Time now) const;
+  int PromptTokensLeft() const;
   int PromptBudget() const;
   int Allowance(const Draft& draft, const Sequence& sequence) const;
   bool AdmitFavoured(const SeatShares& shares, Draft* draft);

@@ -208,17 +208,18 @@ TEST_F(FairnessTest, NobodyRunsAheadWhileAnotherTenantIsAbout) {
 
 class PrefillAllowanceTest : public FairnessTest {
  protected:
-  // What a step of 8 ms and 1 ms per token takes.
+  // What a step of 8 ms, or base_micros_, and 1 ms per token takes.
   void AnswerInTime() {
     int tokens = 0;
     for (const auto& chunk : plan_->chunks()) tokens += chunk.token_ids_size();
-    Answer(8'000 + 1'000 * tokens);
+    Answer(base_micros_ + 1'000 * tokens);
   }
 
   // Eight decodes of the tenant "a" under way, their cost known.
   void StartEightStreams() {
     SchedulerLimits limits = Seats(64);
     limits.num_blocks = 1'000;
+    limits.prefix_caching = false;
     Start(limits);
     for (int id = 1; id <= 8; ++id) AddFor("a", Request(id, 10 * id, 1'000));
     for (int i = 0; i < 30; ++i) {
@@ -244,7 +245,30 @@ class PrefillAllowanceTest : public FairnessTest {
     return tokens;
   }
 
+  // The cost of steps is known, and nothing runs any more.
+  void LearnSteps() {
+    StartEightStreams();
+    for (int id = 1; id <= 8; ++id) EXPECT_TRUE(scheduler_->Finish(id));
+    EXPECT_TRUE(scheduler_->idle());
+  }
+
+  void AddLater(const std::string& tenant, ScheduledRequest request) {
+    request.tenant = tenant;
+    ASSERT_EQ(scheduler_->Add(request, now_), absl::OkStatus());
+  }
+
+  void Flood(const std::string& tenant) {
+    for (int id = 201; id <= 220; ++id) AddLater(tenant, Request(id, 100, 50));
+  }
+
+  // Somebody was here just now.
+  void Visit(const std::string& tenant) {
+    AddLater(tenant, Request(300, 10));
+    scheduler_->Finish(300);
+  }
+
   absl::Time now_ = tessera::testing::kNow;
+  int64_t base_micros_ = 8'000;
 };
 
 TEST_F(PrefillAllowanceTest, APromptStretchesTheStepsOfRunningStreamsByABoundedFactor) {
@@ -262,6 +286,65 @@ TEST_F(PrefillAllowanceTest, ATenantThatIsOwedItMayUseTheWholeBudget) {
   StartEightStreams();
   AddFor("b", Request(50, 300, 1));
   EXPECT_EQ(PromptTokensOfNextStep(), 300);
+}
+
+TEST_F(PrefillAllowanceTest, PromptsWithoutDecodesGoInPiecesWhileAnotherTenantIsAbout) {
+  base_micros_ = 1'000;
+  LearnSteps();
+  Visit("b");
+  Flood("a");
+  EXPECT_NEAR(PromptTokensOfNextStep(), 20, 1) << "20 ms";
+  EXPECT_NEAR(PromptTokensOfNextStep(), 20, 1) << "of the prompt under way too";
+}
+
+TEST_F(PrefillAllowanceTest, ThePiecesAreWorthAStep) {
+  LearnSteps();
+  Visit("b");
+  Flood("a");
+  EXPECT_NEAR(PromptTokensOfNextStep(), 64, 2) << "eight times the 8 ms of every step";
+}
+
+TEST_F(PrefillAllowanceTest, ATenantAloneMayUseTheWholeBudget) {
+  base_micros_ = 1'000;
+  LearnSteps();
+  Flood("a");
+  EXPECT_EQ(PromptTokensOfNextStep(), limits_.max_tokens_per_step);
+}
+
+TEST_F(PrefillAllowanceTest, SoItMayWhenTheOthersHaveGone) {
+  base_micros_ = 1'000;
+  LearnSteps();
+  Visit("b");
+  now_ += absl::Minutes(1);
+  Flood("a");
+  EXPECT_EQ(PromptTokensOfNextStep(), limits_.max_tokens_per_step);
+}
+
+TEST_F(PrefillAllowanceTest, PromptsThatAreDoneSoonAreNotCut) {
+  base_micros_ = 1'000;
+  LearnSteps();
+  Visit("b");
+  AddLater("a", Request(200, 50, 1));
+  EXPECT_EQ(PromptTokensOfNextStep(), 50);
+}
+
+TEST_F(PrefillAllowanceTest, WithUnknownCostNothingIsCut) {
+  SchedulerLimits limits = Seats(64);
+  limits.num_blocks = 1'000;
+  Start(limits);
+  Visit("b");
+  Flood("a");
+  EXPECT_EQ(PromptTokensOfNextStep(), limits_.max_tokens_per_step);
+}
+
+TEST_F(PrefillAllowanceTest, WhoIsOwedAPromptGetsTheStepForItself) {
+  base_micros_ = 1'000;
+  LearnSteps();
+  Visit("b");
+  Flood("a");
+  EXPECT_NEAR(PromptTokensOfNextStep(), 20, 1);
+  AddLater("b", Request(300, 90, 1));
+  EXPECT_EQ(PromptTokensOfNextStep(), 90);
 }
 
 }  // namespace

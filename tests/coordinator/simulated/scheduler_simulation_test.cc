@@ -65,6 +65,52 @@ TEST(SchedulerSimulationTest, AFloodOfOneTenantBarelyDelaysAnother) {
   }
 }
 
+// The same of one that asks for something as soon as it has its answer, beside short answers: those
+// end together, and the next prompts find no decodes to be bounded by. All times but the longest.
+std::vector<absl::Duration> EagerTenantsTimes(int flood) {
+  SimulatedCost cost = kCost;
+  cost.base = absl::Microseconds(3'600);
+  cost.per_decode = absl::Microseconds(700);
+  cost.per_prefill = absl::Microseconds(680);
+  Simulation simulation(Limits(), cost);
+  simulation.Submit(absl::ZeroDuration(), Request(999, 128, 64));  // what steps cost is learned
+  for (int i = 0; i < flood; ++i) {
+    ScheduledRequest request = Request(1000 + i, 64, 8);
+    request.tenant = "flooding";
+    simulation.Submit(absl::Seconds(11), request);
+  }
+  for (int i = 0; i < kQuietRequests; ++i) {
+    ScheduledRequest request = Request(i, 64, 16);
+    request.tenant = "quiet";
+    if (i == 0) {
+      simulation.Submit(absl::Seconds(13), request);
+    } else {
+      simulation.SubmitAfter(i - 1, absl::Milliseconds(1), request);
+    }
+  }
+  EXPECT_EQ(simulation.Run(), absl::OkStatus());
+  std::vector<absl::Duration> times;
+  for (int i = 0; i < kQuietRequests; ++i) {
+    times.push_back(simulation.answer(i).TimeToFirstToken());
+  }
+  // The flood outlasts it, or nothing was tested.
+  if (flood > 0) {
+    EXPECT_GT(simulation.answer(1000 + flood - 1).ended,
+              simulation.answer(kQuietRequests - 1).ended);
+  }
+  std::sort(times.begin(), times.end());
+  times.pop_back();
+  return times;
+}
+
+TEST(SchedulerSimulationTest, AFloodOfShortAnswersBarelyDelaysATenantThatComesAgainAtOnce) {
+  const std::vector<absl::Duration> alone = EagerTenantsTimes(0);
+  const std::vector<absl::Duration> flooded = EagerTenantsTimes(400);
+  EXPECT_LE(absl::FDivDuration(Median(flooded), Median(alone)), 1.5);
+  EXPECT_LE(absl::FDivDuration(flooded.back(), Median(alone)), 2.0)
+      << "alone " << Median(alone) << ", beside the flood " << flooded.back();
+}
+
 // ---- long prompts -------------------------------------------------------------------------------
 
 // Of running streams, with a prompt of 4,000 tokens arriving.

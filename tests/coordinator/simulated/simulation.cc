@@ -41,6 +41,11 @@ void Simulation::Submit(absl::Duration when, coordinator::ScheduledRequest reque
   At(when, [this, request = std::move(request)] { Add(request); });
 }
 
+void Simulation::SubmitAfter(int64_t before, absl::Duration pause,
+                             coordinator::ScheduledRequest request) {
+  after_.emplace(before, std::make_pair(pause, std::move(request)));
+}
+
 void Simulation::Cancel(absl::Duration when, int64_t request_id) {
   At(when, [this, request_id] {
     if (!scheduler_.Finish(request_id)) return;
@@ -124,6 +129,10 @@ absl::Status Simulation::Record(const Emission& emission) {
   if (emission.finished == FinishCause::kNone) return absl::OkStatus();
   answer.finished = emission.finished;
   answer.ended = now_;
+  const auto [first, last] = after_.equal_range(emission.request_id);
+  for (auto next = first; next != last; ++next) {
+    Submit(now() + next->second.first, next->second.second);
+  }
   return absl::OkStatus();
 }
 

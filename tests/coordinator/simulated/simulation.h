@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -48,6 +49,8 @@ class Simulation {
   // Times count from the beginning.
   void At(absl::Duration when, std::function<void()> what);
   void Submit(absl::Duration when, coordinator::ScheduledRequest request);
+  // `pause` after the last token of the request `before`, which need not be known yet.
+  void SubmitAfter(int64_t before, absl::Duration pause, coordinator::ScheduledRequest request);
   void Cancel(absl::Duration when, int64_t request_id);
   absl::Duration now() const { return now_ - begin_; }
 
@@ -84,6 +87,7 @@ class Simulation {
   std::multimap<absl::Time, std::function<absl::Status()>> events_;
   std::map<int64_t, SimulatedAnswer> answers_;
   std::map<int64_t, Expected> expected_;
+  std::multimap<int64_t, std::pair<absl::Duration, coordinator::ScheduledRequest>> after_;
   int64_t steps_ = 0;
   absl::Duration computed_;
   absl::Duration stalled_;
