@@ -53,14 +53,14 @@ struct Matrix {
   AlignedVector<std::byte> packed;
 };
 
-std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const float* x,
-                           const float* bias, int64_t n) {
+// Outputs, or partial sums where `partials` is not null.
+void Multiply(const OpsTable& ops, Matrix& w, InputForm form, const float* x, const float* bias,
+              int64_t n, float* out, double* partials, int segment) {
   AlignedVector<uint8_t> prepared(cpu::InputBytes(form, w.view.cols, n));
   // In two pieces: they must not know of each other.
   const int64_t blocks = cpu::BlocksOf(w.view.cols);
   ops.prepare_input(form, x, w.view.cols, n, {0, n, blocks / 3, blocks}, prepared.data());
   ops.prepare_input(form, x, w.view.cols, n, {0, n, 0, blocks / 3}, prepared.data());
-  std::vector<float> out(n * w.view.rows, -1e30f);
   const cpu::ProductArgs args = {.w = reinterpret_cast<const uint8_t*>(w.packed.data()),
                                  .dtype = w.view.dtype,
                                  .rows = w.view.rows,
@@ -69,11 +69,26 @@ std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const
                                  .input = prepared.data(),
                                  .bias = bias,
                                  .n = n,
-                                 .out = out.data()};
+                                 .out = out,
+                                 .partials = partials,
+                                 .segment_blocks = segment / 32};
   const int64_t groups = (w.view.rows + 15) / 16;
   AlignedVector<uint8_t> scratch(ops.multiply_scratch(args));
   ops.multiply(args, groups / 3, groups, scratch.data());
   ops.multiply(args, 0, groups / 3, scratch.data());
+}
+
+std::vector<float> Product(const OpsTable& ops, Matrix& w, InputForm form, const float* x,
+                           const float* bias, int64_t n) {
+  std::vector<float> out(n * w.view.rows, -1e30f);
+  Multiply(ops, w, form, x, bias, n, out.data(), nullptr, 0);
+  return out;
+}
+
+std::vector<double> Partials(const OpsTable& ops, Matrix& w, InputForm form, const float* x,
+                             int64_t n, int segment) {
+  std::vector<double> out(n * w.view.rows, -1e30);
+  Multiply(ops, w, form, x, nullptr, n, nullptr, out.data(), segment);
   return out;
 }
 
@@ -185,6 +200,31 @@ TEST_P(ProductTest, CompanyDoesNotMatter) {
           ExpectSameBits(Product(ops(), w, form, x.data(), bias.data(), n).data(), alone.data(),
                          n * rows, absl::StrCat("rows ", rows, ", cols ", cols, ", n ", n));
         }
+      }
+    }
+  }
+}
+
+// Segments add up to the product, and to the same bits for one token and for many.
+TEST_P(ProductTest, PartialSumsAreThoseOfEachTokenAlone) {
+  const int64_t rows = 50, cols = 576, max_n = 35;
+  Matrix w(dtype(), rows, cols, random_);
+  const auto x = PeakedFloats(max_n * cols, random_);
+  for (InputForm form : Forms()) {
+    const auto prepared = AsPrepared(form, x, cols);
+    for (int segment : {32, 64, 192, 576}) {
+      std::vector<double> alone;
+      for (int64_t t = 0; t < max_n; ++t) {
+        const auto one = Partials(ops(), w, form, &x[t * cols], 1, segment);
+        alone.insert(alone.end(), one.begin(), one.end());
+      }
+      for (int64_t n : {2, 7, 16, 35}) {
+        const std::string what = absl::StrCat("segment ", segment, ", n ", n);
+        const auto sums = Partials(ops(), w, form, x.data(), n, segment);
+        for (int64_t i = 0; i < n * rows; ++i) ASSERT_EQ(sums[i], alone[i]) << what;
+        ExpectNear(std::vector<float>(sums.begin(), sums.end()),
+                   reference::MatMul(w.view, prepared.data(), nullptr, n),
+                   MatMulTolerance(w.view, prepared.data(), nullptr, n), what);
       }
     }
   }

@@ -61,7 +61,7 @@ TEST(ThreadPoolTest, OneThreadIsTheCallerAlone) {
 }
 
 // As many parts as threads, each waiting for all others: they can finish only if every thread took
-// one, sleeping workers included.
+// one, sleeping workers included. It is the thread's own.
 TEST(ThreadPoolTest, AllThreadsTakePart) {
   constexpr int kThreads = 4;
   ThreadPool pool(kThreads);
@@ -70,7 +70,8 @@ TEST(ThreadPoolTest, AllThreadsTakePart) {
     std::condition_variable changed;
     int arrived = 0;
     std::set<int> threads;
-    pool.Run(kThreads, [&](int, int thread) {
+    pool.Run(kThreads, [&](int part, int thread) {
+      EXPECT_EQ(part, thread);
       std::unique_lock<std::mutex> lock(mutex);
       threads.insert(thread);
       ++arrived;
@@ -78,6 +79,22 @@ TEST(ThreadPoolTest, AllThreadsTakePart) {
       changed.wait(lock, [&] { return arrived == kThreads; });
     });
     EXPECT_EQ(threads.size(), static_cast<size_t>(kThreads));
+  }
+}
+
+// The first part waits until all others are done: by the other thread, which had half of them.
+TEST(ThreadPoolTest, PartsOfThreadsThatAreHeldUpAreTaken) {
+  constexpr int kParts = 8;
+  ThreadPool pool(2);
+  for (int job = 0; job < 50; ++job) {
+    std::atomic<int> done{0};
+    std::array<int, kParts> taken_by{};
+    pool.Run(kParts, [&](int part, int thread) {
+      taken_by[part] = thread;
+      while (part == 0 && done.load() < kParts - 1) std::this_thread::yield();
+      done.fetch_add(1);
+    });
+    for (int part = 1; part < kParts; ++part) EXPECT_EQ(taken_by[part], 1) << part;
   }
 }
 
