@@ -61,6 +61,7 @@ struct EngineLoopOptions {
   Layout layout;
   std::string served_model_name;  // empty: the model's own
   int max_queue = 1024;
+  // Of a group whose stages do not take turns (v1::Hello); of such a group one.
   int max_steps_in_flight = 1;
   bool lookahead = true;       // these as SchedulerLimits has them
   bool prefix_caching = true;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <random>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -122,15 +123,23 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   auto group_id = FromLeader(*world_, group_id_, timeout);
   absl::Status heard = group_id.status();
   if (heard.ok()) {
-    StartReporting(*group_id);
     auto text = FromLeader(*world_, leader() ? plan->SerializeAsString() : "", timeout);
     heard = text.status();
     if (heard.ok() && !plan->ParseFromString(*text)) {
       heard = absl::InternalError("the shard plan arrived damaged");
     }
+    threads_ = ThreadsOf(Shares(), plan->tensor_parallel_size());
+    StartReporting(*group_id);
   }
   TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));
   return plan;
+}
+
+CoreShares RankLife::Shares() const {
+  return {.ranks = world_->size(),
+          .ranks_on_host = options_.placement.local_size,
+          .cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
+          .threads_per_rank = options_.threads};
 }
 
 // This rank's share of its GPU's free memory; 0 where it has none.
@@ -168,6 +177,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   hello.set_protocol_version(kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
+  hello.set_stages_take_turns(!gpu_ && StagesTakeTurns(Shares()));
   return link->Join(hello);
 }
 
@@ -178,7 +188,7 @@ void RankLife::StartReporting(const std::string& group_id) {
   identity.set_host(HostName());
   identity.set_pid(getpid());
   identity.set_health_port(health()->port());
-  identity.set_threads(options_.threads);
+  identity.set_threads(threads_);
   absl::MutexLock lock(&mu_);
   reporter_ = RankReporter::Start(options_.coordinator, std::move(identity));
 }
@@ -199,7 +209,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   RankEngineOptions options;
   options.device = gpu_ ? "cuda" : "cpu";
   options.comm = options_.comm;
-  options.device_options.threads = options_.threads;
+  options.device_options.threads = threads_;
   options.device_options.instruction_set = options_.instruction_set;
   options.device_options.deterministic = options_.deterministic;
   if (gpu_) options.device_options.gpu = *gpu_;

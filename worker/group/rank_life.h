@@ -28,6 +28,7 @@
 #include "worker/engine/rank_engine.h"
 #include "worker/engine/step_clock.h"
 #include "worker/files/model_file.h"
+#include "worker/group/core_shares.h"
 #include "worker/group/agreement.h"
 #include "worker/group/cluster_link.h"
 #include "worker/group/health_server.h"
@@ -59,6 +60,7 @@ class RankLife {
   absl::Status OpenAndListen();
   absl::Status ChooseGpu();
   absl::Status CheckDeviceTakes(const v1::ModelDescription& model) const;
+  CoreShares Shares() const;
   absl::StatusOr<int64_t> OwnFreeMemory() const;
   absl::StatusOr<std::vector<int64_t>> GatherFreeMemory(int64_t mine);
   absl::StatusOr<v1::ShardPlan> JoinAsLeader();
@@ -79,6 +81,7 @@ class RankLife {
   StepClock clock_;
   std::unique_ptr<RankEngine> engine_;
   std::string group_id_;  // the leader's choice
+  int threads_ = 1;         // that compute, once there is a plan
   std::optional<int> gpu_;  // that this rank computes on, if it does
   int ranks_on_gpu_ = 1;
   std::vector<int64_t> free_memory_;  // of the GPUs, by world rank; empty on CPUs

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <iostream>
-#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -21,7 +20,6 @@ constexpr int kUsageError = 2;
 struct RawFlags {
   std::string load_format = "auto";
   std::string quantization;
-  int threads_per_rank = 0;
   int health_port = 0;
   std::string communicator;
   std::string comm = "auto";
@@ -47,8 +45,9 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
                  "fp8: weights of F32, F16 or BF16 are rounded to 8-bit floats (E4M3, a scale for "
                  "each row) while they are loaded; GPUs only (default: as the file has them)")
       ->envname("TESSERA_QUANTIZATION");
-  app.add_option("--threads-per-rank", raw.threads_per_rank,
-                 "Compute threads of each rank; 0: the cores of its host shared among its ranks")
+  app.add_option("--threads-per-rank", options.threads,
+                 "Compute threads of each rank; 0: the cores of its host shared among those of its\n"
+                 "ranks that compute at the same time")
       ->envname("TESSERA_THREADS_PER_RANK")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -136,9 +135,6 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
     return absl::InvalidArgumentError("--comm-timeout and --join-timeout: expected 0.1 .. 86400");
   }
   const Placement& placement = options.placement;
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  options.threads = raw.threads_per_rank > 0 ? raw.threads_per_rank
-                                             : std::max(1, cores / placement.local_size);
   if (raw.health_port > 0) {
     options.health_port = raw.health_port + placement.local_rank;
     if (options.health_port > 65535) {

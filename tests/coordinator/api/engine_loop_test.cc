@@ -235,6 +235,28 @@ TEST_F(EngineLoopTest, AGroupOfTheWrongSizeHearsBothNumbers) {
   EXPECT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
 }
 
+// The second request waits for the first step's answer; then both are in one step.
+TEST_F(EngineLoopTest, StagesThatTakeTurnsGetOneStepAtATime) {
+  EngineLoopOptions options;
+  options.layout.pipeline_parallel = 2;
+  options.max_steps_in_flight = 2;
+  Make(options);
+  FakeGroup two(loop_.get(), ByteModel(), 2);
+  two.set_stages_take_turns();
+  two.set_text("pppp");
+  ASSERT_TRUE(two.Join().ok());
+  ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+  auto first = Submit(Request(1, 2));
+  const v1::StepPlan prompt = two.TakePlan();
+  auto second = Submit(Request(1, 1));
+  two.Reply(two.ResultOf(prompt));
+  const v1::StepPlan both = two.TakePlan();
+  EXPECT_EQ(both.chunks_size(), 2);
+  two.Reply(two.ResultOf(both));
+  EXPECT_TRUE(first->WaitForEnd());
+  EXPECT_TRUE(second->WaitForEnd());
+}
+
 TEST_F(EngineLoopTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
   Serve();
   auto sink = Submit(Request(1, 10));

@@ -85,6 +85,7 @@ class FakeGroup {
   }
   ~FakeGroup() { Stop(); }
 
+  void set_stages_take_turns() { hello_.set_stages_take_turns(true); }
   void set_model(Model model) { model_ = std::move(model); }
   // Choices with this seed hold text[p] at position p instead.
   void set_text_of_seed(uint64_t seed, std::string text) { texts_[seed] = std::move(text); }

@@ -104,6 +104,15 @@ TEST_F(DeadlineTest, OneThatComesTooFarBackInTheQueueIsRefusedAtOnce) {
   EXPECT_THAT(scheduler_->TakeExpired(), IsEmpty());
 }
 
+// On its way here, say: then no queue was too long for it.
+TEST_F(DeadlineTest, OneWhoseDeadlineHasPassedIsLateAndNotRefused) {
+  StartLearned();
+  Add(Until(1, 10, -absl::Milliseconds(1)));
+  EXPECT_THAT(Send(now_), IsEmpty());
+  EXPECT_THAT(Ids(scheduler_->TakeExpired()), ElementsAre(1));
+  EXPECT_TRUE(scheduler_->idle());
+}
+
 TEST_F(DeadlineTest, WithoutKnowledgeOnlyTheDeadlineCounts) {
   Start(Limits());
   Add(Until(1, 600, absl::Nanoseconds(1)));

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/worker/group/health_client.h"
+#include "worker/group/core_shares.h"
 #include "worker/group/health_server.h"
 #include "worker/group/worker_options.h"
 
@@ -38,7 +39,7 @@ TEST_F(WorkerOptionsTest, OneRankAlone) {
   const auto parsed = Parse({"--model", "m", "--coordinator", "h:1"});
   EXPECT_FALSE(parsed.exit_code);
   EXPECT_EQ(parsed.options.communicator, CommunicatorKind::kNull);
-  EXPECT_GE(parsed.options.threads, 1);
+  EXPECT_EQ(parsed.options.threads, 0);
   EXPECT_EQ(parsed.options.host, "127.0.0.1");
   EXPECT_EQ(parsed.options.health_port, 0);
 }
@@ -75,8 +76,26 @@ TEST_F(WorkerOptionsTest, UnderMpirun) {
   EXPECT_FALSE(parsed.exit_code) << errors_;
   EXPECT_EQ(parsed.options.model, "from the environment");
   EXPECT_EQ(parsed.options.communicator, CommunicatorKind::kMpi);
-  EXPECT_EQ(parsed.options.threads, 1);
   EXPECT_EQ(parsed.options.health_port, 9003);
+}
+
+TEST(CoreSharesTest, StagesOfOneHostTakeTurnsOnAllCores) {
+  const CoreShares one_host = {.ranks = 4, .ranks_on_host = 4, .cores = 8};
+  EXPECT_TRUE(StagesTakeTurns(one_host));
+  EXPECT_EQ(ThreadsOf(one_host, 4), 2);  // one stage
+  EXPECT_EQ(ThreadsOf(one_host, 2), 4);
+  EXPECT_EQ(ThreadsOf(one_host, 1), 8);
+  EXPECT_EQ(ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 2}, 4), 1);
+  EXPECT_EQ(ThreadsOf(one_host, 0), 8);  // a plan that arrived damaged
+
+  const CoreShares two_hosts = {.ranks = 4, .ranks_on_host = 2, .cores = 8};
+  EXPECT_FALSE(StagesTakeTurns(two_hosts));
+  EXPECT_EQ(ThreadsOf(two_hosts, 2), 4);
+  EXPECT_EQ(ThreadsOf({.ranks = 4, .ranks_on_host = 3, .cores = 2}, 2), 1);
+
+  const CoreShares told = {.ranks = 4, .ranks_on_host = 4, .cores = 8, .threads_per_rank = 3};
+  EXPECT_FALSE(StagesTakeTurns(told));
+  EXPECT_EQ(ThreadsOf(told, 1), 3);
 }
 
 TEST_F(WorkerOptionsTest, MistakesAreNamed) {
