@@ -28,7 +28,7 @@ BenchScript::BenchScript(const v1::ShardPlan& plan, std::vector<BenchRun> runs,
                          const BenchOptions& options)
     : plan_(plan),
       options_(options),
-      groups_(options.steps_in_flight > 0 ? options.steps_in_flight : plan.pipeline_parallel_size()),
+      groups_(options.steps_in_flight),
       in_flight_(groups_) {
   for (size_t i = 0; i < runs.size(); ++i) {
     if (runs[i].depth > 0) passes_.push_back({.run = i, .fills = true});
@@ -87,7 +87,7 @@ int BenchScript::PromptTokensPerStep() const {
   int64_t left = 0;
   for (const Stream& stream : streams_) left += stream.prompt_left;
   return coordinator::PromptTokensPerStep({.left = left,
-                                           .stages = plan_.pipeline_parallel_size(),
+                                           .stages = options_.steps_in_flight,
                                            .most = plan_.max_tokens_per_step()});
 }
 

@@ -1,9 +1,9 @@
 // A StepChannel that plays timed runs on one engine: prompts, decodes, or both, of many streams.
 //
-// The streams are dealt over as many groups as there are pipeline stages, or as the options say;
-// each group has one step in flight. Within a group prompts go first, one stream per step and as many tokens as the
-// coordinator would send (pipeline_fill.h), then all its streams decode together. Tokens are drawn
-// greedily and fed back, so that a run contains what serving contains except the network.
+// The streams are dealt over as many groups as there are steps in flight. Within a group prompts go
+// first, one stream per step and as many tokens as the coordinator would send (pipeline_fill.h),
+// then all its streams decode together. Tokens are drawn greedily and fed back, so that a run
+// contains what serving contains except the network.
 //
 // Threads: the engine thread of rank 0.
 //
@@ -50,7 +50,7 @@ struct BenchOptions {
   int repetitions = 5;             // of each run,
   bool warm_up = true;             // after one that is not timed
   int prompt_tokens_per_step = 0;  // at most; 0: as the coordinator would
-  int steps_in_flight = 0;         // 0: one for each pipeline stage
+  int steps_in_flight = 1;         // at least 1
   // How fast memory is read now, in bytes per second; null: nobody measures.
   std::function<double()> read_speed = nullptr;
 };

@@ -32,6 +32,7 @@
 #include "coordinator/plan/shard_planner.h"
 #include "proto/wire/status_macros.h"
 #include "worker/comm/communicator.h"
+#include "worker/engine/core_shares.h"
 #include "worker/engine/rank_engine.h"
 #include "worker/files/model_file.h"
 
@@ -178,8 +179,20 @@ absl::Status Run(Flags flags) {
   if (flags.communicator == "auto") {
     flags.communicator = by_mpirun ? "mpi" : ranks > 1 ? "thread" : "null";
   }
-  if (flags.threads == 0) {
-    flags.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / ranks);
+  // As tessera-worker does.
+  const char* on_host = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  int ranks_on_host = ranks;
+  if (by_mpirun && (on_host == nullptr || !absl::SimpleAtoi(on_host, &ranks_on_host))) {
+    ranks_on_host = 1;
+  }
+  const CoreShares shares = {.ranks = ranks,
+                             .ranks_on_host = ranks_on_host,
+                             .cores = static_cast<int>(std::thread::hardware_concurrency()),
+                             .threads_per_rank = flags.threads};
+  flags.threads = ThreadsOf(shares, flags.tp);
+  if (flags.steps_in_flight == 0) {
+    const bool in_turns = flags.device == "cpu" && StagesTakeTurns(shares);
+    flags.steps_in_flight = in_turns ? 1 : flags.pp;
   }
   std::unique_ptr<Communicator> world;
   if (flags.communicator == "mpi") {
@@ -200,8 +213,7 @@ absl::Status Run(Flags flags) {
   BenchSetting setting{.device = "",
                        .communicator = flags.communicator,
                        .threads_per_rank = flags.threads,
-                       .steps_in_flight =
-                           flags.steps_in_flight > 0 ? flags.steps_in_flight : flags.pp};
+                       .steps_in_flight = flags.steps_in_flight};
   std::optional<ReadMeter> meter;
   BenchOptions options{.repetitions = flags.repetitions,
                        .warm_up = flags.warm_up,
@@ -245,7 +257,8 @@ int main(int argc, char** argv) {
   app.add_option("--prompt-tokens-per-step", flags.prompt_tokens_per_step,
                  "of a prompt (0: 512, or fewer where there are several stages to fill)");
   app.add_option("--steps-in-flight", flags.steps_in_flight,
-                 "over which the streams are dealt (0: one for each pipeline stage)")
+                 "over which the streams are dealt (0: one for each pipeline stage, or one where\n"
+                 "stages take turns: on one host, without --threads)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--threads,-t", flags.threads, "compute threads per rank (0: its share of cores)");
   app.add_option("--repetitions,-r", flags.repetitions, "timed repetitions of each test")

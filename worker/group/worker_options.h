@@ -28,7 +28,7 @@ struct WorkerOptions {
   std::string coordinator;  // HOST:PORT
   LoadFormat load_format = LoadFormat::kAuto;
   Quantization quantization = Quantization::kAsStored;
-  int threads = 0;  // of each rank; 0: its share of the host's cores (core_shares.h)
+  int threads = 0;  // of each rank; 0: its share of its host's cores (CoreShares)
   std::string instruction_set = "auto";  // of the cpu device
   bool shared_memory = true;             // between ranks of one host
   std::string host = "127.0.0.1";  // the health service listens here

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/worker/group/health_client.h"
-#include "worker/group/core_shares.h"
+#include "worker/engine/core_shares.h"
 #include "worker/group/health_server.h"
 #include "worker/group/worker_options.h"
 

@@ -1,4 +1,4 @@
-#include "worker/group/core_shares.h"
+#include "worker/engine/core_shares.h"
 
 #include <algorithm>
 

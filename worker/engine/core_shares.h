@@ -8,8 +8,8 @@
 //
 //   hello.set_stages_take_turns(StagesTakeTurns({.ranks = 4, .ranks_on_host = 4}));
 //   int threads = ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 8}, plan.tensor_parallel_size());
-#ifndef TESSERA_WORKER_GROUP_CORE_SHARES_H_
-#define TESSERA_WORKER_GROUP_CORE_SHARES_H_
+#ifndef TESSERA_WORKER_ENGINE_CORE_SHARES_H_
+#define TESSERA_WORKER_ENGINE_CORE_SHARES_H_
 
 namespace tessera::worker {
 
@@ -27,4 +27,4 @@ int ThreadsOf(const CoreShares& shares, int stage_ranks);
 
 }  // namespace tessera::worker
 
-#endif  // TESSERA_WORKER_GROUP_CORE_SHARES_H_
+#endif  // TESSERA_WORKER_ENGINE_CORE_SHARES_H_
