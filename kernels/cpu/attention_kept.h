@@ -3,16 +3,14 @@
 //
 //   Element              of keys and values
 //   Factor               what queries and weights become
-//   kWidth               what a step multiplies lies side by side: that many dimensions of a key,
-//   or
-//                        positions of a value
+//   kWidth               how many lie side by side and are multiplied in one step: dimensions of a
+//                        key, positions of a value
 //   Steps                kLanes steps
 //   LoadSteps(p)         kLanes * kWidth elements
 //   LoadSome(p, c)       c * kWidth elements, c < kLanes; zeros behind; reads nothing behind
 //   SetFactors(p)        kWidth factors, for all lanes
 //   AddProducts(sum, steps, factors)
-//   StoreFactors(p, v)   kLanes factors, rounded to what is kept of them; gives them as they are
-//   now
+//   StoreFactors(p, v)   kLanes factors, rounded to what is kept of them; gives what they are now
 //
 // and where a step is a pair:
 //
