@@ -85,7 +85,11 @@ TEST(CoreSharesTest, StagesOfOneHostTakeTurnsOnAllCores) {
   EXPECT_EQ(ThreadsOf(one_host, 4), 2);  // one stage
   EXPECT_EQ(ThreadsOf(one_host, 2), 4);
   EXPECT_EQ(ThreadsOf(one_host, 1), 8);
-  EXPECT_EQ(ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 2}, 4), 1);
+
+  // Stages would win no threads by it.
+  const CoreShares few_cores = {.ranks = 4, .ranks_on_host = 4, .cores = 3};
+  EXPECT_FALSE(StagesTakeTurns(few_cores));
+  EXPECT_EQ(ThreadsOf(few_cores, 2), 1);
   EXPECT_EQ(ThreadsOf(one_host, 0), 8);  // a plan that arrived damaged
 
   const CoreShares two_hosts = {.ranks = 4, .ranks_on_host = 2, .cores = 8};
