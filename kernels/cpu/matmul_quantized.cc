@@ -59,7 +59,7 @@ struct QuantizedKernel {
       LowSums<kTokens> low_sums;
       alignas(64) double totals[kPartial ? kTokens * kLanes : 1];
       if constexpr (kPartial) ZeroDoubles<kTokens>(totals);
-      int64_t left = 0;  // blocks of the segment
+      int64_t left = args.segment_blocks;
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) sums[t] = Zero();
       for (int64_t b = 0; b < blocks; ++b) {
@@ -71,7 +71,7 @@ struct QuantizedKernel {
         LoadScales<kType>(block, part, &rows);
         LoadBlockCodes<kType>(block, part, rows.codes);
         const float* scales = tokens.scales + 2 * at;
-        // kBegins: a segment, so that what the last one gave is moved.
+        // kBegins: a segment behind another, what that gave is moved.
         const auto add_block = [&]<bool kBegins>() __attribute__((always_inline)) {
 #pragma GCC unroll 16
           for (int t = 0; t < kTokens; ++t) {
@@ -115,8 +115,9 @@ struct QuantizedKernel {
       if constexpr (kPartial) {
 #pragma GCC unroll 16
         for (int t = 0; t < kTokens; ++t) AddToDoubles(sums[t], totals + t * kLanes);
+      } else {
+        low_sums.MoveTo(sums);
       }
-      if constexpr (!kPartial) low_sums.MoveTo(sums);
 #pragma GCC unroll 16
       for (int t = 0; t < kTokens; ++t) {
         const int64_t row = group * 16 + part * kLanes;
