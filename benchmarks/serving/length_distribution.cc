@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "benchmarks/serving/read_file.h"
 #include "proto/wire/status_macros.h"
 
 namespace tessera::benchmarks {
@@ -23,12 +22,6 @@ absl::Status BadSpec(absl::string_view spec, absl::string_view why) {
 
 bool ParseLength(absl::string_view text, int& length) {
   return absl::SimpleAtoi(text, &length) && length >= 1 && length <= kMaxTokens;
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read '", path, "'"));
-  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 }  // namespace

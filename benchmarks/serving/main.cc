@@ -5,7 +5,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +15,7 @@
 #include "benchmarks/serving/compare.h"
 #include "benchmarks/serving/load_generator.h"
 #include "benchmarks/serving/openai_wire.h"
+#include "benchmarks/serving/read_file.h"
 #include "benchmarks/serving/report.h"
 #include "benchmarks/serving/workload.h"
 #include "proto/wire/status_macros.h"
@@ -114,12 +114,6 @@ void AddReportFlags(CLI::App& app, Flags& flags) {
   app.add_option("--compare", flags.compare, "print two --json files and their ratios; no load")
       ->expected(2)
       ->group(group);
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read '", path, "'"));
-  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
 absl::Status WriteFile(const std::string& path, const std::string& content) {

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "coordinator/cli/client.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/flags.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/text/utf8.h"
 
@@ -86,7 +86,9 @@ int RunChat(const ChatFlags& flags, bool message_given) {
   const auto client = Client::Connect(flags.server);
   if (message_given) return AskOnce(*client, flags, flags.message);
   if (IsTerminal(STDIN_FILENO)) return Converse(*client, flags);
-  return AskOnce(*client, flags, std::string(std::istreambuf_iterator<char>(std::cin), {}));
+  const absl::StatusOr<std::string> message = ReadStandardInput();
+  if (!message.ok()) return ExitWith(message.status());
+  return AskOnce(*client, flags, *message);
 }
 
 }  // namespace

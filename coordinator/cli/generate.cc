@@ -2,8 +2,6 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 
@@ -12,6 +10,7 @@
 #include "coordinator/cli/client.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/flags.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/text/utf8.h"
 
@@ -36,7 +35,9 @@ int RunGenerate(const GenerateFlags& flags, bool prompt_given) {
     PrintError("no prompt: give --prompt TEXT, or text on standard input");
     return 2;
   } else {
-    request.set_text(SanitizeUtf8(std::string(std::istreambuf_iterator<char>(std::cin), {})));
+    const absl::StatusOr<std::string> prompt = ReadStandardInput();
+    if (!prompt.ok()) return ExitWith(prompt.status());
+    request.set_text(SanitizeUtf8(*prompt));
   }
   const auto client = Client::Connect(flags.server);
   const auto answer = PrintAnswer(*client, flags.json, [&](const Client::ChunkCallback& on_chunk) {

@@ -4,9 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +17,7 @@
 #include "coordinator/cli/client.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/flags.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/perplexity_windows.h"
 #include "coordinator/cli/terminal.h"
@@ -137,12 +136,12 @@ absl::StatusOr<Score> Perplexity(Client& client, const PerplexityFlags& flags,
 }
 
 int RunPerplexity(const PerplexityFlags& flags) {
-  std::ifstream file(flags.file, std::ios::binary);
-  if (!file) {
-    PrintError(absl::StrCat("cannot read ", flags.file));
+  const absl::StatusOr<std::string> file = ReadFile(flags.file);
+  if (!file.ok()) {
+    PrintError(file.status().message());
     return 2;
   }
-  const std::string text = SanitizeUtf8(std::string(std::istreambuf_iterator<char>(file), {}));
+  const std::string text = SanitizeUtf8(*file);
   const auto client = Client::Connect(flags.server);
   Interrupts interrupts;
   const InterruptCallback on_interrupt(interrupts, [&] { client->Cancel(); });

@@ -3,7 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -16,6 +15,7 @@
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/flags.h"
+#include "coordinator/cli/input.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/text/text_stream.h"
 #include "coordinator/text/tokenizer.h"
@@ -111,8 +111,10 @@ absl::Status RunDecode(const TokenizeFlags& flags) {
 }
 
 absl::Status RunEncode(const TokenizeFlags& flags, bool text_given) {
-  const std::string text =
-      text_given ? flags.text : std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::string text = flags.text;
+  if (!text_given) {
+    TESSERA_ASSIGN_OR_RETURN(text, ReadStandardInput());
+  }
   TESSERA_ASSIGN_OR_RETURN(const Pieces pieces, Encode(flags, text));
   if (flags.json) {
     std::cout << ToJson(pieces).dump(2) << std::endl;

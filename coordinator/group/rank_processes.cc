@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <fstream>
-#include <iterator>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -21,7 +20,10 @@ constexpr size_t kStartTimeField = 19;
 // Empty when there is no such process, or only its zombie.
 std::vector<std::string> StatFields(int pid) {
   std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  // getline, since a read of a process that ends meanwhile is an error (ESRCH), which an
+  // istreambuf_iterator would throw.
+  std::string text;
+  std::getline(file, text, '\0');
   const size_t command_end = text.rfind(") ");
   if (command_end == std::string::npos) return {};
   std::vector<std::string> fields = absl::StrSplit(text.substr(command_end + 2), ' ');

@@ -76,6 +76,7 @@ TEST(LengthDistribution, HistogramIsReadFromItsFile) {
   EXPECT_THAT(Counts(Parse("file:" + path), 10), ::testing::ElementsAre(::testing::Pair(42, 10)));
   std::remove(path.c_str());
   EXPECT_EQ(LengthDistribution::Parse("file:" + path).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(LengthDistribution::Parse("file:/").status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST(LengthDistribution, BadHistogramsNameTheLine) {

@@ -113,6 +113,8 @@ TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
       {{"serve", "--model", "m", "--comm", "tcp"}, "--comm"},
       {{"serve", "--model", "m", "--deterministic=perhaps"}, "--deterministic"},
       {{"generate", "--max-tokens"}, "--max-tokens"},
+      {{"perplexity", "/no/such/file"}, "/no/such/file"},
+      {{"perplexity", "/"}, "cannot read /"},
   };
   for (const auto& mistake : cases) {
     const Outcome outcome = RunTessera(mistake.args);

@@ -81,8 +81,8 @@ bool AwaitGone(int pid) {
   while (absl::Now() < limit) {
     if (kill(pid, 0) != 0 && errno == ESRCH) return true;
     std::ifstream stat(absl::StrCat("/proc/", pid, "/stat"));
-    const std::string text((std::istreambuf_iterator<char>(stat)),
-                           std::istreambuf_iterator<char>());
+    std::string text;
+    std::getline(stat, text, '\0');
     if (text.find(") Z") != std::string::npos) return true;
     absl::SleepFor(absl::Milliseconds(5));
   }

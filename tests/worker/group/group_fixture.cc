@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <map>
 
 #include "absl/strings/match.h"
@@ -26,7 +25,9 @@ constexpr absl::Duration kPoll = absl::Milliseconds(5);
 
 bool Runs(int pid) {
   std::ifstream stat(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text((std::istreambuf_iterator<char>(stat)), std::istreambuf_iterator<char>());
+  // Not with an istreambuf_iterator, which throws what a process that ends meanwhile gives (ESRCH).
+  std::string text;
+  std::getline(stat, text, '\0');
   return !text.empty() && text.find(") Z") == std::string::npos;
 }
 
