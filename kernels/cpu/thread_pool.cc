@@ -1,12 +1,14 @@
 #include "kernels/cpu/thread_pool.h"
 
 #include <cassert>
+#include <chrono>
 
 namespace tessera::kernels::cpu {
 namespace {
 
-// About 50 microseconds: the pauses between a step's jobs, not those between steps.
-constexpr int kSpins = 400;
+// The pauses between a step's jobs, not those between steps. By the clock: a yield to somebody who
+// has work takes as long as that.
+constexpr std::chrono::microseconds kPatience(50);
 constexpr int kSpinsBeforeYield = 64;
 
 constexpr int kMaxParts = 0xffff;
@@ -78,8 +80,9 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
     wake_.notify_all();
   }
   TakeParts(generation, /*thread=*/0);
-  for (int spin = 0; done_.load(std::memory_order_acquire) < parts; ++spin) {
-    Pause(spin < kSpins ? spin : kSpins);
+  for (int spin = 0; done_.load(std::memory_order_acquire) < parts;) {
+    Pause(spin);
+    if (spin < kSpinsBeforeYield) ++spin;
   }
 }
 
@@ -113,7 +116,10 @@ void ThreadPool::TakeParts(uint32_t generation, int thread) {
 
 uint32_t ThreadPool::AwaitJob(uint32_t seen) {
   const auto has_news = [&] { return generation_.load() != seen || stopping_.load(); };
-  for (int spin = 0; spin < kSpins; ++spin) {
+  const auto idle_since = std::chrono::steady_clock::now();
+  for (int spin = 0; spin < kSpinsBeforeYield ||
+                     std::chrono::steady_clock::now() - idle_since < kPatience;
+       spin += spin < kSpinsBeforeYield) {
     if (has_news()) return generation_.load();
     Pause(spin);
   }

@@ -118,8 +118,8 @@ worker_compile() {
               stop_tokens stored_model stored_tensor tensor_table; do
     core_object "worker/files/$name.cc"
   done
-  for name in activation_link backoff call link_factory null_communicator rank_sum receive_within \
-              thread_communicator timed_communicator; do
+  for name in activation_link backoff call doorbells link_factory null_communicator rank_sum \
+              receive_within thread_communicator timed_communicator; do
     core_object "worker/comm/$name.cc"
   done
   for name in apportion description kv_budget layer_split shard_planner tensor_table; do

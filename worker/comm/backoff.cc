@@ -6,6 +6,8 @@
 #include <chrono>
 #include <thread>
 
+#include "worker/comm/doorbells.h"
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -17,9 +19,10 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-constexpr int kSpins = 64;
 constexpr nanoseconds kLongestNap = milliseconds(1);
 constexpr int kNapFraction = 16;
+// For what nobody rings for: a plan from the coordinator.
+constexpr nanoseconds kShortestRungNap = microseconds(500);
 
 void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -32,7 +35,7 @@ void Pause() {
 }  // namespace
 
 void Backoff::Wait() {
-  if (spins_ < kSpins) {
+  if (spins_ < most_spins_) {
     ++spins_;
     Pause();
     return;
@@ -41,9 +44,19 @@ void Backoff::Wait() {
   if (waited_ < yield_until_) {
     sched_yield();
   } else {
-    std::this_thread::sleep_for(std::min(waited_ / kNapFraction, kLongestNap));
+    Nap();
   }
   waited_ = Clock::now() - start_;
+}
+
+void Backoff::Nap() {
+  const nanoseconds nap = all_ring_ ? std::clamp(waited_ / 2, kShortestRungNap, kLongestNap)
+                                    : std::min(waited_ / kNapFraction, kLongestNap);
+  if (bells_ == nullptr) {
+    std::this_thread::sleep_for(nap);
+  } else if (bells_->Sleep(nap)) {
+    spins_ = 0;  // MPI may have to be asked twice before it says what has come
+  }
 }
 
 }  // namespace tessera::worker

@@ -3,11 +3,14 @@
 // The caller polls; each time it finds nothing it calls Wait(), and after it found something it
 // calls Reset(). Successive waits cost more and more latency and less and less processor:
 //
-//   the first 64 waits   a pause instruction each: an answer already on its way
+//   the first 64 spins   a pause instruction each: an answer already on its way
 //   up to yield_until    sched_yield: ranks beyond the cores make progress
 //   from then on         naps of 1/16 of the time waited so far, at most 1 ms: a nap delays an
 //                        answer by that fraction at most, and an endless wait costs well below
 //                        2% of a core as long as one poll takes a few microseconds
+//
+// With doorbells (doorbells.h) naps end when somebody rings, and are long where all do: half a
+// millisecond to one.
 //
 // waited() is what a deadline is compared with; it costs no clock reading of its own.
 // Threads: one Backoff belongs to one thread.
@@ -24,10 +27,23 @@
 
 namespace tessera::worker {
 
+class Doorbells;
+
+struct Patience {
+  int spins = 64;
+  absl::Duration yield_until = absl::Milliseconds(1);
+  Doorbells* bells = nullptr;  // end naps
+  bool all_ring = false;       // so that a nap may be as long as it likes
+};
+
 class Backoff {
  public:
-  explicit Backoff(absl::Duration yield_until = absl::Milliseconds(1))
-      : yield_until_(absl::ToChronoNanoseconds(yield_until)) {}
+  Backoff() : Backoff(Patience()) {}
+  explicit Backoff(const Patience& patience)
+      : most_spins_(patience.spins),
+        yield_until_(absl::ToChronoNanoseconds(patience.yield_until)),
+        bells_(patience.bells),
+        all_ring_(patience.all_ring) {}
 
   // Returns after a pause, a yield or a nap, never later than about 1 ms (plus what the operating
   // system adds).
@@ -47,14 +63,22 @@ class Backoff {
  private:
   using Clock = std::chrono::steady_clock;
 
+  void Nap();
+
+  int most_spins_;
   std::chrono::nanoseconds yield_until_;
+  Doorbells* bells_;
+  bool all_ring_;
   int spins_ = 0;
   Clock::time_point start_{};
   std::chrono::nanoseconds waited_{0};
 };
 
 // How long to yield for a GPU: its steps take milliseconds, of which a nap would be a part.
-inline constexpr absl::Duration kGpuStep = absl::Milliseconds(200);
+inline constexpr Patience kGpuStep = {.yield_until = absl::Milliseconds(200)};
+
+// Waiting for a rank that needs this core. Few polls, for each may yield in MPI and take long.
+inline constexpr Patience kSharedCore = {.spins = 4, .yield_until = absl::Microseconds(20)};
 
 }  // namespace tessera::worker
 

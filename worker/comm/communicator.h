@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "worker/comm/backoff.h"
 
 namespace tessera::worker {
 
@@ -73,6 +74,12 @@ class Communicator {
   // their last arrival to this rank's, wherever this one was held up. Zero where the ranks share no
   // clock (messages, as between nodes).
   virtual std::chrono::nanoseconds late() const { return {}; }
+
+  // How to wait for a message.
+  virtual Patience patience() const { return {}; }
+  // From now on waits for messages let go of the core soon: the ranks of this host have more threads
+  // than cores between them.
+  virtual void ShareCores() {}
 
   // New communicators of the ranks that gave the same color, ordered by key. Every rank calls it.
   virtual absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) = 0;

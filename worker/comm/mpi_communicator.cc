@@ -145,12 +145,14 @@ class MpiCommunicator : public Communicator {
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckPeer(call, peer, size())));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckTag(call, tag)));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckBytes(call, data.size())));
-    return job_->StartSend(call, std::move(data), {peer, tag, messages_});
+    TESSERA_RETURN_IF_ERROR(job_->StartSend(call, std::move(data), {peer, tag, messages_}));
+    job_->Ring(WorldRank(peer));
+    return absl::OkStatus();
   }
 
   absl::StatusOr<Bytes> Receive(int peer, int tag) override {
     const Call call = MakeCall("Receive", 0);
-    Backoff backoff;
+    Backoff backoff(patience());
     while (true) {
       TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> message, Poll(call, peer, tag));
       if (message.has_value()) return *std::move(message);
@@ -164,6 +166,9 @@ class MpiCommunicator : public Communicator {
   absl::StatusOr<std::optional<Bytes>> TryReceive(int peer, int tag) override {
     return Poll(MakeCall("TryReceive", 0), peer, tag);
   }
+
+  Patience patience() const override { return job_->patience(); }
+  void ShareCores() override { job_->ShareCores(); }
 
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {
     const Call call = MakeCall("Split", 0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "worker/comm/backoff.h"
 #include "worker/comm/mpi_segments.h"
 #include "worker/comm/mpi_transfers.h"
+#include "worker/comm/shared_pieces.h"
 #include "worker/comm/watchdog.h"
 
 namespace tessera::worker {
@@ -62,10 +64,10 @@ absl::Status MpiJob::Initialize(int provided_thread_level) {
   TESSERA_RETURN_IF_ERROR(
       Check(call, "MPI_Comm_dup", MPI_Comm_dup(MPI_COMM_WORLD, &last_barrier_)));
   TESSERA_RETURN_IF_ERROR(Adopt(call, last_barrier_));
-  return UnlinkSegment(call);
+  return MeetNode(call);
 }
 
-absl::Status MpiJob::UnlinkSegment(const Call& call) {
+absl::Status MpiJob::MeetNode(const Call& call) {
   MPI_Comm node = MPI_COMM_NULL;
   TESSERA_RETURN_IF_ERROR(
       Check(call, "MPI_Comm_split_type",
@@ -73,7 +75,7 @@ absl::Status MpiJob::UnlinkSegment(const Call& call) {
                                 &node)));
   TESSERA_RETURN_IF_ERROR(Adopt(call, node));
   TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, WorldRanksOf(call, node));
-  MpiTransfers transfers(this, node, std::move(world_ranks));
+  MpiTransfers transfers(this, node, world_ranks);
   // The first barrier carries a message between every two processes of the node, for which they
   // map each other's segments; after the second all know that all have.
   TESSERA_RETURN_IF_ERROR(transfers.Barrier(call));
@@ -81,6 +83,26 @@ absl::Status MpiJob::UnlinkSegment(const Call& call) {
   int node_rank = 0;
   TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &node_rank)));
   segment_ = UnlinkOwnSegment(node_rank);
+  return HangBells(call, node, node_rank, transfers, world_ranks);
+}
+
+absl::Status MpiJob::HangBells(const Call& call, MPI_Comm node, int node_rank,
+                               MpiTransfers& transfers, absl::Span<const int> world_ranks) {
+  TESSERA_ASSIGN_OR_RETURN(const bool wanted, transfers.AllTrue(call, options_.shared_memory));
+  if (!wanted || world_ranks.size() == 1) return absl::OkStatus();
+  const std::vector<std::byte*> pieces =
+      MapPieces(this, node, node_rank, world_ranks.size(), sizeof(Doorbells::Bell));
+  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, transfers.AllTrue(call, !pieces.empty()));
+  if (!all_stand) return absl::OkStatus();
+  std::map<int, Doorbells::Bell*> bells;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    bells[world_ranks[i]] = reinterpret_cast<Doorbells::Bell*>(pieces[i]);
+  }
+  bells_ = std::make_unique<Doorbells>(std::move(bells), world_rank_);
+  int world_size = 0;
+  TESSERA_RETURN_IF_ERROR(
+      Check(call, "MPI_Comm_size", MPI_Comm_size(MPI_COMM_WORLD, &world_size)));
+  all_ring_ = world_ranks.size() == static_cast<size_t>(world_size);
   return absl::OkStatus();
 }
 

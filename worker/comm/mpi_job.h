@@ -14,11 +14,16 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "worker/comm/backoff.h"
 #include "worker/comm/call.h"
 #include "worker/comm/communicator.h"
+#include "worker/comm/doorbells.h"
 #include "worker/comm/mpi_headers.h"
 
 namespace tessera::worker {
+
+class MpiTransfers;
 
 class MpiJob {
  public:
@@ -63,6 +68,20 @@ class MpiJob {
   // Starts a send and owns `data` until it is complete.
   absl::Status StartSend(const Call& call, Bytes data, const Route& route);
 
+  // Wakes that rank if it sleeps: something was sent to it.
+  void Ring(int world_rank) {
+    if (bells_) bells_->Ring(world_rank);
+  }
+
+  // How to wait for messages; for a shorter time on the core once ranks share cores.
+  Patience patience() const {
+    Patience patience = shares_cores_ ? kSharedCore : Patience();
+    patience.bells = bells_.get();
+    patience.all_ring = all_ring_;
+    return patience;
+  }
+  void ShareCores() { shares_cores_ = true; }
+
   // Lets go of what has been sent. Every communicator call begins with it.
   absl::Status ReapSends(const Call& call);
 
@@ -70,7 +89,9 @@ class MpiJob {
   explicit MpiJob(const CommunicatorOptions& options) : options_(options) {}
 
   absl::Status Initialize(int provided_thread_level);
-  absl::Status UnlinkSegment(const Call& call);
+  absl::Status MeetNode(const Call& call);
+  absl::Status HangBells(const Call& call, MPI_Comm node, int node_rank, MpiTransfers& transfers,
+                         absl::Span<const int> world_ranks);
   absl::Status DrainSends();
   absl::Status Finalize();
   [[noreturn]] void Abort();
@@ -83,6 +104,9 @@ class MpiJob {
   std::vector<MPI_Comm> adopted_;
   std::vector<MPI_Win> windows_;
   std::string segment_;  // the removed name of our shared segment; may be empty
+  std::unique_ptr<Doorbells> bells_;  // of the ranks of this node; null: alone, or no such memory
+  bool all_ring_ = false;  // every rank of the job is one of them
+  bool shares_cores_ = false;
 
   // Parallel: request i sends bytes i.
   std::vector<MPI_Request> send_requests_;

@@ -11,6 +11,7 @@
 #include "proto/wire/status_macros.h"
 #include "worker/comm/backoff.h"
 #include "worker/comm/rank_sum.h"
+#include "worker/comm/shared_pieces.h"
 
 namespace tessera::worker {
 namespace {
@@ -19,7 +20,6 @@ namespace {
 // and the others read the sum: one more exchange, but (n-1)/n·2 instead of n-1 times the bytes.
 constexpr size_t kWholeUpToBytes = 64 * 1024;  // that a rank reads of all others
 constexpr size_t kLine = 64;
-constexpr size_t kPage = 4096;
 
 // The share of `peer` in `data`: cut at cache lines, so that no line is written by two ranks.
 struct Share {
@@ -56,36 +56,6 @@ struct SharedWindow::Part {
 
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
 };
-
-namespace {
-
-// `count` pieces of `bytes` zeros that all ranks of `node` have mapped. Empty when MPI has no such
-// memory. The job frees it in the end.
-std::vector<std::byte*> MapPieces(MpiJob* job, MPI_Comm node, int rank, size_t count,
-                                  size_t bytes) {
-  // All of it is rank 0's, so that we lay out the pieces: MPI aligns them to nothing in particular,
-  // but alike in every process, as it maps whole pages.
-  const size_t piece_bytes = (bytes + kPage - 1) / kPage * kPage;
-  const MPI_Aint own_bytes = rank == 0 ? static_cast<MPI_Aint>(kPage + piece_bytes * count) : 0;
-  void* own = nullptr;
-  MPI_Win window = MPI_WIN_NULL;
-  if (MPI_Win_allocate_shared(own_bytes, 1, MPI_INFO_NULL, node, &own, &window) != MPI_SUCCESS) {
-    return {};
-  }
-  job->Adopt(window);
-  MPI_Aint found_bytes = 0;
-  int unit = 0;
-  void* base = nullptr;
-  if (MPI_Win_shared_query(window, 0, &found_bytes, &unit, &base) != MPI_SUCCESS) return {};
-  const uintptr_t first = (reinterpret_cast<uintptr_t>(base) + kPage - 1) / kPage * kPage;
-  std::vector<std::byte*> pieces(count);
-  for (size_t i = 0; i < count; ++i) {
-    pieces[i] = reinterpret_cast<std::byte*>(first + i * piece_bytes);
-  }
-  return pieces;
-}
-
-}  // namespace
 
 SharedWindow::SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts)
     : job_(setup.job),

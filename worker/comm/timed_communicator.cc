@@ -77,6 +77,9 @@ class TimedCommunicator : public Communicator {
 
   std::chrono::nanoseconds late() const override { return inner_->late(); }
 
+  Patience patience() const override { return inner_->patience(); }
+  void ShareCores() override { inner_->ShareCores(); }
+
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {
     TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> part, inner_->Split(color, key));
     return MakeTimedCommunicator(std::move(part), times_);

@@ -9,6 +9,10 @@ bool StagesTakeTurns(const CoreShares& shares) {
          shares.cores >= shares.ranks;
 }
 
+bool CoresAreShared(const CoreShares& shares, int stage_ranks) {
+  return ThreadsOf(shares, stage_ranks) * shares.ranks_on_host > shares.cores;
+}
+
 int ThreadsOf(const CoreShares& shares, int stage_ranks) {
   if (shares.threads_per_rank > 0) return shares.threads_per_rank;
   const int at_once =

@@ -23,6 +23,9 @@ struct CoreShares {
 
 bool StagesTakeTurns(const CoreShares& shares);
 
+// Whether the ranks of a host have more threads than cores between them.
+bool CoresAreShared(const CoreShares& shares, int stage_ranks);
+
 // Compute threads of each rank, at least 1. `stage_ranks`: of one stage of the pipeline.
 int ThreadsOf(const CoreShares& shares, int stage_ranks);
 

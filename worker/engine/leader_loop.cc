@@ -68,7 +68,9 @@ class Leader {
     }
   }
 
-  Backoff MakeBackoff() const { return runner_.runs_ahead() ? Backoff(kGpuStep) : Backoff(); }
+  Backoff MakeBackoff() const {
+    return Backoff(runner_.runs_ahead() ? kGpuStep : links_.patience());
+  }
 
   // One for each stage, or one that runs and one behind it on the same device.
   size_t MostInFlight() const { return runner_.runs_ahead() ? 2 : links_.stages(); }

@@ -57,6 +57,9 @@ class PipelineLinks {
   // Whether this rank hands the results to the leader.
   bool reports_results() const { return world_->rank() == reporter(); }
 
+  // How to wait for what comes through it.
+  Patience patience() const { return world_->patience(); }
+
   // The same header to the leader's tensor-parallel peers. Others have none.
   absl::Status SendToPeers(StepMessageKind kind, absl::string_view header) {
     for (int peer : peers_) {

@@ -129,6 +129,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
       heard = absl::InternalError("the shard plan arrived damaged");
     }
     threads_ = ThreadsOf(Shares(), plan->tensor_parallel_size());
+    if (CoresAreShared(Shares(), plan->tensor_parallel_size())) world_->ShareCores();
     StartReporting(*group_id);
   }
   TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));

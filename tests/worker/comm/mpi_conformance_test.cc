@@ -1,6 +1,7 @@
 // The conformance suite over real MPI: mpirun runs this program on every rank, and every rank runs
 // the same cases in the same order on the one world that main owns. With --no-shared-memory it runs
-// them over messages alone, as between nodes.
+// them over messages alone, as between nodes; with --share-cores by ranks that have fewer cores than
+// threads.
 
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@ namespace {
 
 Communicator* mpi_world = nullptr;  // main's; GoogleTest has no other way in
 bool shared_memory_wanted = true;
+bool cores_shared = false;
 
 struct MpiConformanceTest : testing::TestWithParam<ConformanceCase> {};
 
@@ -35,14 +37,26 @@ TEST(MpiCommunicatorTest, SharesMemoryUnlessRefusedOrAlone) {
   EXPECT_FALSE(SharesMemory(**messages));
 }
 
+TEST(MpiCommunicatorTest, WaitsForMessagesWithDoorbellsWhereMemoryIsShared) {
+  const Patience patience = mpi_world->patience();
+  EXPECT_EQ(patience.bells != nullptr, SharesMemory(*mpi_world));
+  EXPECT_EQ(patience.all_ring, SharesMemory(*mpi_world));
+  EXPECT_EQ(patience.yield_until,
+            cores_shared ? kSharedCore.yield_until : Patience().yield_until);
+}
+
 TEST(MpiCommunicatorTest, IsOncePerProcess) {
   const auto second = MakeMpiCommunicator({});
   EXPECT_EQ(second.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
-int RunOnThisRank(bool shared_memory) {
-  shared_memory_wanted = shared_memory;
-  return RunTestsOnRanks({.shared_memory = shared_memory}, &mpi_world);
+int RunOnThisRank(const std::string& flag) {
+  shared_memory_wanted = flag != "--no-shared-memory";
+  cores_shared = flag == "--share-cores";
+  return RunTestsOnRanks({.shared_memory = shared_memory_wanted}, &mpi_world,
+                         [](Communicator& world) {
+                           if (cores_shared) world.ShareCores();
+                         });
 }
 
 }  // namespace
@@ -50,6 +64,5 @@ int RunOnThisRank(bool shared_memory) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  const bool shared_memory = argc < 2 || argv[1] != std::string("--no-shared-memory");
-  return tessera::worker::RunOnThisRank(shared_memory);
+  return tessera::worker::RunOnThisRank(argc < 2 ? "" : argv[1]);
 }

@@ -30,14 +30,17 @@ class FailurePrinter : public testing::EmptyTestEventListener {
   const int world_rank_;
 };
 
-// What main returns. `world`: set to this process's communicator while the tests run.
-inline int RunTestsOnRanks(const CommunicatorOptions& options, Communicator** world) {
+// What main returns. `world`: set to this process's communicator while the tests run, once `prepare`
+// has seen it.
+inline int RunTestsOnRanks(const CommunicatorOptions& options, Communicator** world,
+                           void (*prepare)(Communicator&) = nullptr) {
   auto made = MakeMpiCommunicator(options);
   if (!made.ok()) {
     std::fprintf(stderr, "%s\n", made.status().ToString().c_str());
     return 1;
   }
   *world = made->get();
+  if (prepare != nullptr) prepare(**world);
   if ((*world)->rank() != 0) {
     auto& listeners = testing::UnitTest::GetInstance()->listeners();
     delete listeners.Release(listeners.default_result_printer());

@@ -102,6 +102,16 @@ TEST(CoreSharesTest, StagesOfOneHostTakeTurnsOnAllCores) {
   EXPECT_EQ(ThreadsOf(told, 1), 3);
 }
 
+TEST(CoreSharesTest, CoresAreSharedByMoreThreadsThanThereAre) {
+  const CoreShares one_host = {.ranks = 4, .ranks_on_host = 4, .cores = 8};
+  EXPECT_FALSE(CoresAreShared(one_host, 4));  // one stage
+  EXPECT_TRUE(CoresAreShared(one_host, 2));   // stages that take turns
+  EXPECT_TRUE(CoresAreShared({.ranks = 4, .ranks_on_host = 4, .cores = 3}, 2));
+  EXPECT_FALSE(CoresAreShared({.ranks = 4, .ranks_on_host = 2, .cores = 8}, 2));
+  EXPECT_TRUE(
+      CoresAreShared({.ranks = 4, .ranks_on_host = 4, .cores = 8, .threads_per_rank = 3}, 4));
+}
+
 TEST_F(WorkerOptionsTest, MistakesAreNamed) {
   struct Mistake {
     std::vector<const char*> args;
