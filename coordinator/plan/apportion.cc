@@ -8,18 +8,6 @@
 namespace tessera::coordinator {
 namespace {
 
-// units * weight / sum for every rank. Scaled by the largest weight first, so that no sum
-// overflows.
-std::vector<double> Quotas(int units, const std::vector<double>& weights) {
-  const double largest = *std::max_element(weights.begin(), weights.end());
-  double sum = 0;
-  for (const double weight : weights) sum += weight / largest;
-  std::vector<double> quotas;
-  quotas.reserve(weights.size());
-  for (const double weight : weights) quotas.push_back(units * (weight / largest) / sum);
-  return quotas;
-}
-
 // Hands the units that rounding down left over to the largest remainders.
 void GiveLeftovers(int units, const std::vector<double>& quotas, std::vector<int>* counts) {
   std::vector<size_t> order(quotas.size());
@@ -53,8 +41,20 @@ std::vector<double> EvenWeights(int ranks) {
   return std::vector<double>(static_cast<size_t>(ranks), 1.0);
 }
 
+// Scaled by the largest weight first, so that no sum overflows.
+std::vector<double> Shares(const std::vector<double>& weights) {
+  const double largest = *std::max_element(weights.begin(), weights.end());
+  double sum = 0;
+  for (const double weight : weights) sum += weight / largest;
+  std::vector<double> shares;
+  shares.reserve(weights.size());
+  for (const double weight : weights) shares.push_back(weight / largest / sum);
+  return shares;
+}
+
 std::vector<Span> Apportion(int units, const std::vector<double>& weights) {
-  const std::vector<double> quotas = Quotas(units, weights);
+  std::vector<double> quotas = Shares(weights);
+  for (double& quota : quotas) quota *= units;
   std::vector<int> counts;
   counts.reserve(quotas.size());
   for (const double quota : quotas) counts.push_back(static_cast<int>(std::floor(quota)));

@@ -19,6 +19,9 @@ struct Span {
 
 std::vector<double> EvenWeights(int ranks);
 
+// Each weight's part of their sum. Needs positive finite weights, at least one.
+std::vector<double> Shares(const std::vector<double>& weights);
+
 // Consecutive spans that cover [0, units), one per weight, by the largest-remainder method; ties go
 // to the lower rank. A rank whose share rounds to nothing still gets one unit, from the rank that
 // is furthest above its share. Needs units >= weights.size() >= 1 and positive finite weights.

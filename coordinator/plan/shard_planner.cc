@@ -147,24 +147,76 @@ std::vector<Span> SplitLayers(const v1::ModelDescription& model, const Layout& l
   return spans;
 }
 
-// Heads, FFN columns and vocabulary rows of each tp_rank; the same on every stage.
-std::vector<v1::RankShard> SplitTensors(const v1::Architecture& arch, const Layout& layout) {
-  const std::vector<double> weights =
-      layout.tensor_split.empty() ? EvenWeights(layout.tensor_parallel) : layout.tensor_split;
+// Query heads, the KV heads that they read, and vocabulary rows of each tp_rank.
+std::vector<v1::RankShard> SplitHeads(const v1::Architecture& arch,
+                                      const std::vector<double>& weights) {
   const std::vector<Span> heads = Apportion(arch.num_heads(), weights);
-  const std::vector<Span> granules = Apportion(FfnGranules(arch), weights);
   const std::vector<Span> vocab = Apportion(arch.vocab_size(), weights);
   const int group = arch.num_heads() / arch.num_kv_heads();  // query heads that read one KV head
-  const int granularity = arch.ffn_granularity();
   std::vector<v1::RankShard> shards(weights.size());
   for (size_t i = 0; i < shards.size(); ++i) {
     v1::RankShard& shard = shards[i];
     shard.set_tp_rank(static_cast<int>(i));
     *shard.mutable_q_heads() = ToRange(heads[i].begin, heads[i].end);
     *shard.mutable_kv_heads() = ToRange(heads[i].begin / group, (heads[i].end - 1) / group + 1);
-    *shard.mutable_ffn() = ToRange(granules[i].begin * granularity,
-                                   std::min(granules[i].end * granularity, arch.ffn_size()));
     *shard.mutable_vocab() = ToRange(vocab[i].begin, vocab[i].end);
+  }
+  return shards;
+}
+
+// Bytes of the layers' matrices that are cut by heads, as far as `shard` holds them.
+int64_t HeadBytes(const v1::ModelDescription& model, const v1::RankShard& shard) {
+  int64_t bytes = 0;
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    const v1::ShardAxis axis = tensor.axis();
+    if (axis == v1::Q_HEAD_ROWS || axis == v1::Q_HEAD_COLS || axis == v1::KV_HEAD_ROWS) {
+      bytes += SliceBytes(tensor, model.architecture(), shard);
+    }
+  }
+  return bytes;
+}
+
+// The weights by which FFN columns make up for heads that do not divide: with them each rank's part
+// of the layers' matrices is its share by `weights`, as far as columns can do that. Not where columns
+// are cut so finely that the parts would come out as no multiple of anything that devices multiply
+// well.
+std::vector<double> FfnWeights(const v1::ModelDescription& model,
+                               const std::vector<v1::RankShard>& shards,
+                               const std::vector<double>& weights) {
+  constexpr int kFinest = 32;
+  if (model.architecture().ffn_granularity() < kFinest) return weights;
+  double ffn_bytes = 0;
+  for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (tensor.axis() != v1::FFN_ROWS && tensor.axis() != v1::FFN_COLS) continue;
+    ffn_bytes += static_cast<double>(tensor.resident_bytes());
+  }
+  std::vector<double> head_bytes;
+  for (const v1::RankShard& shard : shards) {
+    head_bytes.push_back(static_cast<double>(HeadBytes(model, shard)));
+  }
+  const double all = std::accumulate(head_bytes.begin(), head_bytes.end(), ffn_bytes);
+  const std::vector<double> shares = Shares(weights);
+  // Even a rank whose heads are more than its share gets a granule.
+  const double least = std::max(1.0, ffn_bytes / FfnGranules(model.architecture()));
+  std::vector<double> ffn;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    ffn.push_back(std::max(least, all * shares[i] - head_bytes[i]));
+  }
+  return ffn;
+}
+
+// Heads, FFN columns and vocabulary rows of each tp_rank; the same on every stage.
+std::vector<v1::RankShard> SplitTensors(const v1::ModelDescription& model, const Layout& layout) {
+  const v1::Architecture& arch = model.architecture();
+  const std::vector<double> weights =
+      layout.tensor_split.empty() ? EvenWeights(layout.tensor_parallel) : layout.tensor_split;
+  std::vector<v1::RankShard> shards = SplitHeads(arch, weights);
+  const std::vector<Span> granules =
+      Apportion(FfnGranules(arch), FfnWeights(model, shards, weights));
+  const int granularity = arch.ffn_granularity();
+  for (size_t i = 0; i < shards.size(); ++i) {
+    *shards[i].mutable_ffn() = ToRange(granules[i].begin * granularity,
+                                       std::min(granules[i].end * granularity, arch.ffn_size()));
   }
   return shards;
 }
@@ -187,7 +239,7 @@ int64_t KvBytesPerToken(const v1::Architecture& arch, const v1::RankShard& shard
 
 void PlanRanks(const v1::ModelDescription& model, const Layout& layout, v1::ShardPlan* plan) {
   const v1::Architecture& arch = model.architecture();
-  const std::vector<v1::RankShard> tensor_shards = SplitTensors(arch, layout);
+  const std::vector<v1::RankShard> tensor_shards = SplitTensors(model, layout);
   const std::vector<Span> stages = SplitLayers(model, layout);
   for (size_t stage = 0; stage < stages.size(); ++stage) {
     for (const v1::RankShard& tensor_shard : tensor_shards) {

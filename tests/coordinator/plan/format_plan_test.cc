@@ -14,10 +14,10 @@ TEST(FormatPlanTest, TwoByTwo) {
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ(FormatPlan(model, *plan), R"(SmolLM2-135M Q4_1: tensor parallel 2 x pipeline parallel 2
  rank  stage      layers  query heads  KV heads     FFN columns      vocabulary rows  weights MB  KV MB/1000 tokens
-    0      0   0-16 (17)      0-4 (5)   0-1 (2)     0-767 (768)      0-24575 (24576)        28.5                8.7
-    1      0   0-16 (17)      5-8 (4)   1-2 (2)  768-1535 (768)  24576-49151 (24576)        27.7                8.7
-    2      1  17-29 (13)      0-4 (5)   0-1 (2)     0-767 (768)      0-24575 (24576)        23.9                6.7
-    3      1  17-29 (13)      5-8 (4)   1-2 (2)  768-1535 (768)  24576-49151 (24576)        23.3                6.7
+    0      0   0-16 (17)      0-4 (5)   0-1 (2)     0-735 (736)      0-24575 (24576)        27.9                8.7
+    1      0   0-16 (17)      5-8 (4)   1-2 (2)  736-1535 (800)  24576-49151 (24576)        28.3                8.7
+    2      1  17-29 (13)      0-4 (5)   0-1 (2)     0-735 (736)      0-24575 (24576)        23.4                6.7
+    3      1  17-29 (13)      5-8 (4)   1-2 (2)  736-1535 (800)  24576-49151 (24576)        23.7                6.7
 total                 30            9         3            1536                49152       103.4               30.7
 KV cache: 7710 blocks of 16 tokens on every rank; up to 8192 tokens in a sequence
 )");

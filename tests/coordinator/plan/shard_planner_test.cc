@@ -1,5 +1,6 @@
 #include "coordinator/plan/shard_planner.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -9,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "coordinator/plan/tensor_table.h"
 #include "tests/coordinator/plan/example_models.h"
 
 namespace tessera::coordinator {
@@ -91,6 +93,16 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
   ASSERT_EQ(next_layer, arch.num_layers());
 }
 
+// What the rank holds of the matrices that all ranks of its stage share.
+int64_t LayerBytes(const v1::ModelDescription& model, const v1::RankShard& shard) {
+  int64_t bytes = 0;
+  for (const auto& tensor : model.tensors()) {
+    if (tensor.layer() < 0 || tensor.axis() == v1::REPLICATED) continue;
+    bytes += SliceBytes(tensor, model.architecture(), shard);
+  }
+  return bytes;
+}
+
 TEST(ShardPlannerTest, NineHeadsOverOneToNineRanks) {
   const auto model = SmolLm2();
   for (int tp = 1; tp <= 9; ++tp) {
@@ -118,13 +130,54 @@ TEST(ShardPlannerTest, TensorSplitByWeight) {
   EXPECT_EQ(Size(plan.ranks(0).vocab()), 36864);
 }
 
-TEST(ShardPlannerTest, FfnIsCutAtGranules) {
-  // 48 granules of 32 over 5 ranks.
-  const auto plan = MustPlan(SmolLm2(), {.tensor_parallel = 5});
+std::vector<int> FfnSizes(const v1::ShardPlan& plan) {
   std::vector<int> sizes;
   for (const auto& shard : plan.ranks()) sizes.push_back(Size(shard.ffn()));
-  EXPECT_EQ(sizes, (std::vector<int>{320, 320, 320, 288, 288}));
-  const auto odd = MakeModel({.ffn_size = 100, .quantized = false});
+  return sizes;
+}
+
+TEST(ShardPlannerTest, FfnColumnsMakeUpForHeadsThatDoNotDivide) {
+  const auto model = SmolLm2();
+  // Heads 5, 4; 3, 2, 2, 2, the third rank's of two groups; 2, 2, 2, 2, 1, the second's and the
+  // fourth's of two groups; and as they come out even.
+  EXPECT_EQ(FfnSizes(MustPlan(model, {.tensor_parallel = 2})), (std::vector<int>{736, 800}));
+  EXPECT_EQ(FfnSizes(MustPlan(model, {.tensor_parallel = 4})),
+            (std::vector<int>{352, 416, 352, 416}));
+  EXPECT_EQ(FfnSizes(MustPlan(model, {.tensor_parallel = 5})),
+            (std::vector<int>{320, 256, 320, 288, 352}));
+  EXPECT_EQ(FfnSizes(MustPlan(model, {.tensor_parallel = 3})), (std::vector<int>{512, 512, 512}));
+  // One head is more than its share: it still gets a granule.
+  const auto heady = MakeModel({.num_layers = 1, .hidden_size = 64, .num_heads = 2,
+                                .num_kv_heads = 2, .head_dim = 256, .ffn_size = 96});
+  EXPECT_EQ(FfnSizes(MustPlan(heady, {.tensor_parallel = 2, .tensor_split = {9, 1}})),
+            (std::vector<int>{64, 32}));
+}
+
+// The layers' matrices that each rank holds, of its share by the plan's weights.
+TEST(ShardPlannerTest, RanksHoldTheirShareOfTheLayers) {
+  const auto model = SmolLm2();
+  for (int tp = 2; tp <= 6; ++tp) {
+    SCOPED_TRACE(tp);
+    const auto plan = MustPlan(model, {.tensor_parallel = tp});
+    std::vector<int64_t> bytes;
+    for (const auto& shard : plan.ranks()) bytes.push_back(LayerBytes(model, shard));
+    const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
+    int64_t granule = 0;  // what one granule of FFN columns weighs
+    for (const auto& tensor : model.tensors()) {
+      if (tensor.axis() != v1::FFN_ROWS && tensor.axis() != v1::FFN_COLS) continue;
+      granule += tensor.resident_bytes() * model.architecture().ffn_granularity() /
+                 model.architecture().ffn_size();
+    }
+    EXPECT_LE(*most - *least, granule);
+  }
+}
+
+TEST(ShardPlannerTest, FfnIsCutAtGranules) {
+  // 48 granules of 32 over 9 ranks, a head each.
+  EXPECT_EQ(FfnSizes(MustPlan(SmolLm2(), {.tensor_parallel = 9})),
+            (std::vector<int>{192, 192, 192, 160, 160, 160, 160, 160, 160}));
+  const auto odd = MakeModel(
+      {.num_heads = 3, .num_kv_heads = 3, .ffn_size = 100, .quantized = false});
   const auto odd_plan = MustPlan(odd, {.tensor_parallel = 3});
   ExpectSound(odd, odd_plan);
   EXPECT_EQ(Size(odd_plan.ranks(0).ffn()), 34);
