@@ -259,7 +259,7 @@ int main(int argc, char** argv) {
                  "of a prompt (0: 512, or fewer where there are several stages to fill)");
   app.add_option("--steps-in-flight", flags.steps_in_flight,
                  "over which the streams are dealt (0: one for each pipeline stage, or one where\n"
-                 "stages take turns: on one host with a core for each rank, without --threads)")
+                 "stages take turns: on one host, without --threads)")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--threads,-t", flags.threads, "compute threads per rank (0: its share of cores)");
   app.add_option("--repetitions,-r", flags.repetitions, "timed repetitions of each test")

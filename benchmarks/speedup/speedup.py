@@ -34,7 +34,7 @@ def rows(cores):
     yield f"{cores} threads, vector units", 1, ["-t", cores], False
     yield (f"TP 2: 2 ranks x {half} thread{'s' * (half > 1)}", 2,
            ["--tp", 2, "-t", half], False)
-    yield (f"TP 2 x PP 2: 4 ranks on {cores} cores", 4, ["--tp", 2, "--pp", 2], False)
+    yield ("TP 2 x PP 2: 4 ranks, stages in turns", 4, ["--tp", 2, "--pp", 2], False)
     if shutil.which("nvidia-smi") and subprocess.run(["nvidia-smi", "-L"],
                                                      capture_output=True).stdout.strip():
         yield "GPU", 1, ["--device", "cuda"], False

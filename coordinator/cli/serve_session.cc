@@ -191,7 +191,9 @@ absl::Status ServeSession::Launch() {
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
             << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
             << options_.layout.pipeline_parallel << ")" << std::endl;
-  const int threads = world_size() * std::max(1, options_.threads_per_rank);
+  // The stages of one host take turns anyway, unless each has threads of its own.
+  const int threads = options_.threads_per_rank > 0 ? world_size() * options_.threads_per_rank
+                                                    : options_.layout.tensor_parallel;
   if (options_.mpirun_args.empty() && threads > CoresOfThisHost()) {
     std::cout << "note: " << threads << " compute threads on " << CoresOfThisHost()
               << " cores take turns; as many as there are cores would be faster" << std::endl;

@@ -5,8 +5,7 @@
 namespace tessera::worker {
 
 bool StagesTakeTurns(const CoreShares& shares) {
-  return shares.threads_per_rank == 0 && shares.ranks_on_host >= shares.ranks &&
-         shares.cores >= shares.ranks;
+  return shares.threads_per_rank == 0 && shares.ranks_on_host >= shares.ranks;
 }
 
 bool CoresAreShared(const CoreShares& shares, int stage_ranks) {

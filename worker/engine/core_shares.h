@@ -1,14 +1,13 @@
 // How the ranks of a host that compute on its CPUs share its cores.
 //
-// Where all ranks are on one host with a core for each, and nobody said how many threads each should
-// have, the stages of a pipeline take turns, each on all cores: the coordinator then sends one step
-// at a time (Hello::stages_take_turns), for all sequences together, and its weights are read once.
-// Stages at work at the same time would share the cores, and read their weights once for each of the
-// steps between them, over the same bus.
+// Where all ranks are on one host and nobody said how many threads each should have, the stages of a
+// pipeline take turns, each on all cores: the coordinator then sends one step at a time (Hello::
+// stages_take_turns), for all sequences together, and its weights are read once. Stages at work at
+// the same time would share the cores, and read their weights once for each of the steps between
+// them, over the same bus.
 //
-//   const CoreShares shares = {.ranks = 4, .ranks_on_host = 4, .cores = 8};
-//   hello.set_stages_take_turns(StagesTakeTurns(shares));
-//   int threads = ThreadsOf(shares, plan.tensor_parallel_size());
+//   hello.set_stages_take_turns(StagesTakeTurns({.ranks = 4, .ranks_on_host = 4}));
+//   int threads = ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 8}, plan.tensor_parallel_size());
 #ifndef TESSERA_WORKER_ENGINE_CORE_SHARES_H_
 #define TESSERA_WORKER_ENGINE_CORE_SHARES_H_
 
