@@ -74,7 +74,8 @@ say "Starting a group of $((tp * pp)) workers (TP $tp x PP $pp)"
 tail_log=
 if $keep; then
   # The server outlives this script: its output goes to a file that we show until it is ready.
-  setsid "${serve[@]}" >"$run/server.log" 2>&1 </dev/null &
+  : >"$run/server.log"  # there when tail looks for it
+  setsid "${serve[@]}" >>"$run/server.log" 2>&1 </dev/null &
   server=$!
   tail -n +1 -f "$run/server.log" --pid="$server" &
   tail_log=$!

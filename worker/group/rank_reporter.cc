@@ -53,6 +53,7 @@ class RankReporterImpl : public RankReporter {
     times_ = std::move(times);
     report_.set_phase(v1::RankReport::SERVING);
     report_.set_device(device);
+    report_.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
     urgent_ = true;
   }
 
@@ -106,7 +107,9 @@ class RankReporterImpl : public RankReporter {
   }
 
   void Send(v1::RankReport report, absl::Duration timeout) {
-    report.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
+    if (report.phase() != v1::RankReport::SERVING) {
+      report.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
+    }
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
     context.set_wait_for_ready(true);
