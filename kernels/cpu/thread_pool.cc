@@ -116,12 +116,11 @@ void ThreadPool::TakeParts(uint32_t generation, int thread) {
 
 uint32_t ThreadPool::AwaitJob(uint32_t seen) {
   const auto has_news = [&] { return generation_.load() != seen || stopping_.load(); };
-  const auto idle_since = std::chrono::steady_clock::now();
-  for (int spin = 0; spin < kSpinsBeforeYield ||
-                     std::chrono::steady_clock::now() - idle_since < kPatience;
-       spin += spin < kSpinsBeforeYield) {
+  const auto asleep_at = std::chrono::steady_clock::now() + kPatience;
+  for (int spin = 0; spin < kSpinsBeforeYield || std::chrono::steady_clock::now() < asleep_at;) {
     if (has_news()) return generation_.load();
     Pause(spin);
+    if (spin < kSpinsBeforeYield) ++spin;
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1);

@@ -89,12 +89,22 @@ def test_the_rank_that_the_others_wait_for_is_named(start, tmp_path):
     for phase in ("computing", "waiting", "transferring", "idle"):
         for rank in range(2):
             assert f'tessera_rank_step_seconds_total{{phase="{phase}",rank="{rank}"}}' in metrics
-    status = subprocess.run([BIN / "tessera", "status", "--server", cluster.address],
-                            capture_output=True, text=True, timeout=30)
-    # Where the other one is often late too, held up by who knows what, its computing tells.
-    named = re.findall(r"^rank (\d) (?:kept the others|computes).*: it slows the group$",
-                       status.stdout, re.M)
-    assert named == [str(slow)], status.stdout + status.stderr
+    status = None
+
+    def named():
+        # While the machine has put both on one core, either is late half of the time, and nobody is
+        # named; never the wrong one.
+        nonlocal status
+        cluster.client.generate(**ASK)
+        status = subprocess.run([BIN / "tessera", "status", "--server", cluster.address],
+                                capture_output=True, text=True, timeout=30)
+        # Where the other one is often late too, held up by who knows what, its computing tells.
+        found = re.findall(r"^rank (\d) (?:kept the others|computes).*: it slows the group$",
+                           status.stdout, re.M)
+        assert found in ([], [str(slow)]), status.stdout + status.stderr
+        return found
+
+    wait_for(named, 60, lambda: status.stdout + status.stderr)
 
 
 def late_seconds(http):

@@ -50,8 +50,9 @@ void Backoff::Wait() {
 }
 
 void Backoff::Nap() {
-  const nanoseconds nap = all_ring_ ? std::clamp(waited_ / 2, kShortestRungNap, kLongestNap)
-                                    : std::min(waited_ / kNapFraction, kLongestNap);
+  const nanoseconds nap = bells_ != nullptr && bells_->only_rings()
+                              ? std::clamp(waited_ / 2, kShortestRungNap, kLongestNap)
+                              : std::min(waited_ / kNapFraction, kLongestNap);
   if (bells_ == nullptr) {
     std::this_thread::sleep_for(nap);
   } else if (bells_->Sleep(nap)) {

@@ -9,8 +9,8 @@
 //                        answer by that fraction at most, and an endless wait costs well below
 //                        2% of a core as long as one poll takes a few microseconds
 //
-// With doorbells (doorbells.h) naps end when somebody rings, and are long where all do: half a
-// millisecond to one.
+// With doorbells (doorbells.h) naps end when somebody rings, and are long while nothing else ends
+// the wait: half a millisecond to one.
 //
 // waited() is what a deadline is compared with; it costs no clock reading of its own.
 // Threads: one Backoff belongs to one thread.
@@ -33,7 +33,6 @@ struct Patience {
   int spins = 64;
   absl::Duration yield_until = absl::Milliseconds(1);
   Doorbells* bells = nullptr;  // end naps
-  bool all_ring = false;       // so that a nap may be as long as it likes
 };
 
 class Backoff {
@@ -42,8 +41,7 @@ class Backoff {
   explicit Backoff(const Patience& patience)
       : most_spins_(patience.spins),
         yield_until_(absl::ToChronoNanoseconds(patience.yield_until)),
-        bells_(patience.bells),
-        all_ring_(patience.all_ring) {}
+        bells_(patience.bells) {}
 
   // Returns after a pause, a yield or a nap, never later than about 1 ms (plus what the operating
   // system adds).
@@ -68,7 +66,6 @@ class Backoff {
   int most_spins_;
   std::chrono::nanoseconds yield_until_;
   Doorbells* bells_;
-  bool all_ring_;
   int spins_ = 0;
   Clock::time_point start_{};
   std::chrono::nanoseconds waited_{0};

@@ -33,6 +33,11 @@ class Doorbells {
   // Nothing happens where the rank is not on this node.
   void Ring(int world_rank);
 
+  // Whether a wait ends with a ring and with nothing else: everybody who may send something is on this
+  // node, and nothing is on its way in or out that polls would have to drive. Then sleeps may be long.
+  bool only_rings() const { return only_rings_; }
+  void set_only_rings(bool only_rings) { only_rings_ = only_rings; }
+
   // Returns when rung since the last Sleep returned, or after that long, or for no reason. Whether
   // it was rung.
   bool Sleep(std::chrono::nanoseconds at_most);
@@ -41,6 +46,7 @@ class Doorbells {
   const std::map<int, Bell*> bells_;
   Bell& own_;
   uint32_t heard_ = 0;  // of the own rings
+  bool only_rings_ = false;
 };
 
 }  // namespace tessera::worker

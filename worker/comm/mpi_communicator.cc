@@ -318,8 +318,14 @@ class MpiCommunicator : public Communicator {
     MPI_Request request;
   };
 
-  // The next message of (peer, tag) if it is all here.
   absl::StatusOr<std::optional<Bytes>> Poll(const Call& call, int peer, int tag) {
+    absl::StatusOr<std::optional<Bytes>> message = TakeIncoming(call, peer, tag);
+    job_->NoteIncoming(!incoming_.empty());
+    return message;
+  }
+
+  // The next message of (peer, tag) if it is all here.
+  absl::StatusOr<std::optional<Bytes>> TakeIncoming(const Call& call, int peer, int tag) {
     TESSERA_RETURN_IF_ERROR(Enter(call, CheckPeer(call, peer, size())));
     TESSERA_RETURN_IF_ERROR(job_->Fail(CheckTag(call, tag)));
     auto incoming = incoming_.find({peer, tag});

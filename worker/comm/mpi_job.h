@@ -77,13 +77,17 @@ class MpiJob {
   Patience patience() const {
     Patience patience = shares_cores_ ? kSharedCore : Patience();
     patience.bells = bells_.get();
-    patience.all_ring = all_ring_;
     return patience;
   }
   void ShareCores() { shares_cores_ = true; }
 
   // Lets go of what has been sent. Every communicator call begins with it.
   absl::Status ReapSends(const Call& call);
+
+  // Whether a message has been announced that is not all here. Waits for messages end with it.
+  void NoteIncoming(bool under_way) {
+    if (bells_) bells_->set_only_rings(all_ring_ && !under_way && send_requests_.empty());
+  }
 
  private:
   explicit MpiJob(const CommunicatorOptions& options) : options_(options) {}

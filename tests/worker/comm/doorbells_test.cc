@@ -74,7 +74,7 @@ TEST(DoorbellsTest, ABackoffPollsAgainWhenItRings) {
   });
   Patience patience = kSharedCore;
   patience.bells = &mine;
-  patience.all_ring = true;
+  mine.set_only_rings(true);
   int polls = 0;
   for (Backoff backoff(patience); !sent; backoff.Wait()) ++polls;
   sender.join();
