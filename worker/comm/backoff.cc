@@ -23,6 +23,9 @@ constexpr nanoseconds kLongestNap = milliseconds(1);
 constexpr int kNapFraction = 16;
 // For what nobody rings for: a plan from the coordinator.
 constexpr nanoseconds kShortestRungNap = microseconds(500);
+// Of a rank that has nothing to do.
+constexpr nanoseconds kIdle = milliseconds(1000);
+constexpr nanoseconds kIdleNap = milliseconds(10);
 
 void Pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -50,12 +53,15 @@ void Backoff::Wait() {
 }
 
 void Backoff::Nap() {
-  const nanoseconds nap = bells_ != nullptr && bells_->only_rings()
-                              ? std::clamp(waited_ / 2, kShortestRungNap, kLongestNap)
-                              : std::min(waited_ / kNapFraction, kLongestNap);
+  nanoseconds nap = std::min(waited_ / kNapFraction, kLongestNap);
   if (bells_ == nullptr) {
     std::this_thread::sleep_for(nap);
-  } else if (bells_->Sleep(nap)) {
+    return;
+  }
+  if (bells_->only_rings()) {
+    nap = waited_ > kIdle ? kIdleNap : std::clamp(waited_ / 2, kShortestRungNap, kLongestNap);
+  }
+  if (bells_->Sleep(nap)) {
     spins_ = 0;  // MPI may have to be asked twice before it says what has come
   }
 }

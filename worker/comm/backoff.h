@@ -10,7 +10,7 @@
 //                        2% of a core as long as one poll takes a few microseconds
 //
 // With doorbells (doorbells.h) naps end when somebody rings, and are long while nothing else ends
-// the wait: half a millisecond to one.
+// the wait: half a millisecond to one, and 10 ms after a second.
 //
 // waited() is what a deadline is compared with; it costs no clock reading of its own.
 // Threads: one Backoff belongs to one thread.
@@ -43,7 +43,7 @@ class Backoff {
         yield_until_(absl::ToChronoNanoseconds(patience.yield_until)),
         bells_(patience.bells) {}
 
-  // Returns after a pause, a yield or a nap, never later than about 1 ms (plus what the operating
+  // Returns after a pause, a yield or a nap, never later than that (plus what the operating
   // system adds).
   void Wait();
 
