@@ -202,7 +202,7 @@ absl::Status Run(Flags flags) {
                                                      " needs ", ranks, " ranks; mpirun started ",
                                                      world->size()));
     }
-    if (CoresAreShared(shares, flags.tp)) world->ShareCores();
+    if (flags.device == "cpu" && CoresAreShared(shares, flags.tp)) world->ShareCores();
   }
   TESSERA_ASSIGN_OR_RETURN(const std::vector<BenchRun> runs, ParseTests(flags.tests));
   TESSERA_ASSIGN_OR_RETURN(const LoadFormat format, ParseLoadFormat(flags.load_format));

@@ -27,12 +27,14 @@ Unclaimed Unpack(uint64_t word) {
           static_cast<uint32_t>(word & kMaxParts)};
 }
 
-// One turn of a waiting loop. Others may need this core to get done what is waited for.
-void Pause(int spin) {
-  if (spin >= kSpinsBeforeYield) {
+// One turn of a waiting loop that has spun so often. Others may need this core to get done what is
+// waited for.
+void Pause(int& spins) {
+  if (spins >= kSpinsBeforeYield) {
     std::this_thread::yield();
     return;
   }
+  ++spins;
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #endif
@@ -80,10 +82,7 @@ void ThreadPool::RunParts(int parts, Call call, void* context) {
     wake_.notify_all();
   }
   TakeParts(generation, /*thread=*/0);
-  for (int spin = 0; done_.load(std::memory_order_acquire) < parts;) {
-    Pause(spin);
-    if (spin < kSpinsBeforeYield) ++spin;
-  }
+  for (int spins = 0; done_.load(std::memory_order_acquire) < parts;) Pause(spins);
 }
 
 bool ThreadPool::Claim(uint32_t generation, int owner, bool first, int* part) {
@@ -117,10 +116,9 @@ void ThreadPool::TakeParts(uint32_t generation, int thread) {
 uint32_t ThreadPool::AwaitJob(uint32_t seen) {
   const auto has_news = [&] { return generation_.load() != seen || stopping_.load(); };
   const auto asleep_at = std::chrono::steady_clock::now() + kPatience;
-  for (int spin = 0; spin < kSpinsBeforeYield || std::chrono::steady_clock::now() < asleep_at;) {
+  for (int spins = 0; spins < kSpinsBeforeYield || std::chrono::steady_clock::now() < asleep_at;) {
     if (has_news()) return generation_.load();
-    Pause(spin);
-    if (spin < kSpinsBeforeYield) ++spin;
+    Pause(spins);
   }
   std::unique_lock<std::mutex> lock(mutex_);
   sleepers_.fetch_add(1);

@@ -43,8 +43,7 @@ class Backoff {
         yield_until_(absl::ToChronoNanoseconds(patience.yield_until)),
         bells_(patience.bells) {}
 
-  // Returns after a pause, a yield or a nap, never later than that (plus what the operating
-  // system adds).
+  // Returns after a pause, a yield or a nap, and what the operating system adds.
   void Wait();
 
   // The next Wait starts at the beginning again.

@@ -84,7 +84,8 @@ class MpiJob {
   // Lets go of what has been sent. Every communicator call begins with it.
   absl::Status ReapSends(const Call& call);
 
-  // Whether a message has been announced that is not all here. Waits for messages end with it.
+  // Whether a message has been announced that is not all here. Every look for a message ends
+  // with it.
   void NoteIncoming(bool under_way) {
     if (bells_) bells_->set_only_rings(all_ring_ && !under_way && send_requests_.empty());
   }

@@ -129,7 +129,8 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
       heard = absl::InternalError("the shard plan arrived damaged");
     }
     threads_ = ThreadsOf(Shares(), plan->tensor_parallel_size());
-    if (CoresAreShared(Shares(), plan->tensor_parallel_size())) world_->ShareCores();
+    // Ranks that compute on GPUs leave the cores to whoever waits.
+    if (!gpu_ && CoresAreShared(Shares(), plan->tensor_parallel_size())) world_->ShareCores();
     StartReporting(*group_id);
   }
   TESSERA_RETURN_IF_ERROR(AllWell(heard, timeout));
