@@ -13,7 +13,7 @@
 # Usage: tests/gpu.sh [suite|sanitizer|models|mpirun ...]   (default: all)
 # TESSERA_GPU_STANDALONE=1 does as if no package were installed; TESSERA_GPU_BUILD_ONLY=1 stops
 # before the first program runs (where there is no card); TESSERA_GPU_SIMULATED=1 takes a simulated
-# card (tests/gpu_stubs), which "models" asks for less. A program that runs no test has failed: it
+# card (kernels/simulated), which "models" asks for less. A program that runs no test has failed: it
 # found no card.
 set -uo pipefail
 cd "$(dirname "$0")/.."

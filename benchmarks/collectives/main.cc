@@ -25,7 +25,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/mpi_communicator.h"
 

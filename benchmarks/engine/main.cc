@@ -30,7 +30,7 @@
 #include "benchmarks/engine/read_speed.h"
 #include "benchmarks/engine/report.h"
 #include "coordinator/plan/shard_planner.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/core_shares.h"
 #include "worker/engine/rank_engine.h"

@@ -19,7 +19,7 @@
 
 #include "absl/strings/str_format.h"
 #include "coordinator/grammar/grammar.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 
 namespace tessera::coordinator {
 namespace {

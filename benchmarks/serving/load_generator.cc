@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "benchmarks/serving/prompts.h"
 #include "benchmarks/serving/sse_parser.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::benchmarks {
 namespace {

@@ -18,7 +18,7 @@
 #include "benchmarks/serving/read_file.h"
 #include "benchmarks/serving/report.h"
 #include "benchmarks/serving/workload.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::benchmarks {
 namespace {

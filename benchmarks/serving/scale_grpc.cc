@@ -15,8 +15,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "benchmarks/serving/scale_streams.h"
-#include "coordinator/api/access.h"
-#include "coordinator/api/server.h"
+#include "coordinator/front/access.h"
+#include "coordinator/grpc/server.h"
 #include "tessera/v1/inference.grpc.pb.h"
 
 namespace tessera::benchmarks {

@@ -6,8 +6,8 @@
 #include <memory>
 #include <string>
 
-#include "coordinator/api/engine_loop.h"
-#include "coordinator/api/front_door.h"
+#include "coordinator/engine/engine_loop.h"
+#include "coordinator/front/front_door.h"
 
 namespace tessera::benchmarks {
 

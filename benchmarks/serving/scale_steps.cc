@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "benchmarks/serving/scale_meters.h"
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/simulated/simulated_worker.h"
+#include "coordinator/simulate/simulated_worker.h"
 
 namespace tessera::benchmarks {
 namespace {

@@ -17,10 +17,10 @@
 #include "absl/strings/str_cat.h"
 #include "benchmarks/serving/scale_grpc.h"
 #include "benchmarks/serving/scale_meters.h"
-#include "coordinator/api/engine_loop.h"
-#include "coordinator/api/front_door.h"
-#include "coordinator/api/metrics.h"
-#include "tests/coordinator/simulated/simulated_group.h"
+#include "coordinator/engine/engine_loop.h"
+#include "coordinator/front/front_door.h"
+#include "coordinator/engine/metrics.h"
+#include "coordinator/simulate/simulated_group.h"
 
 namespace tessera::benchmarks {
 namespace {
@@ -58,7 +58,7 @@ class CountingSink final : public TokenSink {
   void Push(v1::GenerateResponse chunk) override { Count(chunk); }
   void Finish(v1::GenerateResponse last) override {
     Count(last);
-    if (last.finish_reason() != v1::LENGTH) ++tally_->failed;
+    if (last.finish_reason() != v1::FINISH_REASON_LENGTH) ++tally_->failed;
     ++tally_->ended;
   }
   void Fail(absl::Status why) override {

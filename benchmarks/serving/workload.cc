@@ -11,7 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "benchmarks/serving/length_distribution.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::benchmarks {
 namespace {

@@ -82,7 +82,7 @@ double AnswerPrinter::TokensPerSecond() const {
 std::string AnswerPrinter::Statistics() const {
   return absl::StrFormat("prompt %d tokens, answer %d tokens (%s), TTFT %.0f ms, %.1f tokens/s",
                          all_.usage().prompt_tokens(), all_.usage().completion_tokens(),
-                         all_.finish_reason() == v1::LENGTH ? "length" : "stop", TtftMillis(),
+                         all_.finish_reason() == v1::FINISH_REASON_LENGTH ? "length" : "stop", TtftMillis(),
                          TokensPerSecond());
 }
 
@@ -91,7 +91,7 @@ std::string AnswerPrinter::Json() const {
   object["request_id"] = all_.request_id();
   object["text"] = all_.text();
   object["token_ids"] = std::vector<int>(all_.token_ids().begin(), all_.token_ids().end());
-  object["finish_reason"] = all_.finish_reason() == v1::LENGTH ? "length" : "stop";
+  object["finish_reason"] = all_.finish_reason() == v1::FINISH_REASON_LENGTH ? "length" : "stop";
   object["usage"] = {{"prompt_tokens", all_.usage().prompt_tokens()},
                      {"completion_tokens", all_.usage().completion_tokens()}};
   object["ttft_ms"] = TtftMillis();

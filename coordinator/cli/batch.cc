@@ -20,9 +20,9 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/terminal.h"
-#include "coordinator/http/openai_answer.h"
-#include "coordinator/http/openai_request.h"
-#include "proto/wire/status_macros.h"
+#include "coordinator/openai/answer.h"
+#include "coordinator/openai/request.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -6,11 +6,11 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/http/json_input.h"
+#include "coordinator/openai/json_input.h"
 #include "coordinator/http/openai_errors.h"
-#include "coordinator/text/utf8.h"
+#include "proto/base/utf8.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

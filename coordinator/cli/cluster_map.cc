@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/plan/shard_planner.h"
 
@@ -107,7 +108,8 @@ std::string FormatStepTimes(const v1::GroupStatus& group) {
 }
 
 std::string StateName(v1::GroupStatus::State state) {
-  return absl::AsciiStrToLower(v1::GroupStatus::State_Name(state));
+  return absl::AsciiStrToLower(
+      absl::StripPrefix(v1::GroupStatus::State_Name(state), "STATE_"));
 }
 
 LoadProgress ProgressOf(const v1::GroupStatus& group) {

@@ -19,7 +19,7 @@
 #include "absl/strings/strip.h"
 #include "coordinator/plan/shard_planner.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

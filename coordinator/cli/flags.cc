@@ -22,7 +22,7 @@ constexpr ShortFlag kShortFlags[] = {{"-tp", "--tensor-parallel-size"},
                                      {"-dp", "--data-parallel-size"}};
 
 const std::map<std::string, v1::DataType> kKvTypes = {
-    {"auto", v1::DATA_TYPE_UNSPECIFIED}, {"float32", v1::F32}, {"bfloat16", v1::BF16}};
+    {"auto", v1::DATA_TYPE_UNSPECIFIED}, {"float32", v1::DATA_TYPE_F32}, {"bfloat16", v1::DATA_TYPE_BF16}};
 
 // A type's name becomes its number. Returns what is wrong, or nothing.
 std::string ReadKvType(std::string& value) {

@@ -12,7 +12,7 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/terminal.h"
-#include "coordinator/text/utf8.h"
+#include "proto/base/utf8.h"
 
 namespace tessera::coordinator {
 namespace {

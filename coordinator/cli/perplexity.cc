@@ -21,8 +21,8 @@
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/perplexity_windows.h"
 #include "coordinator/cli/terminal.h"
-#include "coordinator/text/utf8.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/utf8.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -10,7 +10,7 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/plan/shard_planner.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -15,9 +15,9 @@
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
-#include "proto/wire/host_port.h"
-#include "proto/wire/startup_times.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/host_port.h"
+#include "proto/base/startup_times.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -91,11 +91,11 @@ ServeSession::ServeSession(ServeOptions options)
 ServeSession::~ServeSession() { Close(); }
 
 absl::Status ServeSession::Run() {
-  wire::NoteStartup("coordinator: started");
+  NoteStartup("coordinator: started");
   TESSERA_RETURN_IF_ERROR(Open());
-  wire::NoteStartup("coordinator: doors open");
+  NoteStartup("coordinator: doors open");
   TESSERA_RETURN_IF_ERROR(Launch());
-  wire::NoteStartup("coordinator: mpirun started");
+  NoteStartup("coordinator: mpirun started");
   TESSERA_RETURN_IF_ERROR(Watch());
   Drain();
   return absl::OkStatus();
@@ -169,7 +169,7 @@ int ServeSession::world_size() const {
 
 std::string ServeSession::WorkerAddress() const {
   const bool everywhere = options_.cluster_host == "0.0.0.0" || options_.cluster_host == "::";
-  return wire::HostPort(everywhere ? HostName() : options_.cluster_host, cluster_->port());
+  return HostPort(everywhere ? HostName() : options_.cluster_host, cluster_->port());
 }
 
 absl::Status ServeSession::Launch() {
@@ -215,7 +215,7 @@ absl::Status ServeSession::Launch() {
 
 absl::Status ServeSession::Watch() {
   for (;;) {
-    const bool serving = state_ == v1::GroupStatus::SERVING;
+    const bool serving = state_ == v1::GroupStatus::STATE_SERVING;
     if (interrupts_.Wait(serving ? kServingTick : kLoadingTick)) return absl::OkStatus();
     TESSERA_RETURN_IF_ERROR(Observe());
   }
@@ -226,11 +226,11 @@ absl::Status ServeSession::Observe() {
   const v1::GetClusterStatusResponse status = loop_->Status();
   const v1::GroupStatus group = status.groups_size() > 0 ? status.groups(0) : v1::GroupStatus();
   if (!options_.external && WaitForJob(absl::ZeroDuration())) return Failure(group);
-  if (group.state() == v1::GroupStatus::LOADING) display_.Update(ProgressOf(group));
+  if (group.state() == v1::GroupStatus::STATE_LOADING) display_.Update(ProgressOf(group));
   const v1::GroupStatus::State before = std::exchange(state_, group.state());
   if (state_ == before) return absl::OkStatus();
-  if (state_ == v1::GroupStatus::SERVING) return Announce(group);
-  if (state_ != v1::GroupStatus::FAILED) return absl::OkStatus();
+  if (state_ == v1::GroupStatus::STATE_SERVING) return Announce(group);
+  if (state_ != v1::GroupStatus::STATE_FAILED) return absl::OkStatus();
   display_.End();
   if (!options_.external) return Failure(group);
   PrintError(absl::StrCat(group.error(), "; waiting for the next group"));
@@ -240,12 +240,12 @@ absl::Status ServeSession::Observe() {
 absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   display_.End();
   served_ = true;
-  wire::NoteStartup("coordinator: announces that it serves");
+  NoteStartup("coordinator: announces that it serves");
   const std::shared_ptr<const ServedModel> model = loop_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
-  const std::string address = wire::HostPort(options_.host, server_->port());
+  const std::string address = HostPort(options_.host, server_->port());
   const std::string http_address =
-      http_ != nullptr ? wire::HostPort(options_.host, http_->port()) : "";
+      http_ != nullptr ? HostPort(options_.host, http_->port()) : "";
   const Style style = StyleFor(STDOUT_FILENO);
   std::cout << "\n"
             << FormatPlan(model->description, model->plan) << "\n"

@@ -17,7 +17,7 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/terminal.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -35,7 +35,7 @@ using ClusterStatus = v1::GetClusterStatusResponse;
 
 bool Serves(const ClusterStatus& status) {
   for (const v1::GroupStatus& group : status.groups()) {
-    if (group.state() == v1::GroupStatus::SERVING) return true;
+    if (group.state() == v1::GroupStatus::STATE_SERVING) return true;
   }
   return false;
 }
@@ -43,8 +43,8 @@ bool Serves(const ClusterStatus& status) {
 void PrintGroup(const v1::GroupStatus& group) {
   const Style style = StyleFor(STDOUT_FILENO);
   const std::string state = StateName(group.state());
-  const bool serving = group.state() == v1::GroupStatus::SERVING;
-  const bool failed = group.state() == v1::GroupStatus::FAILED;
+  const bool serving = group.state() == v1::GroupStatus::STATE_SERVING;
+  const bool failed = group.state() == v1::GroupStatus::STATE_FAILED;
   std::cout << style.Bold(group.model().empty() ? "(no model yet)" : group.model()) << "  "
             << (serving  ? style.Green(state)
                 : failed ? style.Red(state)

@@ -17,10 +17,10 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/input.h"
 #include "coordinator/cli/terminal.h"
-#include "coordinator/text/text_stream.h"
-#include "coordinator/text/tokenizer.h"
-#include "coordinator/text/utf8.h"
-#include "proto/wire/status_macros.h"
+#include "coordinator/text/tokenizer/text_stream.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
+#include "proto/base/utf8.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/grammar/limits.h"
 #include "coordinator/grammar/state_graph.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

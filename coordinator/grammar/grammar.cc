@@ -11,7 +11,7 @@
 #include "coordinator/grammar/regex.h"
 #include "coordinator/grammar/token_trie.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 

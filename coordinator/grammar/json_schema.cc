@@ -18,7 +18,7 @@
 #include "coordinator/grammar/schema_keywords.h"
 #include "coordinator/grammar/schema_merge.h"
 #include "coordinator/grammar/string_formats.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

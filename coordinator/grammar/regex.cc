@@ -11,8 +11,8 @@
 #include "coordinator/grammar/limits.h"
 #include "coordinator/grammar/regex_cursor.h"
 #include "coordinator/grammar/regex_escape.h"
-#include "coordinator/text/utf8.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/utf8.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "coordinator/text/utf8.h"
+#include "proto/base/utf8.h"
 
 namespace tessera::coordinator::grammar {
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "coordinator/grammar/limits.h"
-#include "coordinator/text/utf8.h"
+#include "proto/base/utf8.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/grammar/limits.h"
-#include "coordinator/text/utf8.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/utf8.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

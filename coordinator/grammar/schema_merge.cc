@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/grammar/limits.h"
 #include "coordinator/grammar/schema_keywords.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator::grammar {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "coordinator/group/group_stream.h"
 #include "proto/wire/grpc_status.h"
-#include "proto/wire/host_port.h"
+#include "proto/base/host_port.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 
 namespace tessera::coordinator {
@@ -46,7 +46,7 @@ class ClusterServiceImpl : public ClusterService,
 
   absl::Status Listen() {
     grpc::ServerBuilder builder;
-    const std::string address = wire::HostPort(options_.host, options_.port);
+    const std::string address = HostPort(options_.host, options_.port);
     builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
     builder.RegisterService(this);
     builder.SetMaxReceiveMessageSize(options_.max_message_bytes);

@@ -8,7 +8,7 @@ void GroupState::SetPlan(const std::string& model_name, const v1::ShardPlan& pla
   absl::MutexLock lock(&mu_);
   status_.Clear();
   status_.set_model(model_name);
-  status_.set_state(v1::GroupStatus::LOADING);
+  status_.set_state(v1::GroupStatus::STATE_LOADING);
   status_.set_tensor_parallel_size(plan.tensor_parallel_size());
   status_.set_pipeline_parallel_size(plan.pipeline_parallel_size());
   status_.set_kv_blocks_total(plan.num_kv_blocks());
@@ -34,7 +34,7 @@ absl::Status GroupState::AddReport(const v1::RankReport& report) {
   if (report.bytes_total() > 0) rank->set_bytes_total(report.bytes_total());
   rank->set_peak_rss_bytes(report.peak_rss_bytes());
   rank->set_rss_before_load_bytes(report.rss_before_load_bytes());
-  rank->set_serving(report.phase() == v1::RankReport::SERVING);
+  rank->set_serving(report.phase() == v1::RankReport::PHASE_SERVING);
   rank->set_device(report.device());
   if (report.has_step_times()) *rank->mutable_step_times() = report.step_times();
   return absl::OkStatus();
@@ -42,12 +42,12 @@ absl::Status GroupState::AddReport(const v1::RankReport& report) {
 
 void GroupState::SetReady() {
   absl::MutexLock lock(&mu_);
-  status_.set_state(v1::GroupStatus::SERVING);
+  status_.set_state(v1::GroupStatus::STATE_SERVING);
 }
 
 void GroupState::SetLost(const absl::Status& why) {
   absl::MutexLock lock(&mu_);
-  status_.set_state(why.ok() ? v1::GroupStatus::STARTING : v1::GroupStatus::FAILED);
+  status_.set_state(why.ok() ? v1::GroupStatus::STATE_STARTING : v1::GroupStatus::STATE_FAILED);
   status_.set_error(why.ok() ? "" : std::string(why.message()));
   for (v1::RankStatus& rank : *status_.mutable_ranks()) rank.set_serving(false);
 }

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "proto/wire/grpc_status.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -89,7 +89,7 @@ absl::Status GroupStream::Report(const v1::RankReport& report) {
     absl::MutexLock lock(&observer_mu_);
     if (!observer_) return absl::NotFoundError("the group has ended");
     observer_->OnRankReport(report);
-    if (report.phase() == v1::RankReport::FAILED) {
+    if (report.phase() == v1::RankReport::PHASE_FAILED) {
       failure = absl::StrCat("rank ", report.world_rank(), " on ", report.host(), ": ",
                              OneLine(report.error()));
       if (rank_failure_.empty()) rank_failure_ = failure;

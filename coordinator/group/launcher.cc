@@ -22,7 +22,7 @@
 #include "coordinator/group/job_output.h"
 #include "coordinator/group/mpi_leftovers.h"
 #include "coordinator/group/rank_processes.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -17,10 +17,10 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/api/front_door.h"
+#include "coordinator/front/front_door.h"
 #include "coordinator/http/http_server.h"
-#include "coordinator/http/openai_answer.h"
-#include "coordinator/http/openai_request.h"
+#include "coordinator/openai/answer.h"
+#include "coordinator/openai/request.h"
 #include "coordinator/http/shared_worker.h"
 #include "tessera/v1/inference.pb.h"
 

@@ -18,9 +18,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "coordinator/api/access.h"
-#include "coordinator/api/front_door.h"
-#include "coordinator/api/metrics.h"
+#include "coordinator/front/access.h"
+#include "coordinator/front/front_door.h"
+#include "coordinator/engine/metrics.h"
 
 namespace tessera::coordinator {
 

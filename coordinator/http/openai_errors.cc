@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "coordinator/http/json_writer.h"
+#include "coordinator/openai/json_writer.h"
 #include "google/rpc/error_details.pb.h"
 #include "proto/wire/status_builders.h"
 

@@ -8,10 +8,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "coordinator/http/completion_call.h"
-#include "coordinator/http/json_writer.h"
+#include "coordinator/openai/json_writer.h"
 #include "coordinator/http/openai_errors.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -18,7 +18,7 @@
 #include "coordinator/http/http_door.h"
 #include "coordinator/http/http_message.h"
 #include "coordinator/http/http_server.h"
-#include "coordinator/http/openai_request.h"
+#include "coordinator/openai/request.h"
 #include "coordinator/http/shared_worker.h"
 
 namespace tessera::coordinator {

@@ -11,7 +11,7 @@
 #include <mutex>
 #include <utility>
 
-#include "coordinator/api/text_worker.h"
+#include "coordinator/front/text_worker.h"
 
 namespace tessera::coordinator {
 

@@ -11,7 +11,8 @@
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/plan/tensor_table.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
+#include "proto/model/enum_names.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -67,7 +68,7 @@ absl::Status CheckSizes(const v1::Architecture& arch) {
 }
 
 absl::Status CheckRope(const v1::Architecture& arch) {
-  if (arch.rope_pairing() != v1::INTERLEAVED && arch.rope_pairing() != v1::HALF_SPLIT) {
+  if (arch.rope_pairing() != v1::ROPE_PAIRING_INTERLEAVED && arch.rope_pairing() != v1::ROPE_PAIRING_HALF_SPLIT) {
     return wire::FieldError("architecture.rope_pairing",
                             absl::StrCat("is ", static_cast<int>(arch.rope_pairing()),
                                          "; expected INTERLEAVED or HALF_SPLIT"));
@@ -75,14 +76,14 @@ absl::Status CheckRope(const v1::Architecture& arch) {
   TESSERA_RETURN_IF_ERROR(InRange("rope_theta", arch.rope_theta(), 1e-6f, 1e30f));
   const v1::RopeScaling& scaling = arch.rope_scaling();
   switch (scaling.kind()) {
-    case v1::RopeScaling::NONE:
+    case v1::RopeScaling::KIND_NONE:
       return absl::OkStatus();
-    case v1::RopeScaling::LINEAR:
+    case v1::RopeScaling::KIND_LINEAR:
       return InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f);
-    case v1::RopeScaling::LLAMA3:
-    case v1::RopeScaling::YARN:
+    case v1::RopeScaling::KIND_LLAMA3:
+    case v1::RopeScaling::KIND_YARN:
       break;
-    case v1::RopeScaling::FREQUENCY_FACTORS: {
+    case v1::RopeScaling::KIND_FREQUENCY_FACTORS: {
       TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.frequency_factors (their number)",
                                       int64_t{scaling.frequency_factors_size()},
                                       arch.head_dim() / 2, arch.head_dim() / 2));
@@ -99,7 +100,7 @@ absl::Status CheckRope(const v1::Architecture& arch) {
   TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f));
   TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.original_max_positions",
                                   int64_t{scaling.original_max_positions()}, 1, kMaxPositions));
-  if (scaling.kind() == v1::RopeScaling::YARN) {
+  if (scaling.kind() == v1::RopeScaling::KIND_YARN) {
     TESSERA_RETURN_IF_ERROR(
         InRange("rope_scaling.attention_factor", scaling.attention_factor(), 0.0f, 1e6f));
     TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.beta_fast", scaling.beta_fast(), 0.0f, 1e6f));
@@ -121,7 +122,7 @@ absl::Status CheckTensor(const v1::TensorDescription& tensor, const ExpectedTens
   }
   if (tensor.axis() != expected.axis) {
     return error(absl::StrCat("has shard axis ", static_cast<int>(tensor.axis()), "; expected ",
-                              v1::ShardAxis_Name(expected.axis)));
+                              model::AxisName(expected.axis)));
   }
   if (tensor.layer() != expected.layer) {
     return error(absl::StrCat("is of layer ", tensor.layer(), "; expected ", expected.layer));

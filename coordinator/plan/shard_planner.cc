@@ -12,7 +12,7 @@
 #include "coordinator/plan/layer_split.h"
 #include "coordinator/plan/tensor_table.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -169,7 +169,7 @@ int64_t HeadBytes(const v1::ModelDescription& model, const v1::RankShard& shard)
   int64_t bytes = 0;
   for (const v1::TensorDescription& tensor : model.tensors()) {
     const v1::ShardAxis axis = tensor.axis();
-    if (axis == v1::Q_HEAD_ROWS || axis == v1::Q_HEAD_COLS || axis == v1::KV_HEAD_ROWS) {
+    if (axis == v1::SHARD_AXIS_Q_HEAD_ROWS || axis == v1::SHARD_AXIS_Q_HEAD_COLS || axis == v1::SHARD_AXIS_KV_HEAD_ROWS) {
       bytes += SliceBytes(tensor, model.architecture(), shard);
     }
   }
@@ -187,7 +187,7 @@ std::vector<double> FfnWeights(const v1::ModelDescription& model,
   if (model.architecture().ffn_granularity() < kFinest) return weights;
   double ffn_bytes = 0;
   for (const v1::TensorDescription& tensor : model.tensors()) {
-    if (tensor.axis() != v1::FFN_ROWS && tensor.axis() != v1::FFN_COLS) continue;
+    if (tensor.axis() != v1::SHARD_AXIS_FFN_ROWS && tensor.axis() != v1::SHARD_AXIS_FFN_COLS) continue;
     ffn_bytes += static_cast<double>(tensor.resident_bytes());
   }
   std::vector<double> head_bytes;
@@ -224,16 +224,16 @@ std::vector<v1::RankShard> SplitTensors(const v1::ModelDescription& model, const
 v1::DataType KvType(const v1::ModelDescription& model, const Layout& layout) {
   if (layout.kv_type != v1::DATA_TYPE_UNSPECIFIED) return layout.kv_type;
   for (const v1::TensorDescription& tensor : model.tensors()) {
-    if (tensor.shape_size() > 1 && tensor.type() != v1::F32) return v1::BF16;
+    if (tensor.shape_size() > 1 && tensor.type() != v1::DATA_TYPE_F32) return v1::DATA_TYPE_BF16;
   }
-  return v1::F32;
+  return v1::DATA_TYPE_F32;
 }
 
 int64_t KvBytesPerToken(const v1::Architecture& arch, const v1::RankShard& shard,
                         v1::DataType kv_type) {
   const int64_t layers = shard.layers().end() - shard.layers().begin();
   const int64_t heads = shard.kv_heads().end() - shard.kv_heads().begin();
-  const int64_t element_bytes = kv_type == v1::BF16 ? 2 : 4;
+  const int64_t element_bytes = kv_type == v1::DATA_TYPE_BF16 ? 2 : 4;
   return layers * heads * arch.head_dim() * kKeysAndValues * element_bytes;
 }
 

@@ -22,7 +22,7 @@ int64_t ColumnsBytes(const v1::TensorDescription& tensor, const v1::Range& range
   constexpr int64_t kScaleBytes = 4;
   const int64_t bytes = tensor.resident_bytes();
   const int64_t scales =
-      tensor.type() == v1::F8_E4M3 ? std::min(bytes, tensor.shape(0) * kScaleBytes) : 0;
+      tensor.type() == v1::DATA_TYPE_F8_E4M3 ? std::min(bytes, tensor.shape(0) * kScaleBytes) : 0;
   return scales + Fraction(bytes - scales, range, whole);
 }
 
@@ -42,25 +42,25 @@ std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
     bool present;
   };
   const Row outside[] = {
-      {"token_embedding", {vocab, hidden}, v1::VOCAB_ROWS, true},
-      {"output_norm", {hidden}, v1::REPLICATED, true},
-      {"output", {vocab, hidden}, v1::VOCAB_ROWS, !arch.tied_embeddings()},
+      {"token_embedding", {vocab, hidden}, v1::SHARD_AXIS_VOCAB_ROWS, true},
+      {"output_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+      {"output", {vocab, hidden}, v1::SHARD_AXIS_VOCAB_ROWS, !arch.tied_embeddings()},
   };
   const Row per_layer[] = {
-      {"attn_norm", {hidden}, v1::REPLICATED, true},
-      {"wq", {q_rows, hidden}, v1::Q_HEAD_ROWS, true},
-      {"wk", {kv_rows, hidden}, v1::KV_HEAD_ROWS, true},
-      {"wv", {kv_rows, hidden}, v1::KV_HEAD_ROWS, true},
-      {"bq", {q_rows}, v1::Q_HEAD_ROWS, arch.qkv_bias()},
-      {"bk", {kv_rows}, v1::KV_HEAD_ROWS, arch.qkv_bias()},
-      {"bv", {kv_rows}, v1::KV_HEAD_ROWS, arch.qkv_bias()},
-      {"q_norm", {head}, v1::REPLICATED, arch.qk_norm()},
-      {"k_norm", {head}, v1::REPLICATED, arch.qk_norm()},
-      {"wo", {hidden, q_rows}, v1::Q_HEAD_COLS, true},
-      {"ffn_norm", {hidden}, v1::REPLICATED, true},
-      {"w_gate", {ffn, hidden}, v1::FFN_ROWS, true},
-      {"w_up", {ffn, hidden}, v1::FFN_ROWS, true},
-      {"w_down", {hidden, ffn}, v1::FFN_COLS, true},
+      {"attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+      {"wq", {q_rows, hidden}, v1::SHARD_AXIS_Q_HEAD_ROWS, true},
+      {"wk", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
+      {"wv", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
+      {"bq", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS, arch.qkv_bias()},
+      {"bk", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, arch.qkv_bias()},
+      {"bv", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, arch.qkv_bias()},
+      {"q_norm", {head}, v1::SHARD_AXIS_REPLICATED, arch.qk_norm()},
+      {"k_norm", {head}, v1::SHARD_AXIS_REPLICATED, arch.qk_norm()},
+      {"wo", {hidden, q_rows}, v1::SHARD_AXIS_Q_HEAD_COLS, true},
+      {"ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+      {"w_gate", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
+      {"w_up", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
+      {"w_down", {hidden, ffn}, v1::SHARD_AXIS_FFN_COLS, true},
   };
   std::vector<ExpectedTensor> tensors;
   for (const Row& row : outside) {
@@ -80,17 +80,17 @@ int64_t SliceBytes(const v1::TensorDescription& tensor, const v1::Architecture& 
                    const v1::RankShard& shard) {
   const int64_t bytes = tensor.resident_bytes();
   switch (tensor.axis()) {
-    case v1::Q_HEAD_ROWS:
+    case v1::SHARD_AXIS_Q_HEAD_ROWS:
       return Fraction(bytes, shard.q_heads(), arch.num_heads());
-    case v1::Q_HEAD_COLS:
+    case v1::SHARD_AXIS_Q_HEAD_COLS:
       return ColumnsBytes(tensor, shard.q_heads(), arch.num_heads());
-    case v1::KV_HEAD_ROWS:
+    case v1::SHARD_AXIS_KV_HEAD_ROWS:
       return Fraction(bytes, shard.kv_heads(), arch.num_kv_heads());
-    case v1::FFN_ROWS:
+    case v1::SHARD_AXIS_FFN_ROWS:
       return Fraction(bytes, shard.ffn(), arch.ffn_size());
-    case v1::FFN_COLS:
+    case v1::SHARD_AXIS_FFN_COLS:
       return ColumnsBytes(tensor, shard.ffn(), arch.ffn_size());
-    case v1::VOCAB_ROWS:
+    case v1::SHARD_AXIS_VOCAB_ROWS:
       return Fraction(bytes, shard.vocab(), arch.vocab_size());
     default:
       return bytes;

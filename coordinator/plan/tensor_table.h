@@ -16,7 +16,7 @@ namespace tessera::coordinator {
 struct ExpectedTensor {
   std::string name;            // canonical: see model.proto
   std::vector<int64_t> shape;  // row-major, outermost first
-  v1::ShardAxis axis = v1::REPLICATED;
+  v1::ShardAxis axis = v1::SHARD_AXIS_REPLICATED;
   int layer = -1;
 };
 

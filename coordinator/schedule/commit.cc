@@ -10,7 +10,7 @@
 #include "coordinator/schedule/scheduler.h"
 #include "coordinator/schedule/sequence.h"
 #include "coordinator/schedule/step.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

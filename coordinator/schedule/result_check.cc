@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/prefetch.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -150,7 +150,7 @@ absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> ex
   for (const ExpectedChunk& chunk : expected) {
     const absl::Status status = CheckChunk(chunk, result, vocab_size, &next);
     if (!status.ok()) {
-      return wire::Annotate(
+      return Annotate(
           status, absl::StrCat("result of step ", step_id, ", sequence ", chunk.sequence_id));
     }
   }

@@ -13,7 +13,7 @@
 #include "coordinator/schedule/plan_draft.h"
 #include "coordinator/schedule/sequence.h"
 #include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -1,6 +1,6 @@
 # The CUDA compiler, where there is one: TESSERA_CUDA is then ON unless it was set OFF. Sanitizer
 # builds go without: nvcc knows none of their flags, and the kernels run on the CPU in them
-# (tests/kernels/simt).
+# (kernels/simulated).
 include(CheckLanguage)
 
 set(TESSERA_CUDA_ARCHITECTURES "80;90a" CACHE STRING "GPUs that kernels are compiled for")

@@ -2,7 +2,7 @@
 // shuffles, tensor-core products and asynchronous copies.
 //
 // nvcc maps it to CUDA (simt_cuda.h, where a view is a bare pointer). With TESSERA_SIMT_SIMULATED a
-// plain C++ compiler maps it to an executor on the CPU (tests/kernels/simt/simt_simulated.h), which
+// plain C++ compiler maps it to an executor on the CPU (kernels/simulated/simt_simulated.h), which
 // checks what the GPU does not: bounds of every view, alignment, shared memory read before it was
 // written, races, barriers and shuffles that not all threads reach.
 //

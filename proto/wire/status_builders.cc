@@ -41,13 +41,4 @@ std::optional<absl::Duration> RetryAfter(const absl::Status& status) {
          absl::Nanoseconds(detail.retry_delay().nanos());
 }
 
-absl::Status Annotate(const absl::Status& status, absl::string_view prefix) {
-  if (status.ok()) return status;
-  absl::Status annotated(status.code(), absl::StrCat(prefix, ": ", status.message()));
-  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
-    annotated.SetPayload(url, payload);
-  });
-  return annotated;
-}
-
 }  // namespace tessera::wire

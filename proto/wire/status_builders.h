@@ -23,9 +23,6 @@ absl::Status OverloadedError(absl::string_view message, absl::Duration retry_aft
 // The RetryInfo of a status, if it carries one.
 std::optional<absl::Duration> RetryAfter(const absl::Status& status);
 
-// The same code and payloads with "<prefix>: " before the message. OK stays OK.
-absl::Status Annotate(const absl::Status& status, absl::string_view prefix);
-
 }  // namespace tessera::wire
 
 #endif  // TESSERA_PROTO_WIRE_STATUS_BUILDERS_H_

@@ -12,7 +12,7 @@
 #   worker_program NAME SOURCE...   the same with the worker's core and the device "cpu"
 #
 # TESSERA_GPU_SIMULATED=1: no card and no nvcc; the kernels run on the CPU over the stubs of
-# tests/gpu_stubs. Of CUDA only the headers are needed then.
+# kernels/simulated. Of CUDA only the headers are needed then.
 core_begin() {
   NVCC=$(command -v nvcc || true)
   [ -n "$NVCC" ] || NVCC=/usr/local/cuda/bin/nvcc
@@ -47,8 +47,8 @@ core_begin() {
   fi
   mkdir -p "$OBJECT_DIR"
   # Headers decide whether an object is old: the newest of them.
-  STAMP=$(find kernels worker proto/wire coordinator/plan tests/kernels tests/worker/engine \
-    tests/gpu tests/gpu_stubs benchmarks/gpu \( -name '*.h' -o -name '*.cuh' -o -name '*.sh' \) \
+  STAMP=$(find kernels worker proto/base proto/model proto/wire coordinator/plan tests/kernels tests/worker/engine \
+    tests/gpu kernels/simulated benchmarks/gpu \( -name '*.h' -o -name '*.cuh' -o -name '*.sh' \) \
     -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2-)
 }
 
@@ -83,11 +83,11 @@ core_wait() {
 core_compile() {
   OBJECTS=()
   local source simulated=()
-  [ "$ARCH" != simulated ] || simulated=(-DTESSERA_SIMT_SIMULATED -Itests/kernels/simt)
+  [ "$ARCH" != simulated ] || simulated=(-DTESSERA_SIMT_SIMULATED -Ikernels/simulated)
   for source in kernels/cuda/*.cu; do core_object "$source" "${simulated[@]}"; done
   if [ "$ARCH" = simulated ]; then
-    for source in tests/kernels/simt/{executor,fiber,warp_matrix}.cc \
-                  tests/gpu_stubs/{call_sites,cublaslt,journal,runtime,streams}.cc; do
+    for source in kernels/simulated/{executor,fiber,warp_matrix}.cc \
+                  kernels/simulated/{call_sites,cublaslt,journal,runtime,streams}.cc; do
       core_object "$source" "${simulated[@]}"
     done
   fi
@@ -108,9 +108,10 @@ worker_compile() {
   [ "$messages/tessera/v1/model.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/model.pb.h
   INCLUDES+=("-I$messages")
   OBJECTS=()
-  for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf_*.cc; do
+  for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf/*.cc; do
     core_object "$source"
   done
+  core_object proto/model/enum_names.cc
   for name in gguf_alone plain_status_builders scalar_instruction_set; do
     core_object "tests/gpu/standalone/$name.cc"
   done

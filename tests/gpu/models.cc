@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/plan/shard_planner.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "tests/worker/engine/generation_script.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/layout_answers.h"

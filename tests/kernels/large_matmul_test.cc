@@ -1,4 +1,4 @@
-// How large products use cuBLASLt, by what its stub (tests/gpu_stubs) was asked for: which
+// How large products use cuBLASLt, by what its stub (kernels/simulated) was asked for: which
 // algorithm, with how many rows, and what a call that fails leads to.
 #include "kernels/cuda/large_matmul.h"
 
@@ -17,7 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/device.h"
-#include "tests/gpu_stubs/cublaslt.h"
+#include "kernels/simulated/cublaslt.h"
 #include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
 

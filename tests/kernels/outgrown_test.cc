@@ -1,4 +1,4 @@
-// Memory of a simulated GPU (tests/gpu_stubs) that grows while the GPU is at work: what was there
+// Memory of a simulated GPU (kernels/simulated) that grows while the GPU is at work: what was there
 // before is freed once it is idle, for freeing waits, and an exchange with a dead rank never ends.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/device.h"
-#include "tests/gpu_stubs/journal.h"
+#include "kernels/simulated/journal.h"
 #include "tests/kernels/host_ops.h"
 
 namespace tessera::kernels {

@@ -5,7 +5,7 @@
 #   kernels, proto   include nothing of ours outside themselves
 #   worker           itself, kernels, proto
 #   coordinator      itself, proto
-#   gRPC headers     in .cc files anywhere; in headers only under */group, */api, */cli, proto/wire
+#   gRPC headers     in .cc files anywhere; in headers only under */group, */grpc, */cli, proto/wire
 #   MPI headers      only under worker/comm
 #   Beast and Asio   only in coordinator/http/http_server.cc and its other half http_connection.h
 #                    (and in tests and benchmarks, which are not read here)
@@ -51,8 +51,8 @@ foreach(folder kernels proto worker coordinator)
 
       if((path MATCHES "^grpc(pp|\\+\\+)?/" OR path MATCHES "\\.grpc\\.pb\\.h$")
          AND file MATCHES "\\.(h|hpp|cuh|inc)$"
-         AND NOT file MATCHES "^[^/]+/(group|api|cli)/" AND NOT file MATCHES "^proto/wire/")
-        report("${file}" "${line}" "gRPC in a header: only under */group, */api, */cli, proto/wire")
+         AND NOT file MATCHES "^[^/]+/(group|grpc|cli)/" AND NOT file MATCHES "^proto/wire/")
+        report("${file}" "${line}" "gRPC in a header: only under */group, */grpc, */cli, proto/wire")
       endif()
 
       if(path MATCHES "(^|/)mpi(-ext)?\\.h$" AND NOT file MATCHES "^worker/comm/")

@@ -11,12 +11,12 @@ function(plant_clean_tree)
   file(WRITE ${WORK_DIR}/worker/comm/a.cc "#include <mpi.h>\n#include \"kernels/a.h\"\n")
   file(WRITE ${WORK_DIR}/worker/group/a.h
     "#include \"proto/wire/a.h\"\n#include \"tessera/v1/cluster.grpc.pb.h\"\n")
-  file(WRITE ${WORK_DIR}/coordinator/api/a.h "#include <grpcpp/grpcpp.h>\n")
+  file(WRITE ${WORK_DIR}/coordinator/grpc/a.h "#include <grpcpp/grpcpp.h>\n")
   file(WRITE ${WORK_DIR}/coordinator/http/http_connection.h "#include <boost/beast/http.hpp>\n")
   file(WRITE ${WORK_DIR}/coordinator/http/http_server.cc
     "#include <boost/asio/post.hpp>\n#include \"coordinator/http/http_connection.h\"\n")
   file(WRITE ${WORK_DIR}/coordinator/text/a.cc
-    "// #include \"worker/in_a_comment.h\"\n#include \"coordinator/api/a.h\"\n#include <grpcpp/grpcpp.h>\n")
+    "// #include \"worker/in_a_comment.h\"\n#include \"coordinator/grpc/a.h\"\n#include <grpcpp/grpcpp.h>\n")
 endfunction()
 
 function(run_checker)

@@ -1,4 +1,4 @@
-#include "proto/wire/host_port.h"
+#include "proto/base/host_port.h"
 
 #include <gtest/gtest.h>
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "google/rpc/error_details.pb.h"
+#include "proto/base/annotate.h"
 
 namespace tessera::wire {
 namespace {

@@ -1,4 +1,4 @@
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 #include <memory>
 #include <string>

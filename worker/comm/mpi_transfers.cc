@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 
 namespace tessera::worker {

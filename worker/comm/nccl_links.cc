@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_device.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 #include "worker/comm/nccl_group.h"
 

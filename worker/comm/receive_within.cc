@@ -1,6 +1,6 @@
 #include "worker/comm/receive_within.h"
 
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 
 namespace tessera::worker {

@@ -8,7 +8,7 @@
 #include <new>
 #include <utility>
 
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 #include "worker/comm/rank_sum.h"
 #include "worker/comm/shared_pieces.h"

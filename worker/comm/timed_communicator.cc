@@ -8,7 +8,7 @@
 #include <limits>
 #include <utility>
 
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::worker {
 namespace {

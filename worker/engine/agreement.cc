@@ -5,8 +5,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/receive_within.h"
 #include "worker/engine/pipeline_links.h"
 
@@ -52,11 +52,11 @@ absl::Status AgreeOnStatus(Communicator& world, const absl::Status& mine, absl::
     TESSERA_RETURN_IF_ERROR(world.Send(0, kStatusTag, Encode(mine)));
     return Await(world, 0, kVerdictTag, deadline, doing);
   }
-  if (!mine.ok()) verdict = wire::Annotate(mine, "rank 0");
+  if (!mine.ok()) verdict = Annotate(mine, "rank 0");
   for (int peer = 1; peer < world.size(); ++peer) {
     const absl::Status theirs = Await(world, peer, kStatusTag, deadline, doing);
     if (!theirs.ok() && (verdict.ok() || (InVain(verdict) && !InVain(theirs)))) {
-      verdict = wire::Annotate(theirs, absl::StrCat("rank ", peer));
+      verdict = Annotate(theirs, absl::StrCat("rank ", peer));
     }
   }
   for (int peer = 1; peer < world.size(); ++peer) {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/engine/row_changes.h"
 
 namespace tessera::worker {

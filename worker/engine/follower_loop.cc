@@ -5,7 +5,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 #include "worker/engine/device_turns.h"
 #include "worker/engine/serve_loops.h"

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
 #include "worker/engine/device_turns.h"
 #include "worker/engine/recent_steps.h"

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::worker {
 namespace {

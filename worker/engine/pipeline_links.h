@@ -22,7 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/engine/agreement.h"
 #include "worker/engine/pipeline_links.h"
 #include "worker/engine/serve_loops.h"
@@ -75,7 +75,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
                            world->Split(shard.pp_stage(), shard.tp_rank()));
   if (options.clock != nullptr) tp = MakeTimedCommunicator(std::move(tp), options.clock->comm());
   kernels::DeviceOptions device_options = options.device_options;
-  if (plan.kv_type() == v1::BF16) device_options.kv_type = kernels::DType::kBF16;
+  if (plan.kv_type() == v1::DATA_TYPE_BF16) device_options.kv_type = kernels::DType::kBF16;
   auto device = kernels::MakeDevice(options.device, device_options);
   TESSERA_RETURN_IF_ERROR(
       AgreeOnStatus(*world, device.status(), options.load_deadline, "opening the device"));

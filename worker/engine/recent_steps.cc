@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 #include "worker/engine/row_changes.h"
 
 namespace tessera::worker {
@@ -61,7 +61,7 @@ absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan, int64_t fed_from) c
     if (chunk.last_token_from_step() == 0) continue;
     const absl::StatusOr<bool> chunk_ready = IsReady(chunk, fed_from);
     if (!chunk_ready.ok()) {
-      return wire::Annotate(chunk_ready.status(),
+      return Annotate(chunk_ready.status(),
                             absl::StrCat("step ", plan.step_id(), ", chunk ", i, " (sequence ",
                                          chunk.sequence_id(), ")"));
     }

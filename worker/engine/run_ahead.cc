@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 #include "worker/engine/logit_batch.h"
 #include "worker/engine/step_runner.h"
 
@@ -88,7 +88,7 @@ absl::StatusOr<std::optional<v1::StepResult>> StepRunner::TryCollect() {
   DrawnLogits logits(device_->draws(), device_->MaxRowCandidates());
   absl::StatusOr<std::vector<v1::SampledToken>> tokens = sampler_.TakeDrawn(step.requests, logits);
   if (!tokens.ok()) {
-    return wire::Annotate(tokens.status(), absl::StrCat("step ", result.step_id()));
+    return Annotate(tokens.status(), absl::StrCat("step ", result.step_id()));
   }
   for (v1::SampledToken& token : *tokens) *result.add_tokens() = std::move(token);
   enqueued_.pop_front();

@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::worker {
 namespace {
@@ -32,18 +32,18 @@ StepChecker::StepChecker(const v1::ShardPlan& plan, int32_t vocab_size)
 absl::Status StepChecker::Check(const v1::StepPlan& step, const OpenDraws& before) {
   const std::string where = absl::StrCat("step ", step.step_id());
   absl::Status status = CheckTotals(step);
-  if (!status.ok()) return wire::Annotate(status, where);
+  if (!status.ok()) return Annotate(status, where);
   for (int i = 0; i < step.chunks_size(); ++i) {
     status = CheckChunk(step.chunks(i), first_stamp_ + i, before);
     if (!status.ok()) {
       first_stamp_ += step.chunks_size();
-      return wire::Annotate(status, absl::StrCat(where, ", chunk ", i, " (sequence ",
+      return Annotate(status, absl::StrCat(where, ", chunk ", i, " (sequence ",
                                                  step.chunks(i).sequence_id(), ")"));
     }
   }
   status = CheckCopies(step);
   first_stamp_ += step.chunks_size();
-  return status.ok() ? status : wire::Annotate(status, where);
+  return status.ok() ? status : Annotate(status, where);
 }
 
 absl::Status StepChecker::CheckTotals(const v1::StepPlan& step) const {
@@ -156,7 +156,7 @@ absl::Status StepChecker::CheckTargets(const v1::SequenceChunk& chunk) const {
 absl::Status StepChecker::CheckCopies(const v1::StepPlan& step) {
   for (int i = 0; i < step.copies_size(); ++i) {
     const absl::Status status = CheckCopy(step.copies(i), step);
-    if (!status.ok()) return wire::Annotate(status, absl::StrCat("copy ", i));
+    if (!status.ok()) return Annotate(status, absl::StrCat("copy ", i));
   }
   return absl::OkStatus();
 }

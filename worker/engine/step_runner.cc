@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 #include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
@@ -131,7 +131,7 @@ absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Betw
   absl::Status status = DrawTokens(step, between, result);
   if (status.ok()) status = ScoreTargets(step, between, result);
   if (status.ok()) status = CollectLogits(step, between, result);
-  if (!status.ok()) return wire::Annotate(status, absl::StrCat("step ", step.step_id()));
+  if (!status.ok()) return Annotate(status, absl::StrCat("step ", step.step_id()));
   return result;
 }
 

@@ -5,9 +5,10 @@
 #include <unordered_map>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
+#include "proto/model/enum_names.h"
 #include "worker/files/dummy_weights.h"
-#include "worker/files/hf_model.h"
+#include "worker/files/hf/model.h"
 #include "worker/files/slice_reader.h"
 #include "worker/files/tensor_table.h"
 
@@ -20,10 +21,10 @@ class DummyModel : public ModelFile {
     const v1::Architecture& arch = description_.architecture();
     for (const ExpectedTensor& expected : ExpectedTensors(arch, NameStyle::kCanonical)) {
       index_.emplace(expected.name, description_.tensors_size());
-      *description_.add_tensors() = Describe(expected, v1::F32, arch);
+      *description_.add_tensors() = Describe(expected, v1::DATA_TYPE_F32, arch);
     }
     description_.set_weight_format("dummy");
-    description_.set_quantization(v1::DataType_Name(v1::F32));
+    description_.set_quantization(model::TypeName(v1::DATA_TYPE_F32));
   }
 
   const v1::ModelDescription& description() const override { return description_; }

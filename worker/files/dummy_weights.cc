@@ -37,7 +37,7 @@ struct Distribution {
 
 Distribution DistributionOf(const v1::TensorDescription& tensor, int num_layers) {
   if (absl::EndsWith(tensor.name(), "_norm")) return {1, 0.02f};
-  const bool into_residual = tensor.axis() == v1::Q_HEAD_COLS || tensor.axis() == v1::FFN_COLS;
+  const bool into_residual = tensor.axis() == v1::SHARD_AXIS_Q_HEAD_COLS || tensor.axis() == v1::SHARD_AXIS_FFN_COLS;
   if (into_residual) return {0, 0.02f / std::sqrt(2.0f * static_cast<float>(num_layers))};
   return {};
 }

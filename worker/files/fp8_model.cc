@@ -10,7 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/e4m3.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
+#include "proto/model/enum_names.h"
 #include "worker/files/repack.h"
 #include "worker/files/slice_reader.h"
 
@@ -44,12 +45,12 @@ class Fp8Model : public ModelFile {
  public:
   explicit Fp8Model(std::unique_ptr<ModelFile> base)
       : base_(std::move(base)), description_(base_->description()) {
-    description_.set_quantization(v1::DataType_Name(v1::F8_E4M3));
+    description_.set_quantization(model::TypeName(v1::DATA_TYPE_F8_E4M3));
     for (int i = 0; i < description_.tensors_size(); ++i) {
       v1::TensorDescription& tensor = *description_.mutable_tensors(i);
       index_.emplace(tensor.name(), i);
       if (!IsRounded(tensor)) continue;
-      tensor.set_type(v1::F8_E4M3);
+      tensor.set_type(v1::DATA_TYPE_F8_E4M3);
       tensor.set_resident_bytes(tensor.shape(0) * static_cast<int64_t>(kernels::RowBytes(
                                                       DType::kF8E4M3, tensor.shape(1))));
     }
@@ -61,7 +62,7 @@ class Fp8Model : public ModelFile {
                          int64_t col_begin, int64_t col_end, void* out) const override {
     const auto it = index_.find(std::string(tensor));
     if (it == index_.end() || !IsRounded(description_.tensors(it->second)) ||
-        base_->description().tensors(it->second).type() == v1::F8_E4M3) {
+        base_->description().tensors(it->second).type() == v1::DATA_TYPE_F8_E4M3) {
       return base_->ReadSlice(tensor, row_begin, row_end, col_begin, col_end, out);
     }
     const v1::TensorDescription& about = base_->description().tensors(it->second);
@@ -103,11 +104,11 @@ class Fp8Model : public ModelFile {
 absl::StatusOr<std::unique_ptr<ModelFile>> RoundToFp8(std::unique_ptr<ModelFile> file) {
   for (const v1::TensorDescription& tensor : file->description().tensors()) {
     const v1::DataType type = tensor.type();
-    if (IsRounded(tensor) && type != v1::F32 && type != v1::F16 && type != v1::BF16 &&
-        type != v1::F8_E4M3) {
+    if (IsRounded(tensor) && type != v1::DATA_TYPE_F32 && type != v1::DATA_TYPE_F16 && type != v1::DATA_TYPE_BF16 &&
+        type != v1::DATA_TYPE_F8_E4M3) {
       return absl::InvalidArgumentError(
           absl::StrCat("--quantization fp8: expected weights of F32, F16 or BF16; ", tensor.name(),
-                       " is ", v1::DataType_Name(type), ", quantized already"));
+                       " is ", model::TypeName(type), ", quantized already"));
     }
   }
   return std::make_unique<Fp8Model>(std::move(file));

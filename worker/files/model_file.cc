@@ -18,7 +18,7 @@ absl::StatusOr<LoadFormat> ParseLoadFormat(absl::string_view name) {
 kernels::DType ResidentType(const v1::TensorDescription& tensor, const v1::Architecture& arch) {
   if (tensor.shape_size() < 2) return kernels::DType::kF32;
   const bool cut_inside_blocks =
-      tensor.axis() == v1::Q_HEAD_COLS && arch.head_dim() % 32 != 0 && IsQuantized(tensor.type());
+      tensor.axis() == v1::SHARD_AXIS_Q_HEAD_COLS && arch.head_dim() % 32 != 0 && IsQuantized(tensor.type());
   return cut_inside_blocks ? kernels::DType::kF32 : RepackedType(tensor.type());
 }
 

@@ -4,12 +4,12 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/files/dummy_model.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/fp8_model.h"
-#include "worker/files/gguf_model.h"
-#include "worker/files/hf_model.h"
+#include "worker/files/gguf/model.h"
+#include "worker/files/hf/model.h"
 #include "worker/files/mapped_file.h"
 #include "worker/files/model_file.h"
 

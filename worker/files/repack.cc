@@ -157,7 +157,7 @@ void RepackRow(v1::DataType type, const uint8_t* row, int64_t begin, int64_t end
     std::memcpy(out, row + first, static_cast<size_t>(last - first));
     return;
   }
-  const auto repack = type == v1::Q4_K ? RepackQ4K : type == v1::Q5_K ? RepackQ5K : RepackQ6K;
+  const auto repack = type == v1::DATA_TYPE_Q4_K ? RepackQ4K : type == v1::DATA_TYPE_Q5_K ? RepackQ5K : RepackQ6K;
   const size_t out_bytes = kernels::BlockBytes(RepackedType(type));
   for (int64_t element = begin; element < end; element += kBlock, out += out_bytes) {
     const int64_t super = element / block.elements;
@@ -167,13 +167,13 @@ void RepackRow(v1::DataType type, const uint8_t* row, int64_t begin, int64_t end
 
 void DequantizeRow(v1::DataType type, const uint8_t* row, int64_t begin, int64_t end, float* out) {
   switch (type) {
-    case v1::F32:
+    case v1::DATA_TYPE_F32:
       std::memcpy(out, row + begin * 4, static_cast<size_t>(end - begin) * 4);
       return;
-    case v1::F16:
+    case v1::DATA_TYPE_F16:
       for (int64_t i = begin; i < end; ++i) *out++ = HalfToFloat(LoadU16(row + 2 * i));
       return;
-    case v1::BF16:
+    case v1::DATA_TYPE_BF16:
       for (int64_t i = begin; i < end; ++i) *out++ = BFloat16ToFloat(LoadU16(row + 2 * i));
       return;
     default:

@@ -19,7 +19,7 @@ void SetStopIds(const std::vector<int32_t>& named, v1::TokenizerDescription* tok
   std::set<int32_t> ids(named.begin(), named.end());
   if (tokenizer->has_eos_id()) ids.insert(tokenizer->eos_id());
   for (int id = 0; id < tokenizer->tokens_size(); ++id) {
-    if (tokenizer->types(id) != v1::CONTROL) continue;
+    if (tokenizer->types(id) != v1::TOKEN_TYPE_CONTROL) continue;
     const std::string& text = tokenizer->tokens(id);
     const bool ends = std::any_of(std::begin(kEnds), std::end(kEnds),
                                   [&](const char* end) { return text == end; });

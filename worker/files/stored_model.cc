@@ -4,7 +4,8 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
+#include "proto/model/enum_names.h"
 #include "worker/files/slice_reader.h"
 
 namespace tessera::worker {
@@ -13,11 +14,11 @@ namespace {
 std::string MostlyType(const std::vector<StoredTensor>& tensors) {
   std::array<uint64_t, v1::DataType_ARRAYSIZE> bytes = {};
   for (const StoredTensor& tensor : tensors) bytes[tensor.type] += tensor.bytes;
-  int most = v1::F32;
+  int most = v1::DATA_TYPE_F32;
   for (int type = 0; type < v1::DataType_ARRAYSIZE; ++type) {
     if (bytes[type] > bytes[most]) most = type;
   }
-  return v1::DataType_Name(most);
+  return model::TypeName(most);
 }
 
 }  // namespace

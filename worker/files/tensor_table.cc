@@ -5,7 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/model_file.h"
 
@@ -29,55 +29,55 @@ struct Row {
 // clang-format off
 constexpr Row kRows[] = {
     {Place::kBeforeLayers, "token_embedding", "token_embd.weight", "model.embed_tokens.weight",
-     Dim::kVocab, Dim::kHidden, v1::VOCAB_ROWS, When::kAlways},
+     Dim::kVocab, Dim::kHidden, v1::SHARD_AXIS_VOCAB_ROWS, When::kAlways},
 
     {Place::kLayer, "layers.%d.attn_norm", "blk.%d.attn_norm.weight",
      "model.layers.%d.input_layernorm.weight",
-     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
     {Place::kLayer, "layers.%d.wq", "blk.%d.attn_q.weight",
      "model.layers.%d.self_attn.q_proj.weight",
-     Dim::kQueries, Dim::kHidden, v1::Q_HEAD_ROWS, When::kAlways},
+     Dim::kQueries, Dim::kHidden, v1::SHARD_AXIS_Q_HEAD_ROWS, When::kAlways},
     {Place::kLayer, "layers.%d.wk", "blk.%d.attn_k.weight",
      "model.layers.%d.self_attn.k_proj.weight",
-     Dim::kKeys, Dim::kHidden, v1::KV_HEAD_ROWS, When::kAlways},
+     Dim::kKeys, Dim::kHidden, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kAlways},
     {Place::kLayer, "layers.%d.wv", "blk.%d.attn_v.weight",
      "model.layers.%d.self_attn.v_proj.weight",
-     Dim::kKeys, Dim::kHidden, v1::KV_HEAD_ROWS, When::kAlways},
+     Dim::kKeys, Dim::kHidden, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kAlways},
     {Place::kLayer, "layers.%d.bq", "blk.%d.attn_q.bias",
      "model.layers.%d.self_attn.q_proj.bias",
-     Dim::kNone, Dim::kQueries, v1::Q_HEAD_ROWS, When::kQkvBias},
+     Dim::kNone, Dim::kQueries, v1::SHARD_AXIS_Q_HEAD_ROWS, When::kQkvBias},
     {Place::kLayer, "layers.%d.bk", "blk.%d.attn_k.bias",
      "model.layers.%d.self_attn.k_proj.bias",
-     Dim::kNone, Dim::kKeys, v1::KV_HEAD_ROWS, When::kQkvBias},
+     Dim::kNone, Dim::kKeys, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kQkvBias},
     {Place::kLayer, "layers.%d.bv", "blk.%d.attn_v.bias",
      "model.layers.%d.self_attn.v_proj.bias",
-     Dim::kNone, Dim::kKeys, v1::KV_HEAD_ROWS, When::kQkvBias},
+     Dim::kNone, Dim::kKeys, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kQkvBias},
     {Place::kLayer, "layers.%d.q_norm", "blk.%d.attn_q_norm.weight",
      "model.layers.%d.self_attn.q_norm.weight",
-     Dim::kNone, Dim::kHeadDim, v1::REPLICATED, When::kQkNorm},
+     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kQkNorm},
     {Place::kLayer, "layers.%d.k_norm", "blk.%d.attn_k_norm.weight",
      "model.layers.%d.self_attn.k_norm.weight",
-     Dim::kNone, Dim::kHeadDim, v1::REPLICATED, When::kQkNorm},
+     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kQkNorm},
     {Place::kLayer, "layers.%d.wo", "blk.%d.attn_output.weight",
      "model.layers.%d.self_attn.o_proj.weight",
-     Dim::kHidden, Dim::kQueries, v1::Q_HEAD_COLS, When::kAlways},
+     Dim::kHidden, Dim::kQueries, v1::SHARD_AXIS_Q_HEAD_COLS, When::kAlways},
     {Place::kLayer, "layers.%d.ffn_norm", "blk.%d.ffn_norm.weight",
      "model.layers.%d.post_attention_layernorm.weight",
-     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
     {Place::kLayer, "layers.%d.w_gate", "blk.%d.ffn_gate.weight",
      "model.layers.%d.mlp.gate_proj.weight",
-     Dim::kFfn, Dim::kHidden, v1::FFN_ROWS, When::kAlways},
+     Dim::kFfn, Dim::kHidden, v1::SHARD_AXIS_FFN_ROWS, When::kAlways},
     {Place::kLayer, "layers.%d.w_up", "blk.%d.ffn_up.weight",
      "model.layers.%d.mlp.up_proj.weight",
-     Dim::kFfn, Dim::kHidden, v1::FFN_ROWS, When::kAlways},
+     Dim::kFfn, Dim::kHidden, v1::SHARD_AXIS_FFN_ROWS, When::kAlways},
     {Place::kLayer, "layers.%d.w_down", "blk.%d.ffn_down.weight",
      "model.layers.%d.mlp.down_proj.weight",
-     Dim::kHidden, Dim::kFfn, v1::FFN_COLS, When::kAlways},
+     Dim::kHidden, Dim::kFfn, v1::SHARD_AXIS_FFN_COLS, When::kAlways},
 
     {Place::kAfterLayers, "output_norm", "output_norm.weight", "model.norm.weight",
-     Dim::kNone, Dim::kHidden, v1::REPLICATED, When::kAlways},
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
     {Place::kAfterLayers, "output", "output.weight", "lm_head.weight",
-     Dim::kVocab, Dim::kHidden, v1::VOCAB_ROWS, When::kUntied},
+     Dim::kVocab, Dim::kHidden, v1::SHARD_AXIS_VOCAB_ROWS, When::kUntied},
 };
 // clang-format on
 
@@ -181,7 +181,7 @@ absl::StatusOr<size_t> FindScale(absl::string_view path, const ExpectedTensor& e
     return FileError(path, absl::StrCat(name, ": expected ", ShapeText({rows, 1}),
                                         " or one number, file has ", ShapeText(shape)));
   }
-  if (scale.type != v1::F32 && scale.type != v1::F16 && scale.type != v1::BF16) {
+  if (scale.type != v1::DATA_TYPE_F32 && scale.type != v1::DATA_TYPE_F16 && scale.type != v1::DATA_TYPE_BF16) {
     return UnsupportedError(
         path, absl::StrCat(name, ": expected F32, F16 or BF16, file has ", scale.type_name));
   }
@@ -276,7 +276,7 @@ absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, 
     TESSERA_RETURN_IF_ERROR(CheckShapeAndType(path, expected, found));
     used[it->second] = true;
     matched.push_back({Describe(expected, found.type, arch), it->second, std::nullopt});
-    if (found.type == v1::F8_E4M3) {
+    if (found.type == v1::DATA_TYPE_F8_E4M3) {
       TESSERA_ASSIGN_OR_RETURN(const size_t scale, FindScale(path, expected, stored, by_name));
       matched.back().scale_index = scale;
       used[scale] = true;

@@ -7,7 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/status.pb.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/comm/receive_within.h"
 
 namespace tessera::worker {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/wire/grpc_status.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 #include "worker/group/cluster_channel.h"
 

@@ -13,8 +13,8 @@
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "kernels/device.h"
-#include "proto/wire/startup_times.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/startup_times.h"
+#include "proto/base/status_macros.h"
 #include "worker/group/memory_limit.h"
 #include "worker/group/process.h"
 
@@ -55,7 +55,7 @@ int RankLife::Run() {
 }
 
 void RankLife::NoteStartup(absl::string_view point) {
-  wire::NoteStartup(absl::StrCat("rank ", options_.placement.local_rank, ": ", point));
+  tessera::NoteStartup(absl::StrCat("rank ", options_.placement.local_rank, ": ", point));
 }
 
 absl::Status RankLife::Prepare() {
@@ -89,7 +89,7 @@ absl::Status RankLife::ChooseGpu() {
 absl::Status RankLife::CheckDeviceTakes(const v1::ModelDescription& model) const {
   if (gpu_) return absl::OkStatus();
   for (const v1::TensorDescription& tensor : model.tensors()) {
-    if (tensor.type() == v1::F8_E4M3) {
+    if (tensor.type() == v1::DATA_TYPE_F8_E4M3) {
       return absl::UnimplementedError(
           absl::StrCat(tensor.name(), ": weights of 8-bit floats (F8_E4M3) need a GPU; rank ",
                        world_rank_.load(), " computes on cpu"));

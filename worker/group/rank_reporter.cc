@@ -21,7 +21,7 @@ class RankReporterImpl : public RankReporter {
  public:
   RankReporterImpl(const std::string& coordinator, v1::RankReport identity)
       : stub_(v1::Cluster::NewStub(MakeClusterChannel(coordinator))), report_(std::move(identity)) {
-    report_.set_phase(v1::RankReport::STARTED);
+    report_.set_phase(v1::RankReport::PHASE_STARTED);
     urgent_ = true;
     thread_ = std::thread([this] { Run(); });
   }
@@ -37,7 +37,7 @@ class RankReporterImpl : public RankReporter {
   void BeforeLoad(int64_t resident_bytes) override {
     absl::MutexLock lock(&mu_);
     report_.set_rss_before_load_bytes(resident_bytes);
-    report_.set_phase(v1::RankReport::LOADING);
+    report_.set_phase(v1::RankReport::PHASE_LOADING);
     urgent_ = true;
   }
 
@@ -51,7 +51,7 @@ class RankReporterImpl : public RankReporter {
   void Serving(const std::string& device, std::function<v1::StepTimes()> times) override {
     absl::MutexLock lock(&mu_);
     times_ = std::move(times);
-    report_.set_phase(v1::RankReport::SERVING);
+    report_.set_phase(v1::RankReport::PHASE_SERVING);
     report_.set_device(device);
     report_.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
     urgent_ = true;
@@ -61,7 +61,7 @@ class RankReporterImpl : public RankReporter {
     v1::RankReport report;
     {
       absl::MutexLock lock(&mu_);
-      report_.set_phase(v1::RankReport::FAILED);
+      report_.set_phase(v1::RankReport::PHASE_FAILED);
       report_.set_error(error);
       news_ = urgent_ = false;
       report = report_;
@@ -107,7 +107,7 @@ class RankReporterImpl : public RankReporter {
   }
 
   void Send(v1::RankReport report, absl::Duration timeout) {
-    if (report.phase() != v1::RankReport::SERVING) {
+    if (report.phase() != v1::RankReport::PHASE_SERVING) {
       report.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
     }
     grpc::ClientContext context;

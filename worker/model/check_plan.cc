@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -69,8 +69,8 @@ absl::Status CheckSizes(const v1::Architecture& arch, const v1::ShardPlan& plan,
       ExpectWithin(1, kMaxBlockTokens, plan.kv_block_tokens(), "kv_block_tokens"));
   TESSERA_RETURN_IF_ERROR(
       ExpectWithin(1, INT32_MAX / plan.kv_block_tokens(), plan.num_kv_blocks(), "num_kv_blocks"));
-  const bool kept = plan.kv_type() == v1::DATA_TYPE_UNSPECIFIED || plan.kv_type() == v1::F32 ||
-                    plan.kv_type() == v1::BF16;
+  const bool kept = plan.kv_type() == v1::DATA_TYPE_UNSPECIFIED || plan.kv_type() == v1::DATA_TYPE_F32 ||
+                    plan.kv_type() == v1::DATA_TYPE_BF16;
   TESSERA_RETURN_IF_ERROR(Expect(kept, "kv_type", "F32 or BF16", absl::StrCat(plan.kv_type())));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, kMaxModelLen, plan.max_model_len(), "max_model_len"));
   const int64_t activations_fit =

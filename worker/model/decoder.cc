@@ -5,7 +5,7 @@
 #include <cstring>
 #include <utility>
 
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -125,7 +125,7 @@ kernels::StepView Decoder::ViewOf(const TokenBatch& batch) const {
       .rope = {.cos = cos_.data(),
                .sin = sin_.data(),
                .rope_dim = arch_.head_dim(),
-               .interleaved = arch_.rope_pairing() == v1::INTERLEAVED},
+               .interleaved = arch_.rope_pairing() == v1::ROPE_PAIRING_INTERLEAVED},
       .largest_group = largest_group_,
       .sliding_window = arch_.sliding_window(),
   };

@@ -5,7 +5,7 @@
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::worker {
 namespace {
@@ -99,19 +99,19 @@ absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch) {
   }
   const v1::RopeScaling& scaling = arch.rope_scaling();
   switch (scaling.kind()) {
-    case v1::RopeScaling::NONE:
+    case v1::RopeScaling::KIND_NONE:
       break;
-    case v1::RopeScaling::LINEAR:
+    case v1::RopeScaling::KIND_LINEAR:
       TESSERA_RETURN_IF_ERROR(Positive(scaling.factor(), "factor"));
       for (double& angle : angles.per_position) angle /= scaling.factor();
       break;
-    case v1::RopeScaling::LLAMA3:
+    case v1::RopeScaling::KIND_LLAMA3:
       TESSERA_RETURN_IF_ERROR(ApplyLlama3(arch, angles.per_position));
       break;
-    case v1::RopeScaling::YARN:
+    case v1::RopeScaling::KIND_YARN:
       TESSERA_RETURN_IF_ERROR(ApplyYarn(arch, angles));
       break;
-    case v1::RopeScaling::FREQUENCY_FACTORS:
+    case v1::RopeScaling::KIND_FREQUENCY_FACTORS:
       TESSERA_RETURN_IF_ERROR(ApplyFrequencyFactors(scaling, angles.per_position));
       break;
     default:

@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -79,7 +79,7 @@ class Loader {
       const auto slice = SliceOf(shard_, tensor, arch());
       if (!slice) continue;
       auto view = Read(tensor, *slice);
-      if (!view.ok()) return wire::Annotate(view.status(), absl::StrCat("loading ", tensor.name()));
+      if (!view.ok()) return Annotate(view.status(), absl::StrCat("loading ", tensor.name()));
       Place(tensor, *view);
     }
     if (arch().tied_embeddings() && shard_.has_output_head()) {

@@ -26,17 +26,17 @@ struct Cut {
 // The half-open range along the tensor's cut dimension; nullopt for replicated tensors.
 std::optional<Cut> CutOf(const v1::RankShard& shard, v1::ShardAxis axis, int64_t head_dim) {
   switch (axis) {
-    case v1::Q_HEAD_ROWS:
+    case v1::SHARD_AXIS_Q_HEAD_ROWS:
       return Cut{false, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
-    case v1::KV_HEAD_ROWS:
+    case v1::SHARD_AXIS_KV_HEAD_ROWS:
       return Cut{false, shard.kv_heads().begin() * head_dim, shard.kv_heads().end() * head_dim};
-    case v1::Q_HEAD_COLS:
+    case v1::SHARD_AXIS_Q_HEAD_COLS:
       return Cut{true, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
-    case v1::FFN_ROWS:
+    case v1::SHARD_AXIS_FFN_ROWS:
       return Cut{false, shard.ffn().begin(), shard.ffn().end()};
-    case v1::FFN_COLS:
+    case v1::SHARD_AXIS_FFN_COLS:
       return Cut{true, shard.ffn().begin(), shard.ffn().end()};
-    case v1::VOCAB_ROWS:
+    case v1::SHARD_AXIS_VOCAB_ROWS:
       return Cut{false, shard.vocab().begin(), shard.vocab().end()};
     default:
       return std::nullopt;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "coordinator/grammar/grammar.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 
 namespace tessera::coordinator {
 

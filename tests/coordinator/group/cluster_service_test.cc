@@ -130,7 +130,7 @@ TEST_F(ClusterServiceTest, AFailedRankEndsTheGroup) {
   report.set_group_id("a");
   report.set_world_rank(1);
   report.set_host("node7");
-  report.set_phase(v1::RankReport::FAILED);
+  report.set_phase(v1::RankReport::PHASE_FAILED);
   report.set_error("layers.2.wq: truncated");
   EXPECT_TRUE(leader->Report(report).ok());
   EXPECT_EQ(leader->AwaitEnd().message(), "rank 1 on node7: layers.2.wq: truncated");

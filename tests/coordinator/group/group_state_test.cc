@@ -21,7 +21,7 @@ TEST(GroupStateTest, ShowsThePlanAndWhatTheRanksSaid) {
   GroupState state;
   EXPECT_EQ(state.Snapshot().ranks_size(), 0);
   state.SetPlan("m", TwoRanks());
-  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::LOADING);
+  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::STATE_LOADING);
   EXPECT_EQ(state.Snapshot().kv_blocks_total(), 64);
   EXPECT_EQ(state.progress().bytes_total, 300);
 
@@ -30,17 +30,17 @@ TEST(GroupStateTest, ShowsThePlanAndWhatTheRanksSaid) {
   report.set_pid(77);
   report.set_bytes_loaded(50);
   report.set_bytes_total(210);
-  report.set_phase(v1::RankReport::LOADING);
+  report.set_phase(v1::RankReport::PHASE_LOADING);
   ASSERT_TRUE(state.AddReport(report).ok());
   EXPECT_EQ(state.progress().bytes_loaded, 50);
   EXPECT_EQ(state.progress().bytes_total, 310);
   EXPECT_FALSE(state.Snapshot().ranks(1).serving());
 
-  report.set_phase(v1::RankReport::SERVING);
+  report.set_phase(v1::RankReport::PHASE_SERVING);
   ASSERT_TRUE(state.AddReport(report).ok());
   state.SetReady();
   const v1::GroupStatus serving = state.Snapshot();
-  EXPECT_EQ(serving.state(), v1::GroupStatus::SERVING);
+  EXPECT_EQ(serving.state(), v1::GroupStatus::STATE_SERVING);
   EXPECT_TRUE(serving.ranks(1).serving());
   EXPECT_FALSE(serving.ranks(0).serving());
   EXPECT_EQ(serving.ranks(1).pid(), 77);
@@ -63,13 +63,13 @@ TEST(GroupStateTest, RemembersWhyAGroupWasLostUntilTheNextOne) {
   state.SetPlan("m", TwoRanks());
   state.SetReady();
   state.SetLost(absl::UnavailableError("rank 1 died"));
-  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::FAILED);
+  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::STATE_FAILED);
   EXPECT_EQ(state.Snapshot().error(), "rank 1 died");
   state.SetPlan("m", TwoRanks());
-  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::LOADING);
+  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::STATE_LOADING);
   EXPECT_EQ(state.Snapshot().error(), "");
   state.SetLost(absl::OkStatus());
-  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::STARTING);
+  EXPECT_EQ(state.Snapshot().state(), v1::GroupStatus::STATE_STARTING);
 }
 
 }  // namespace

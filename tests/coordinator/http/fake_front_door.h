@@ -14,9 +14,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "coordinator/api/access.h"
-#include "coordinator/api/front_door.h"
-#include "coordinator/api/metrics.h"
+#include "coordinator/front/access.h"
+#include "coordinator/front/front_door.h"
+#include "coordinator/engine/metrics.h"
 
 namespace tessera::testing {
 
@@ -33,7 +33,7 @@ inline v1::GenerateResponse Chunk(std::string text, int index = 0) {
 inline v1::GenerateResponse LastChunk(std::string text, int prompt_tokens = 3,
                                       int completion_tokens = 2, int index = 0) {
   v1::GenerateResponse chunk = Chunk(std::move(text), index);
-  chunk.set_finish_reason(v1::STOP);
+  chunk.set_finish_reason(v1::FINISH_REASON_STOP);
   chunk.mutable_usage()->set_prompt_tokens(prompt_tokens);
   chunk.mutable_usage()->set_completion_tokens(completion_tokens);
   return chunk;

@@ -106,7 +106,7 @@ v1::RopeScaling* Scaling(v1::ModelDescription* model, v1::RopeScaling::Kind kind
 
 TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
   for (const auto kind :
-       {v1::RopeScaling::LINEAR, v1::RopeScaling::LLAMA3, v1::RopeScaling::YARN}) {
+       {v1::RopeScaling::KIND_LINEAR, v1::RopeScaling::KIND_LLAMA3, v1::RopeScaling::KIND_YARN}) {
     auto model = Full();
     v1::RopeScaling* scaling = Scaling(&model, kind);
     EXPECT_EQ(ValidateDescription(model), absl::OkStatus());
@@ -127,21 +127,21 @@ TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
                  static_cast<v1::RopeScaling::Kind>(17));
            }},
           {"original_max_positions",
-           [](auto* m) { Scaling(m, v1::RopeScaling::YARN)->set_original_max_positions(0); }},
+           [](auto* m) { Scaling(m, v1::RopeScaling::KIND_YARN)->set_original_max_positions(0); }},
           {"high_freq_factor",
-           [](auto* m) { Scaling(m, v1::RopeScaling::LLAMA3)->set_high_freq_factor(1); }},
+           [](auto* m) { Scaling(m, v1::RopeScaling::KIND_LLAMA3)->set_high_freq_factor(1); }},
           {"low_freq_factor",
-           [](auto* m) { Scaling(m, v1::RopeScaling::LLAMA3)->set_low_freq_factor(-1); }},
+           [](auto* m) { Scaling(m, v1::RopeScaling::KIND_LLAMA3)->set_low_freq_factor(-1); }},
           {"beta_fast",
            [](auto* m) {
-             Scaling(m, v1::RopeScaling::YARN)
+             Scaling(m, v1::RopeScaling::KIND_YARN)
                  ->set_beta_fast(std::numeric_limits<float>::quiet_NaN());
            }},
           {"frequency_factors (their number) is 0; expected 16",
-           [](auto* m) { Scaling(m, v1::RopeScaling::FREQUENCY_FACTORS); }},
+           [](auto* m) { Scaling(m, v1::RopeScaling::KIND_FREQUENCY_FACTORS); }},
           {"frequency_factors is 0",
            [](auto* m) {
-             v1::RopeScaling* scaling = Scaling(m, v1::RopeScaling::FREQUENCY_FACTORS);
+             v1::RopeScaling* scaling = Scaling(m, v1::RopeScaling::KIND_FREQUENCY_FACTORS);
              for (int i = 0; i < 16; ++i) scaling->add_frequency_factors(i == 3 ? 0.0f : 1.0f);
            }},
       });
@@ -179,11 +179,11 @@ TEST(ValidateDescriptionTest, RefusesEveryTensorThatIsWrong) {
 
 TEST(ValidateDescriptionTest, RefusesTensorsThatTheArchitectureDoesNotCallFor) {
   auto model = SmolLm2();
-  AddTensor("layers.0.bq", {576}, v1::Q_HEAD_ROWS, 0, true, &model);
+  AddTensor("layers.0.bq", {576}, v1::SHARD_AXIS_Q_HEAD_ROWS, 0, true, &model);
   EXPECT_THAT(std::string(ValidateDescription(model).message()),
               HasSubstr("layers.0.bq is no tensor of this architecture"));
   auto tied = SmolLm2();
-  AddTensor("output", {49152, 576}, v1::VOCAB_ROWS, -1, true, &tied);
+  AddTensor("output", {49152, 576}, v1::SHARD_AXIS_VOCAB_ROWS, -1, true, &tied);
   EXPECT_THAT(std::string(ValidateDescription(tied).message()), HasSubstr("output is no tensor"));
 }
 

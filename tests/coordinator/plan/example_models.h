@@ -46,7 +46,7 @@ inline void AddTensor(const std::string& name, const std::vector<int64_t>& shape
   }
   // 32 elements of Q4_1 are 20 bytes.
   const bool as_q4_1 = quantized && shape.size() == 2 && shape[1] % 32 == 0;
-  tensor->set_type(as_q4_1 ? v1::Q4_1 : v1::F32);
+  tensor->set_type(as_q4_1 ? v1::DATA_TYPE_Q4_1 : v1::DATA_TYPE_F32);
   tensor->set_resident_bytes(as_q4_1 ? elements / 32 * 20 : elements * 4);
 }
 
@@ -59,24 +59,24 @@ inline void AddLayer(const ExampleModel& example, int layer, v1::ModelDescriptio
     AddTensor("layers." + std::to_string(layer) + "." + role, shape, axis, layer, example.quantized,
               model);
   };
-  add("attn_norm", {hidden}, v1::REPLICATED);
-  add("wq", {q_rows, hidden}, v1::Q_HEAD_ROWS);
-  add("wk", {kv_rows, hidden}, v1::KV_HEAD_ROWS);
-  add("wv", {kv_rows, hidden}, v1::KV_HEAD_ROWS);
+  add("attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED);
+  add("wq", {q_rows, hidden}, v1::SHARD_AXIS_Q_HEAD_ROWS);
+  add("wk", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS);
+  add("wv", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS);
   if (example.qkv_bias) {
-    add("bq", {q_rows}, v1::Q_HEAD_ROWS);
-    add("bk", {kv_rows}, v1::KV_HEAD_ROWS);
-    add("bv", {kv_rows}, v1::KV_HEAD_ROWS);
+    add("bq", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS);
+    add("bk", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS);
+    add("bv", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS);
   }
   if (example.qk_norm) {
-    add("q_norm", {example.head_dim}, v1::REPLICATED);
-    add("k_norm", {example.head_dim}, v1::REPLICATED);
+    add("q_norm", {example.head_dim}, v1::SHARD_AXIS_REPLICATED);
+    add("k_norm", {example.head_dim}, v1::SHARD_AXIS_REPLICATED);
   }
-  add("wo", {hidden, q_rows}, v1::Q_HEAD_COLS);
-  add("ffn_norm", {hidden}, v1::REPLICATED);
-  add("w_gate", {ffn, hidden}, v1::FFN_ROWS);
-  add("w_up", {ffn, hidden}, v1::FFN_ROWS);
-  add("w_down", {hidden, ffn}, v1::FFN_COLS);
+  add("wo", {hidden, q_rows}, v1::SHARD_AXIS_Q_HEAD_COLS);
+  add("ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED);
+  add("w_gate", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS);
+  add("w_up", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS);
+  add("w_down", {hidden, ffn}, v1::SHARD_AXIS_FFN_COLS);
 }
 
 inline v1::ModelDescription MakeModel(const ExampleModel& example) {
@@ -95,17 +95,17 @@ inline v1::ModelDescription MakeModel(const ExampleModel& example) {
   arch->set_vocab_size(example.vocab_size);
   arch->set_max_positions(example.max_positions);
   arch->set_rms_norm_eps(1e-5f);
-  arch->set_rope_pairing(v1::INTERLEAVED);
+  arch->set_rope_pairing(v1::ROPE_PAIRING_INTERLEAVED);
   arch->set_rope_theta(10'000.0f);
   arch->set_qkv_bias(example.qkv_bias);
   arch->set_qk_norm(example.qk_norm);
   arch->set_tied_embeddings(example.tied_embeddings);
   arch->set_ffn_granularity(example.quantized && example.ffn_size % 32 == 0 ? 32 : 1);
   const std::vector<int64_t> vocab_matrix = {example.vocab_size, example.hidden_size};
-  AddTensor("token_embedding", vocab_matrix, v1::VOCAB_ROWS, -1, example.quantized, &model);
-  AddTensor("output_norm", {example.hidden_size}, v1::REPLICATED, -1, example.quantized, &model);
+  AddTensor("token_embedding", vocab_matrix, v1::SHARD_AXIS_VOCAB_ROWS, -1, example.quantized, &model);
+  AddTensor("output_norm", {example.hidden_size}, v1::SHARD_AXIS_REPLICATED, -1, example.quantized, &model);
   if (!example.tied_embeddings) {
-    AddTensor("output", vocab_matrix, v1::VOCAB_ROWS, -1, example.quantized, &model);
+    AddTensor("output", vocab_matrix, v1::SHARD_AXIS_VOCAB_ROWS, -1, example.quantized, &model);
   }
   for (int layer = 0; layer < example.num_layers; ++layer) AddLayer(example, layer, &model);
   return model;

@@ -64,7 +64,7 @@ TEST(KvBudgetTest, TheRankThatNeedsMostDecides) {
   // Layers 3 and 1: the first stage's blocks are three times as large.
   const Layout layout{.pipeline_parallel = 2, .layer_split = {3, 1}, .kv_bytes_per_rank = 1 << 20};
   const auto model = MakeModel({.num_layers = 4, .num_kv_heads = 4, .head_dim = 32});
-  const int64_t block_bytes = 16 * 3 * 4 * 32 * 2 * (model.tensors(0).type() == v1::F32 ? 4 : 2);
+  const int64_t block_bytes = 16 * 3 * 4 * 32 * 2 * (model.tensors(0).type() == v1::DATA_TYPE_F32 ? 4 : 2);
   EXPECT_EQ(MustPlan(model, layout).num_kv_blocks(), (1 << 20) / block_bytes);
 }
 
@@ -92,13 +92,13 @@ TEST(KvBudgetTest, AGpuWithoutRoomForTheWeightsIsNamed) {
 }
 
 TEST(KvBudgetTest, KeysAndValuesAreKeptAsAskedForOrAsTheWeightsAre) {
-  EXPECT_EQ(MustPlan(SmolLm2(), {}).kv_type(), v1::BF16);
-  EXPECT_EQ(MustPlan(SmolLm2(), {.kv_type = v1::F32}).kv_type(), v1::F32);
+  EXPECT_EQ(MustPlan(SmolLm2(), {}).kv_type(), v1::DATA_TYPE_BF16);
+  EXPECT_EQ(MustPlan(SmolLm2(), {.kv_type = v1::DATA_TYPE_F32}).kv_type(), v1::DATA_TYPE_F32);
   v1::ModelDescription floats = SmolLm2();
-  for (v1::TensorDescription& tensor : *floats.mutable_tensors()) tensor.set_type(v1::F32);
-  EXPECT_EQ(MustPlan(floats, {}).kv_type(), v1::F32);
+  for (v1::TensorDescription& tensor : *floats.mutable_tensors()) tensor.set_type(v1::DATA_TYPE_F32);
+  EXPECT_EQ(MustPlan(floats, {}).kv_type(), v1::DATA_TYPE_F32);
   EXPECT_EQ(MustPlan(floats, {}).ranks(0).kv_bytes_per_token(), 2 * kSmolBytesPerToken);
-  EXPECT_EQ(MustPlan(floats, {.kv_type = v1::BF16}).ranks(0).kv_bytes_per_token(),
+  EXPECT_EQ(MustPlan(floats, {.kv_type = v1::DATA_TYPE_BF16}).ranks(0).kv_bytes_per_token(),
             kSmolBytesPerToken);
 }
 

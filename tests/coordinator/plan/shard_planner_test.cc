@@ -83,7 +83,7 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
       ASSERT_EQ(shard.has_embedding(), stage == 0);
       ASSERT_EQ(shard.has_output_head(), stage == pp - 1);
       ASSERT_EQ(shard.ffn().begin() % arch.ffn_granularity(), 0);
-      const int64_t pair_bytes = plan.kv_type() == v1::F32 ? 8 : 4;  // of a key's and a value's element
+      const int64_t pair_bytes = plan.kv_type() == v1::DATA_TYPE_F32 ? 8 : 4;  // of a key's and a value's element
       ASSERT_EQ(shard.kv_bytes_per_token(),
                 pair_bytes * Size(shard.layers()) * Size(shard.kv_heads()) * arch.head_dim());
       ExpectKvHeadsFollow(arch, shard);
@@ -97,7 +97,7 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
 int64_t LayerBytes(const v1::ModelDescription& model, const v1::RankShard& shard) {
   int64_t bytes = 0;
   for (const auto& tensor : model.tensors()) {
-    if (tensor.layer() < 0 || tensor.axis() == v1::REPLICATED) continue;
+    if (tensor.layer() < 0 || tensor.axis() == v1::SHARD_AXIS_REPLICATED) continue;
     bytes += SliceBytes(tensor, model.architecture(), shard);
   }
   return bytes;
@@ -164,7 +164,7 @@ TEST(ShardPlannerTest, RanksHoldTheirShareOfTheLayers) {
     const auto [least, most] = std::minmax_element(bytes.begin(), bytes.end());
     int64_t granule = 0;  // what one granule of FFN columns weighs
     for (const auto& tensor : model.tensors()) {
-      if (tensor.axis() != v1::FFN_ROWS && tensor.axis() != v1::FFN_COLS) continue;
+      if (tensor.axis() != v1::SHARD_AXIS_FFN_ROWS && tensor.axis() != v1::SHARD_AXIS_FFN_COLS) continue;
       granule += tensor.resident_bytes() * model.architecture().ffn_granularity() /
                  model.architecture().ffn_size();
     }
@@ -192,7 +192,7 @@ TEST(ShardPlannerTest, BytesAddUpWhenNothingIsRepeated) {
     int64_t replicated = 0;
     for (const auto& tensor : model.tensors()) {
       total += tensor.resident_bytes();
-      if (tensor.axis() == v1::REPLICATED) replicated += tensor.resident_bytes();
+      if (tensor.axis() == v1::SHARD_AXIS_REPLICATED) replicated += tensor.resident_bytes();
     }
     EXPECT_EQ(MustPlan(model, {}).ranks(0).weight_bytes(), total);
     for (const int tp : {2, 4}) {

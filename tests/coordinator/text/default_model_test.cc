@@ -8,8 +8,8 @@
 #include <iostream>
 #include <string>
 
-#include "coordinator/text/chat_format.h"
-#include "coordinator/text/chat_renderer.h"
+#include "coordinator/text/chat/format.h"
+#include "coordinator/text/chat/renderer.h"
 #include "tests/coordinator/text/golden.h"
 
 namespace tessera::coordinator {

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 #include "tessera/v1/model.pb.h"
 
 namespace tessera::coordinator {

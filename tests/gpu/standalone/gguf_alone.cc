@@ -1,6 +1,6 @@
 // In the place of worker/files/open_model.cc, whose other formats come with a JSON parser.
 #include "worker/files/fp8_model.h"
-#include "worker/files/gguf_model.h"
+#include "worker/files/gguf/model.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {

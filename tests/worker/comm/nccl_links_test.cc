@@ -1,4 +1,4 @@
-// The links over NCCL between simulated GPUs (tests/gpu_stubs): mpirun runs this program on every
+// The links over NCCL between simulated GPUs (kernels/simulated): mpirun runs this program on every
 // rank, and every rank runs the same cases in the same order.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The engine on one simulated GPU (tests/gpu_stubs): golden logits, replayed steps, ends.
+// The engine on one simulated GPU (kernels/simulated): golden logits, replayed steps, ends.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "kernels/half.h"
-#include "tests/gpu_stubs/cublaslt.h"
+#include "kernels/simulated/cublaslt.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
 
@@ -112,7 +112,7 @@ class BFloat16Model : public ModelFile {
       : floats_(std::move(floats)), description_(floats_->description()) {
     for (v1::TensorDescription& tensor : *description_.mutable_tensors()) {
       if (tensor.shape_size() < 2) continue;
-      tensor.set_type(v1::BF16);
+      tensor.set_type(v1::DATA_TYPE_BF16);
       tensor.set_resident_bytes(tensor.resident_bytes() / 2);
     }
   }

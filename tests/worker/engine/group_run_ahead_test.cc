@@ -1,4 +1,4 @@
-// Steps ahead of their tokens in a tensor-parallel group of simulated GPUs (tests/gpu_stubs) that
+// Steps ahead of their tokens in a tensor-parallel group of simulated GPUs (kernels/simulated) that
 // exchange activations and draws over NCCL: mpirun runs this program on every rank, and every rank
 // runs the same tests in the same order. What one GPU alone does is in run_ahead_test.cc.
 #include <gmock/gmock.h>
@@ -19,8 +19,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "proto/wire/status_macros.h"
-#include "tests/gpu_stubs/journal.h"
+#include "proto/base/status_macros.h"
+#include "kernels/simulated/journal.h"
 #include "tests/worker/comm/rank_tests.h"
 #include "tests/worker/engine/plan_list.h"
 #include "tests/worker/engine/run_ahead_journal.h"

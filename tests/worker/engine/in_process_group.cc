@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/annotate.h"
+#include "proto/base/status_macros.h"
 
 namespace tessera::worker {
 namespace {
@@ -44,7 +44,7 @@ absl::Status RunInProcessGroup(const ModelFile& file, const v1::ShardPlan& plan,
                                StepChannel* channel, const InProcessGroupOptions& options) {
   const std::vector<absl::Status> ended = ServeInProcess(file, plan, channel, options);
   for (size_t i = 0; i < ended.size(); ++i) {
-    if (!ended[i].ok()) return wire::Annotate(ended[i], absl::StrCat("world rank ", i));
+    if (!ended[i].ok()) return Annotate(ended[i], absl::StrCat("world rank ", i));
   }
   return absl::OkStatus();
 }

@@ -23,7 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
-#include "proto/wire/status_macros.h"
+#include "proto/base/status_macros.h"
 #include "tests/worker/engine/test_models.h"
 
 namespace tessera::worker {

@@ -1,5 +1,5 @@
 // What the tests of steps ahead of their tokens share: the requests, and how to read the journal of
-// a simulated GPU (tests/gpu_stubs/journal.h).
+// a simulated GPU (kernels/simulated/journal.h).
 #ifndef TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
 #define TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
 
@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/gpu_stubs/journal.h"
+#include "kernels/simulated/journal.h"
 #include "tests/worker/engine/generation_script.h"
 
 namespace tessera::worker {

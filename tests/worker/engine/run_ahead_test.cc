@@ -1,4 +1,4 @@
-// Steps ahead of their tokens on one simulated GPU (tests/gpu_stubs): what is launched when, the
+// Steps ahead of their tokens on one simulated GPU (kernels/simulated): what is launched when, the
 // tokens of steps that wait, what becomes of a step that was not wanted, and a GPU that stands
 // still.
 #include <gmock/gmock.h>
@@ -14,7 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "tests/gpu_stubs/journal.h"
+#include "kernels/simulated/journal.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/plan_list.h"
 #include "tests/worker/engine/run_ahead_journal.h"

@@ -57,13 +57,13 @@ TEST_F(DefaultModel, Description) {
   EXPECT_EQ(arch.max_positions(), 8192);
   EXPECT_FLOAT_EQ(arch.rms_norm_eps(), 1e-5f);
   EXPECT_FLOAT_EQ(arch.rope_theta(), 100000);
-  EXPECT_EQ(arch.rope_pairing(), v1::INTERLEAVED);
+  EXPECT_EQ(arch.rope_pairing(), v1::ROPE_PAIRING_INTERLEAVED);
   EXPECT_TRUE(arch.tied_embeddings());
   EXPECT_EQ(arch.ffn_granularity(), 64);
   EXPECT_EQ(description.tensors_size(), 272);
-  EXPECT_EQ(description.tensors(0).type(), v1::Q8_0);
+  EXPECT_EQ(description.tensors(0).type(), v1::DATA_TYPE_Q8_0);
   const v1::TokenizerDescription& tokenizer = description.tokenizer();
-  EXPECT_EQ(tokenizer.kind(), v1::BYTE_LEVEL_BPE);
+  EXPECT_EQ(tokenizer.kind(), v1::TOKENIZER_KIND_BYTE_LEVEL_BPE);
   EXPECT_EQ(tokenizer.tokens_size(), 49152);
   EXPECT_EQ(tokenizer.merges_size(), 48900);
   EXPECT_EQ(tokenizer.pre_tokenizer_name(), "smollm");
@@ -97,7 +97,7 @@ void LoadHalf(const std::string& path, int report) {
     const auto resident = ResidentType(tensor, description.architecture());
     int64_t rows = tensor.shape_size() == 2 ? tensor.shape(0) : 1;
     int64_t cols = tensor.shape(tensor.shape_size() - 1);
-    if (tensor.axis() == v1::FFN_COLS || tensor.axis() == v1::Q_HEAD_COLS) {
+    if (tensor.axis() == v1::SHARD_AXIS_FFN_COLS || tensor.axis() == v1::SHARD_AXIS_Q_HEAD_COLS) {
       cols = cols / 2 / 32 * 32;
     } else if (rows > 1) {
       rows /= 2;

@@ -48,7 +48,7 @@ class Fp8Folder : public ::testing::Test {
       Entry& entry = entries_[expected[i].source_name];
       entry.shape = expected[i].shape;
       const std::string bytes = Read(*rounded_, tensor);
-      if (tensor.type() != v1::F8_E4M3) {
+      if (tensor.type() != v1::DATA_TYPE_F8_E4M3) {
         entry.dtype = "F32";
         entry.data = bytes;
         continue;

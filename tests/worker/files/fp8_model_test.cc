@@ -104,7 +104,7 @@ TEST(Fp8Model, RefusesWeightsThatAreNotFinite) {
   auto file = std::make_unique<OneMatrix>();
   v1::TensorDescription& tensor = *file->about.add_tensors();
   tensor.set_name("layers.0.wq");
-  tensor.set_type(v1::F32);
+  tensor.set_type(v1::DATA_TYPE_F32);
   tensor.add_shape(1);
   tensor.add_shape(3);
   OneMatrix& matrix = *file;
@@ -127,7 +127,7 @@ TEST(Fp8Model, RefusesWeightsThatAreQuantizedAlready) {
   file->about.set_quantization("Q4_0");
   v1::TensorDescription& tensor = *file->about.add_tensors();
   tensor.set_name("layers.0.wq");
-  tensor.set_type(v1::Q4_0);
+  tensor.set_type(v1::DATA_TYPE_Q4_0);
   tensor.add_shape(32);
   tensor.add_shape(32);
   const auto model = RoundToFp8(std::move(file));
@@ -145,7 +145,7 @@ TEST(Fp8Model, DescribesWhatItGives) {
   ASSERT_TRUE(before.ok() && after.ok());
   EXPECT_EQ((*after)->description().quantization(), "F8_E4M3");
   const v1::TensorDescription& matrix = Tensor(**after, "layers.0.w_down");
-  EXPECT_EQ(matrix.type(), v1::F8_E4M3);
+  EXPECT_EQ(matrix.type(), v1::DATA_TYPE_F8_E4M3);
   EXPECT_EQ(matrix.resident_bytes(), 48 * (4 + 75));
   // Embedding, head and norms stay.
   for (const std::string name :

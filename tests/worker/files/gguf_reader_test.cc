@@ -36,7 +36,7 @@ TEST(GgufReader, OpensAWholeModel) {
   EXPECT_EQ(arch.num_layers(), 2);
   EXPECT_EQ(arch.head_dim(), 4);
   EXPECT_EQ(arch.vocab_size(), 7);
-  EXPECT_EQ(arch.rope_pairing(), v1::INTERLEAVED);
+  EXPECT_EQ(arch.rope_pairing(), v1::ROPE_PAIRING_INTERLEAVED);
   EXPECT_TRUE(arch.tied_embeddings());
   EXPECT_EQ(arch.ffn_granularity(), 1);
   ASSERT_EQ(description.tensors_size(), 1 + 2 * 9 + 1);

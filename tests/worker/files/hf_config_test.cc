@@ -1,5 +1,5 @@
 // config.json in both generations of keys, transformers' defaults, and what is refused.
-#include "worker/files/hf_config.h"
+#include "worker/files/hf/config.h"
 
 #include <string>
 
@@ -39,7 +39,7 @@ TEST(HfConfig, DefaultsAreThoseOfTransformers) {
   EXPECT_EQ(llama->max_positions(), 2048);
   EXPECT_FLOAT_EQ(llama->rms_norm_eps(), 1e-6f);
   EXPECT_FLOAT_EQ(llama->rope_theta(), 10000);
-  EXPECT_EQ(llama->rope_scaling().kind(), v1::RopeScaling::NONE);
+  EXPECT_EQ(llama->rope_scaling().kind(), v1::RopeScaling::KIND_NONE);
   EXPECT_FALSE(llama->tied_embeddings());
   EXPECT_FALSE(llama->qkv_bias());
   EXPECT_EQ(llama->sliding_window(), 0);
@@ -76,26 +76,26 @@ TEST(HfConfig, RopeOfBothGenerations) {
   ASSERT_TRUE(old_llama3.ok()) << old_llama3.status();
   ASSERT_TRUE(new_llama3.ok()) << new_llama3.status();
   EXPECT_EQ(old_llama3->SerializeAsString(), new_llama3->SerializeAsString());
-  EXPECT_EQ(new_llama3->rope_scaling().kind(), v1::RopeScaling::LLAMA3);
+  EXPECT_EQ(new_llama3->rope_scaling().kind(), v1::RopeScaling::KIND_LLAMA3);
   EXPECT_EQ(new_llama3->rope_scaling().original_max_positions(), 8192);
   EXPECT_FLOAT_EQ(new_llama3->rope_theta(), 500000);
 
   const auto linear = Parse("LlamaForCausalLM", R"("rope_scaling": {"type":"linear","factor":2})");
   ASSERT_TRUE(linear.ok()) << linear.status();
-  EXPECT_EQ(linear->rope_scaling().kind(), v1::RopeScaling::LINEAR);
+  EXPECT_EQ(linear->rope_scaling().kind(), v1::RopeScaling::KIND_LINEAR);
   EXPECT_FLOAT_EQ(linear->rope_scaling().factor(), 2);
 
   const auto yarn = Parse("Qwen2ForCausalLM", R"("max_position_embeddings": 4096,
       "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024})");
   ASSERT_TRUE(yarn.ok()) << yarn.status();
-  EXPECT_EQ(yarn->rope_scaling().kind(), v1::RopeScaling::YARN);
+  EXPECT_EQ(yarn->rope_scaling().kind(), v1::RopeScaling::KIND_YARN);
   EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_fast(), 32);
   EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_slow(), 1);
   EXPECT_EQ(yarn->rope_scaling().attention_factor(), 0);
 
   const auto none = Parse("LlamaForCausalLM", R"("rope_scaling": null)");
   ASSERT_TRUE(none.ok());
-  EXPECT_EQ(none->rope_scaling().kind(), v1::RopeScaling::NONE);
+  EXPECT_EQ(none->rope_scaling().kind(), v1::RopeScaling::KIND_NONE);
   EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"dynamic","factor":2})"),
               HasSubstr("rope type dynamic; supported: default, linear, llama3, yarn"));
   EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"linear"})"),

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/text/tokenizer.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 #include "tests/coordinator/text/golden.h"
 #include "tests/worker/files/test_files.h"
 #include "worker/files/model_file.h"
@@ -72,7 +72,7 @@ TEST_P(HfTokenizerFolders, DescriptionIsTheOneItWasWrittenFrom) {
   for (v1::TokenizerDescription* description : {&read, &golden}) {
     description->clear_pre_tokenizer_name();
     description->clear_scores();
-    if (description->kind() == v1::SENTENCEPIECE_BPE) description->clear_merges();
+    if (description->kind() == v1::TOKENIZER_KIND_SENTENCEPIECE_BPE) description->clear_merges();
     description->clear_add_bos();
     description->clear_bos_id();
     description->clear_eos_id();

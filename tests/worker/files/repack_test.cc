@@ -25,7 +25,7 @@ struct Golden {
   std::vector<float> values;
   v1::DataType type() const {
     v1::DataType parsed = v1::DATA_TYPE_UNSPECIFIED;
-    EXPECT_TRUE(v1::DataType_Parse(name, &parsed));
+    EXPECT_TRUE(v1::DataType_Parse("DATA_TYPE_" + name, &parsed));
     return parsed;
   }
 };

@@ -9,7 +9,7 @@
 #include "tests/worker/files/test_files.h"
 #include "worker/files/mapped_file.h"
 #include "worker/files/model_file.h"
-#include "worker/files/safetensors_reader.h"
+#include "worker/files/hf/safetensors_reader.h"
 
 namespace tessera::worker {
 namespace {
@@ -53,7 +53,7 @@ TEST(Safetensors, ReadsEntries) {
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   ASSERT_EQ(tensors->size(), 3u);
   EXPECT_EQ((*tensors)[0].name, "a");
-  EXPECT_EQ((*tensors)[0].type, v1::F32);
+  EXPECT_EQ((*tensors)[0].type, v1::DATA_TYPE_F32);
   EXPECT_EQ((*tensors)[1].bytes, 6u);
   EXPECT_EQ((*tensors)[2].type, v1::DATA_TYPE_UNSPECIFIED);
 }
@@ -170,7 +170,7 @@ TEST_F(Folder, EveryTinyModelOpens) {
     ASSERT_TRUE(model.ok()) << model.status();
     EXPECT_EQ((*model)->description().name(), name);
     EXPECT_EQ((*model)->description().weight_format(), "safetensors");
-    EXPECT_EQ((*model)->description().architecture().rope_pairing(), v1::HALF_SPLIT);
+    EXPECT_EQ((*model)->description().architecture().rope_pairing(), v1::ROPE_PAIRING_HALF_SPLIT);
     EXPECT_EQ((*model)->description().tokenizer().kind(), v1::TOKENIZER_KIND_UNSPECIFIED);
     EXPECT_THAT((*model)->description().tokenizer().stop_ids(), ::testing::ElementsAre(2));
   }

@@ -55,10 +55,10 @@ TEST_F(HfTokenizer, ByteLevel) {
   Write("tokenizer_config.json", R"({"eos_token":{"content":"<|im_end|>"},"chat_template":"T"})");
   const v1::ModelDescription model = Open();
   const v1::TokenizerDescription& tokenizer = model.tokenizer();
-  EXPECT_EQ(tokenizer.kind(), v1::BYTE_LEVEL_BPE);
+  EXPECT_EQ(tokenizer.kind(), v1::TOKENIZER_KIND_BYTE_LEVEL_BPE);
   EXPECT_THAT(tokenizer.tokens(), ElementsAre("a", "b", "ab", "<s>", "<|im_end|>", "", "word"));
-  EXPECT_THAT(tokenizer.types(), ElementsAre(v1::NORMAL, v1::NORMAL, v1::NORMAL, v1::CONTROL,
-                                             v1::CONTROL, v1::UNUSED, v1::USER_DEFINED));
+  EXPECT_THAT(tokenizer.types(), ElementsAre(v1::TOKEN_TYPE_NORMAL, v1::TOKEN_TYPE_NORMAL, v1::TOKEN_TYPE_NORMAL, v1::TOKEN_TYPE_CONTROL,
+                                             v1::TOKEN_TYPE_CONTROL, v1::TOKEN_TYPE_UNUSED, v1::TOKEN_TYPE_USER_DEFINED));
   EXPECT_THAT(tokenizer.merges(), ElementsAre("a b"));
   EXPECT_EQ(tokenizer.pre_tokenizer_name(), "smollm");
   EXPECT_THAT(tokenizer.pre_tokenizer_patterns(), ElementsAre(kSingleDigitPattern, kGpt2Pattern));
@@ -115,11 +115,11 @@ TEST_F(HfTokenizer, SentencePieceMergesAsTheFileSays) {
         "merges":["a a",["▁","a"]]}})");
   const v1::ModelDescription model = Open();
   const v1::TokenizerDescription& tokenizer = model.tokenizer();
-  EXPECT_EQ(tokenizer.kind(), v1::SENTENCEPIECE_BPE);
+  EXPECT_EQ(tokenizer.kind(), v1::TOKENIZER_KIND_SENTENCEPIECE_BPE);
   EXPECT_TRUE(tokenizer.add_space_prefix());
   EXPECT_EQ(tokenizer.unk_id(), 0);
-  EXPECT_THAT(tokenizer.types(), ElementsAre(v1::UNKNOWN, v1::BYTE, v1::NORMAL, v1::NORMAL,
-                                             v1::NORMAL, v1::NORMAL));
+  EXPECT_THAT(tokenizer.types(), ElementsAre(v1::TOKEN_TYPE_UNKNOWN, v1::TOKEN_TYPE_BYTE, v1::TOKEN_TYPE_NORMAL, v1::TOKEN_TYPE_NORMAL,
+                                             v1::TOKEN_TYPE_NORMAL, v1::TOKEN_TYPE_NORMAL));
   EXPECT_THAT(tokenizer.merges(), ElementsAre("a a", "▁ a"));
   EXPECT_THAT(tokenizer.scores(), ::testing::IsEmpty());
 }
@@ -171,10 +171,10 @@ std::string GgufError(const GgufBuilder& gguf) {
 
 TEST(GgufTokenizer, ByteLevel) {
   const v1::TokenizerDescription tokenizer = OpenGguf(TinyLlamaGguf());
-  EXPECT_EQ(tokenizer.kind(), v1::BYTE_LEVEL_BPE);
+  EXPECT_EQ(tokenizer.kind(), v1::TOKENIZER_KIND_BYTE_LEVEL_BPE);
   EXPECT_THAT(tokenizer.tokens(), ElementsAre("<|endoftext|>", "a", "b", "c", "ab", "abc", "x"));
-  EXPECT_EQ(tokenizer.types(0), v1::CONTROL);
-  EXPECT_EQ(tokenizer.types(6), v1::USER_DEFINED);
+  EXPECT_EQ(tokenizer.types(0), v1::TOKEN_TYPE_CONTROL);
+  EXPECT_EQ(tokenizer.types(6), v1::TOKEN_TYPE_USER_DEFINED);
   EXPECT_THAT(tokenizer.merges(), ElementsAre("a b", "ab c"));
   EXPECT_THAT(tokenizer.stop_ids(), ElementsAre(0));
   EXPECT_FALSE(tokenizer.add_bos());
@@ -204,7 +204,7 @@ TEST(GgufTokenizer, SentencePiece) {
   EXPECT_THAT(GgufError(gguf), HasSubstr("tokenizer.ggml.scores: expected 7 entries"));
   gguf.AddArray<float>("tokenizer.ggml.scores", 6, {0, -1, -2, -3, -4, -5, -6});
   const v1::TokenizerDescription tokenizer = OpenGguf(gguf);
-  EXPECT_EQ(tokenizer.kind(), v1::SENTENCEPIECE_BPE);
+  EXPECT_EQ(tokenizer.kind(), v1::TOKENIZER_KIND_SENTENCEPIECE_BPE);
   EXPECT_TRUE(tokenizer.add_bos());
   EXPECT_TRUE(tokenizer.add_space_prefix());
   EXPECT_THAT(tokenizer.scores(), ElementsAre(0, -1, -2, -3, -4, -5, -6));

@@ -3,7 +3,7 @@
 // text, the call's name and the rank. So does every further call that groups of one stage make,
 // which run ahead of their tokens: of one rank, of 2 and of 4; and some that all make fail where
 // steps lie one behind the other. The calls are those that a clean run writes down
-// (tests/gpu_stubs), so a new one is covered as soon as it is reached.
+// (kernels/simulated), so a new one is covered as soon as it is reached.
 //
 // TESSERA_FAILURE_SHARD=I/N: every N-th site from the I-th on.
 #include <gmock/gmock.h>
@@ -81,7 +81,7 @@ struct End {
   std::string output;
 };
 
-// What the library says when that site fails (tests/gpu_stubs).
+// What the library says when that site fails (kernels/simulated).
 std::string LibraryText(const std::string& site) {
   if (absl::StartsWith(site, "run@nccl"))
     return "remote process exited or there was a network error";

@@ -40,7 +40,7 @@ std::map<int, v1::RankReport> Latest(const coordinator::RecordingObserver::Recor
 int CountServing(const coordinator::RecordingObserver::Record& record) {
   int count = 0;
   for (const auto& [rank, report] : Latest(record)) {
-    count += report.phase() == v1::RankReport::SERVING;
+    count += report.phase() == v1::RankReport::PHASE_SERVING;
   }
   return count;
 }

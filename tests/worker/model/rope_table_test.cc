@@ -36,17 +36,17 @@ void ExpectAngles(const v1::Architecture& arch, double magnitude,
 }
 
 TEST(RopeTableTest, Unscaled) {
-  ExpectAngles(Arch(8, 10000, v1::RopeScaling::NONE), 1, {1, 0.1, 0.01, 0.001});
+  ExpectAngles(Arch(8, 10000, v1::RopeScaling::KIND_NONE), 1, {1, 0.1, 0.01, 0.001});
 }
 
 TEST(RopeTableTest, Linear) {
-  ExpectAngles(Arch(16, 10000, v1::RopeScaling::LINEAR), 1,
+  ExpectAngles(Arch(16, 10000, v1::RopeScaling::KIND_LINEAR), 1,
                {0.25, 0.079056941, 0.0250000004, 0.00790569466, 0.00249999994, 0.000790569466,
                 0.000250000012, 7.90569466e-05});
 }
 
 v1::Architecture Llama3(float theta, int original) {
-  v1::Architecture arch = Arch(16, theta, v1::RopeScaling::LLAMA3);
+  v1::Architecture arch = Arch(16, theta, v1::RopeScaling::KIND_LLAMA3);
   v1::RopeScaling& scaling = *arch.mutable_rope_scaling();
   scaling.set_factor(8);
   scaling.set_low_freq_factor(1);
@@ -65,7 +65,7 @@ TEST(RopeTableTest, Llama3) {
 }
 
 TEST(RopeTableTest, Yarn) {
-  v1::Architecture arch = Arch(32, 10000, v1::RopeScaling::YARN);
+  v1::Architecture arch = Arch(32, 10000, v1::RopeScaling::KIND_YARN);
   arch.mutable_rope_scaling()->set_original_max_positions(2048);
   const std::vector<double> expected = {
       1.0,           0.562341332,    0.316227764,    0.177827939,    0.100000001,
@@ -79,7 +79,7 @@ TEST(RopeTableTest, Yarn) {
 }
 
 TEST(RopeTableTest, YarnWithItsOwnBetasAndAttentionFactor) {
-  v1::Architecture arch = Arch(32, 1000000, v1::RopeScaling::YARN);
+  v1::Architecture arch = Arch(32, 1000000, v1::RopeScaling::KIND_YARN);
   v1::RopeScaling& scaling = *arch.mutable_rope_scaling();
   scaling.set_factor(8);
   scaling.set_original_max_positions(4096);
@@ -93,7 +93,7 @@ TEST(RopeTableTest, YarnWithItsOwnBetasAndAttentionFactor) {
 }
 
 TEST(RopeTableTest, FrequencyFactorsDivide) {
-  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::FREQUENCY_FACTORS);
+  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::KIND_FREQUENCY_FACTORS);
   for (float factor : {1.0f, 2.0f, 4.0f, 8.0f}) {
     arch.mutable_rope_scaling()->add_frequency_factors(factor);
   }
@@ -101,7 +101,7 @@ TEST(RopeTableTest, FrequencyFactorsDivide) {
 }
 
 TEST(RopeTableTest, TheTableIsCosAndSinOfPositionTimesAngle) {
-  v1::Architecture arch = Arch(6, 10000, v1::RopeScaling::YARN);
+  v1::Architecture arch = Arch(6, 10000, v1::RopeScaling::KIND_YARN);
   arch.mutable_rope_scaling()->set_original_max_positions(256);
   const auto angles = ComputeRopeAngles(arch);
   ASSERT_TRUE(angles.ok());
@@ -123,15 +123,15 @@ TEST(RopeTableTest, RefusesNumbersThatMakeNoAngles) {
     EXPECT_EQ(angles.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(angles.status().message()), HasSubstr(field));
   };
-  expect_refused(Arch(8, 0, v1::RopeScaling::NONE), "theta");
-  expect_refused(Arch(8, std::nanf(""), v1::RopeScaling::NONE), "theta");
-  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::LINEAR);
+  expect_refused(Arch(8, 0, v1::RopeScaling::KIND_NONE), "theta");
+  expect_refused(Arch(8, std::nanf(""), v1::RopeScaling::KIND_NONE), "theta");
+  v1::Architecture arch = Arch(8, 10000, v1::RopeScaling::KIND_LINEAR);
   arch.mutable_rope_scaling()->set_factor(0);
   expect_refused(arch, "factor");
   arch = Llama3(10000, 64);
   arch.mutable_rope_scaling()->set_high_freq_factor(1);
   expect_refused(arch, "high_freq_factor");
-  arch = Arch(8, 10000, v1::RopeScaling::FREQUENCY_FACTORS);
+  arch = Arch(8, 10000, v1::RopeScaling::KIND_FREQUENCY_FACTORS);
   arch.mutable_rope_scaling()->add_frequency_factors(1);
   expect_refused(arch, "expected 4 values, got 1");
 }

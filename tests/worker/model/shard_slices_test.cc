@@ -28,8 +28,8 @@ void AddTensor(v1::ModelDescription& model, const std::string& name, int layer, 
     tensor.add_shape(dimension);
     elements *= dimension;
   }
-  const bool quantized = type == v1::Q4_1 && shape.size() == 2;
-  tensor.set_resident_bytes(type == v1::F8_E4M3 ? elements + 4 * shape[0]
+  const bool quantized = type == v1::DATA_TYPE_Q4_1 && shape.size() == 2;
+  tensor.set_resident_bytes(type == v1::DATA_TYPE_F8_E4M3 ? elements + 4 * shape[0]
                             : quantized         ? elements / 32 * 20
                                                 : elements * 4);
 }
@@ -51,33 +51,33 @@ v1::ModelDescription Model(const Sizes& s, bool tied, bool extras) {
   arch.set_vocab_size(s.vocab);
   arch.set_max_positions(128);
   arch.set_rms_norm_eps(1e-5f);
-  arch.set_rope_pairing(v1::HALF_SPLIT);
+  arch.set_rope_pairing(v1::ROPE_PAIRING_HALF_SPLIT);
   arch.set_rope_theta(10000);
   arch.set_qkv_bias(extras);
   arch.set_qk_norm(extras);
   arch.set_tied_embeddings(tied);
-  arch.set_ffn_granularity(s.type == v1::F32 ? 1 : 32);
+  arch.set_ffn_granularity(s.type == v1::DATA_TYPE_F32 ? 1 : 32);
   const int64_t h = s.hidden, q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
-  AddTensor(model, "token_embedding", -1, s.type, v1::VOCAB_ROWS, {s.vocab, h});
-  AddTensor(model, "output_norm", -1, v1::F32, v1::REPLICATED, {h});
-  if (!tied) AddTensor(model, "output", -1, s.type, v1::VOCAB_ROWS, {s.vocab, h});
+  AddTensor(model, "token_embedding", -1, s.type, v1::SHARD_AXIS_VOCAB_ROWS, {s.vocab, h});
+  AddTensor(model, "output_norm", -1, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {h});
+  if (!tied) AddTensor(model, "output", -1, s.type, v1::SHARD_AXIS_VOCAB_ROWS, {s.vocab, h});
   for (int i = 0; i < s.layers; ++i) {
-    AddTensor(model, "attn_norm", i, v1::F32, v1::REPLICATED, {h});
-    AddTensor(model, "wq", i, s.type, v1::Q_HEAD_ROWS, {q, h});
-    AddTensor(model, "wk", i, s.type, v1::KV_HEAD_ROWS, {kv, h});
-    AddTensor(model, "wv", i, s.type, v1::KV_HEAD_ROWS, {kv, h});
+    AddTensor(model, "attn_norm", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {h});
+    AddTensor(model, "wq", i, s.type, v1::SHARD_AXIS_Q_HEAD_ROWS, {q, h});
+    AddTensor(model, "wk", i, s.type, v1::SHARD_AXIS_KV_HEAD_ROWS, {kv, h});
+    AddTensor(model, "wv", i, s.type, v1::SHARD_AXIS_KV_HEAD_ROWS, {kv, h});
     if (extras) {
-      AddTensor(model, "bq", i, v1::F32, v1::Q_HEAD_ROWS, {q});
-      AddTensor(model, "bk", i, v1::F32, v1::KV_HEAD_ROWS, {kv});
-      AddTensor(model, "bv", i, v1::F32, v1::KV_HEAD_ROWS, {kv});
-      AddTensor(model, "q_norm", i, v1::F32, v1::REPLICATED, {s.head_dim});
-      AddTensor(model, "k_norm", i, v1::F32, v1::REPLICATED, {s.head_dim});
+      AddTensor(model, "bq", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_Q_HEAD_ROWS, {q});
+      AddTensor(model, "bk", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_KV_HEAD_ROWS, {kv});
+      AddTensor(model, "bv", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_KV_HEAD_ROWS, {kv});
+      AddTensor(model, "q_norm", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {s.head_dim});
+      AddTensor(model, "k_norm", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {s.head_dim});
     }
-    AddTensor(model, "wo", i, s.type, v1::Q_HEAD_COLS, {h, q});
-    AddTensor(model, "ffn_norm", i, v1::F32, v1::REPLICATED, {h});
-    AddTensor(model, "w_gate", i, s.type, v1::FFN_ROWS, {s.ffn, h});
-    AddTensor(model, "w_up", i, s.type, v1::FFN_ROWS, {s.ffn, h});
-    AddTensor(model, "w_down", i, s.type, v1::FFN_COLS, {h, s.ffn});
+    AddTensor(model, "wo", i, s.type, v1::SHARD_AXIS_Q_HEAD_COLS, {h, q});
+    AddTensor(model, "ffn_norm", i, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {h});
+    AddTensor(model, "w_gate", i, s.type, v1::SHARD_AXIS_FFN_ROWS, {s.ffn, h});
+    AddTensor(model, "w_up", i, s.type, v1::SHARD_AXIS_FFN_ROWS, {s.ffn, h});
+    AddTensor(model, "w_down", i, s.type, v1::SHARD_AXIS_FFN_COLS, {h, s.ffn});
   }
   return model;
 }
@@ -112,7 +112,7 @@ std::vector<int> Holders(const v1::ModelDescription& model, const v1::ShardPlan&
 
 // Tensors that are cut without overlap; KV heads may be held twice, by neighbours.
 bool CutCleanly(const v1::TensorDescription& tensor) {
-  return tensor.axis() != v1::REPLICATED && tensor.axis() != v1::KV_HEAD_ROWS;
+  return tensor.axis() != v1::SHARD_AXIS_REPLICATED && tensor.axis() != v1::SHARD_AXIS_KV_HEAD_ROWS;
 }
 
 void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
@@ -123,7 +123,7 @@ void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
     const bool twice =
         tensor.name() == "token_embedding" && pp > 1 && model.architecture().tied_embeddings();
     for (int held : Holders(model, plan, tensor)) {
-      if (tensor.axis() == v1::REPLICATED) {
+      if (tensor.axis() == v1::SHARD_AXIS_REPLICATED) {
         ASSERT_EQ(held, tp) << tensor.name();
       } else if (CutCleanly(tensor)) {
         ASSERT_EQ(held, twice ? 2 : 1) << tensor.name();
@@ -142,9 +142,9 @@ void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
   }
 }
 
-constexpr Sizes kFloat = {4, 36, 9, 3, 4, 50, 101, v1::F32};
-constexpr Sizes kQuantized = {3, 288, 9, 3, 32, 416, 1003, v1::Q4_1};
-constexpr Sizes kEightBit = {3, 48, 9, 3, 4, 416, 101, v1::F8_E4M3};
+constexpr Sizes kFloat = {4, 36, 9, 3, 4, 50, 101, v1::DATA_TYPE_F32};
+constexpr Sizes kQuantized = {3, 288, 9, 3, 32, 416, 1003, v1::DATA_TYPE_Q4_1};
+constexpr Sizes kEightBit = {3, 48, 9, 3, 4, 416, 101, v1::DATA_TYPE_F8_E4M3};
 
 TEST(ShardSlicesTest, EveryElementIsHeldOnce) {
   for (const Sizes& sizes : {kFloat, kQuantized, kEightBit}) {
@@ -204,7 +204,7 @@ TEST(ShardSlicesTest, NineHeadsOverThreeKvHeadsOverTwoRanks) {
     if (tensor.layer() != 0) continue;
     const auto slice = SliceOf(plan.ranks(1), tensor, model.architecture());
     ASSERT_TRUE(slice.has_value());
-    if (tensor.axis() == v1::KV_HEAD_ROWS && tensor.shape_size() == 2) {
+    if (tensor.axis() == v1::SHARD_AXIS_KV_HEAD_ROWS && tensor.shape_size() == 2) {
       EXPECT_EQ(slice->row_begin, 4);
       EXPECT_EQ(slice->row_end, 12);
     }
@@ -239,7 +239,7 @@ TEST(CheckPlanTest, RefusesNamingTheField) {
       {"kv_block_tokens", [](auto& p) { p.set_kv_block_tokens(0); }},
       {"num_kv_blocks", [](auto& p) { p.set_num_kv_blocks(0); }},
       {"num_kv_blocks", [](auto& p) { p.set_num_kv_blocks(2147483647); }},
-      {"kv_type", [](auto& p) { p.set_kv_type(v1::Q4_0); }},
+      {"kv_type", [](auto& p) { p.set_kv_type(v1::DATA_TYPE_Q4_0); }},
       {"max_model_len", [](auto& p) { p.set_max_model_len(0); }},
       {"max_tokens_per_step", [](auto& p) { p.set_max_tokens_per_step(-1); }},
       {"max_tokens_per_step",  // activations that no message can carry

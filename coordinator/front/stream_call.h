@@ -1,0 +1,54 @@
+// A Generate or Chat under way: between the door's sink and the engine loop.
+//
+// The loop holds it as its sink, the door as its Call; it lets go of the door's sink when it ends,
+// whichever way, so that neither keeps the other alive.
+//
+//   auto call = std::make_shared<StreamCall>(context, caller, sink);
+//   if (auto s = call->Register(id); !s.ok()) call->Refuse(s);
+//   call->Begin(std::move(prepared));
+#ifndef TESSERA_COORDINATOR_FRONT_STREAM_CALL_H_
+#define TESSERA_COORDINATOR_FRONT_STREAM_CALL_H_
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "coordinator/engine/engine_loop.h"
+#include "coordinator/front/live_call.h"
+
+namespace tessera::coordinator {
+
+class StreamCall final : public LiveCall, public TokenSink {
+ public:
+  StreamCall(std::shared_ptr<CallContext> context, const Caller& caller,
+             std::shared_ptr<TokenSink> sink);
+
+  // Submits; a refusal goes to the sink. Nothing happens when it was cancelled.
+  void Begin(GenerationRequest request);
+
+  void Cancel() override;
+  void Abort() override;
+  void Refuse(const absl::Status& why) override;
+  bool cancelled() override;
+
+  // What the loop says.
+  void Push(v1::GenerateResponse chunk) override;
+  void Finish(v1::GenerateResponse last) override;
+  void Fail(absl::Status why) override;
+
+ private:
+  absl::Status Submit(GenerationRequest request);
+  std::shared_ptr<TokenSink> sink();
+  // Null when the call has ended already. Whoever gets it says the last word.
+  std::shared_ptr<TokenSink> TakeSink();
+
+  std::mutex mu_;
+  std::shared_ptr<TokenSink> sink_;  // null once the call has ended
+  std::optional<int64_t> id_;        // the loop's, once submitted
+};
+
+}  // namespace tessera::coordinator
+
+#endif  // TESSERA_COORDINATOR_FRONT_STREAM_CALL_H_

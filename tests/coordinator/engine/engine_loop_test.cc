@@ -1,0 +1,467 @@
+// The loop over a fake group that answers step by step: nothing here waits for time to pass.
+#include "coordinator/engine/engine_loop.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/time/clock.h"
+#include "proto/wire/status_builders.h"
+#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/recording_sink.h"
+
+namespace tessera::coordinator {
+namespace {
+
+using tessera::testing::ByteModel;
+using tessera::testing::Eventually;
+using tessera::testing::FakeGroup;
+using tessera::testing::kEos;
+using tessera::testing::RecordingSink;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class EngineLoopTest : public ::testing::Test {
+ protected:
+  void Make(EngineLoopOptions options = {}) {
+    options.layout.max_sequences_per_step = 4;
+    options.lookahead = lookahead_;
+    loop_ = EngineLoop::Create(options);
+    group_ = std::make_unique<FakeGroup>(loop_.get());
+  }
+  void Serve(EngineLoopOptions options = {}) {
+    Make(options);
+    ASSERT_TRUE(group_->Join().ok());
+    ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+  }
+
+  static GenerationRequest Request(int prompt_tokens, int max_tokens = 4) {
+    GenerationRequest request;
+    request.prompt_ids.assign(static_cast<size_t>(prompt_tokens), 'p');
+    request.sampling.set_max_tokens(max_tokens);
+    request.request_id = "id";
+    return request;
+  }
+  std::shared_ptr<RecordingSink> Submit(GenerationRequest request, int64_t* id = nullptr) {
+    auto sink = std::make_shared<RecordingSink>();
+    const auto submitted = loop_->Submit(std::move(request), sink);
+    EXPECT_TRUE(submitted.ok()) << submitted.status();
+    if (id != nullptr) *id = *submitted;
+    return sink;
+  }
+  // Of the one rank of ByteModel.
+  static int64_t BlockBytes() {
+    const auto plan = PlanShards(ByteModel(), Layout());
+    return plan->ranks(0).kv_bytes_per_token() * plan->kv_block_tokens();
+  }
+  int FreeBlocks() const { return loop_->Status().groups(0).kv_blocks_free(); }
+  int AllBlocks() const { return loop_->Status().groups(0).kv_blocks_total(); }
+
+  bool lookahead_ = false;  // so that a test knows which plan comes next
+  std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<FakeGroup> group_;
+};
+
+TEST_F(EngineLoopTest, StreamsTokenByTokenThenUsage) {
+  Serve();
+  group_->set_text("pppHello");
+  auto sink = Submit(Request(3, 5));
+  for (int i = 1; i <= 4; ++i) {
+    group_->Answer();
+    ASSERT_TRUE(sink->WaitForTokens(i));
+    EXPECT_EQ(sink->text(), std::string("Hello").substr(0, static_cast<size_t>(i)));
+  }
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "Hello");
+  EXPECT_THAT(sink->ids(), ElementsAre('H', 'e', 'l', 'l', 'o'));
+  const auto chunks = sink->chunks();
+  EXPECT_EQ(chunks.front().request_id(), "id");
+  EXPECT_EQ(chunks.back().finish_reason(), v1::FINISH_REASON_LENGTH);
+  EXPECT_EQ(chunks.back().usage().prompt_tokens(), 3);
+  EXPECT_EQ(chunks.back().usage().completion_tokens(), 5);
+  for (size_t i = 0; i + 1 < chunks.size(); ++i) {
+    EXPECT_EQ(chunks[i].finish_reason(), v1::FINISH_REASON_UNSPECIFIED);
+    EXPECT_FALSE(chunks[i].has_usage());
+  }
+}
+
+TEST_F(EngineLoopTest, AStopTokenEndsTheAnswerAndIsNoText) {
+  Serve();
+  group_->set_text("pHi");  // behind it: <eos>
+  auto sink = Submit(Request(1, 100));
+  group_->Answer(3);
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "Hi");
+  EXPECT_THAT(sink->ids(), ElementsAre('H', 'i', kEos));
+  EXPECT_EQ(sink->last().finish_reason(), v1::FINISH_REASON_STOP);
+}
+
+TEST_F(EngineLoopTest, IgnoreEosGoesOnPastTheStopToken) {
+  Serve();
+  group_->set_text("pH");
+  GenerationRequest request = Request(1, 3);
+  request.sampling.set_ignore_eos(true);
+  auto sink = Submit(std::move(request));
+  group_->Answer(3);
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_THAT(sink->ids(), ElementsAre('H', kEos, kEos));
+  EXPECT_EQ(sink->text(), "H");
+  EXPECT_EQ(sink->last().finish_reason(), v1::FINISH_REASON_LENGTH);
+}
+
+TEST_F(EngineLoopTest, AStopStringAcrossTokensEndsTheTextBeforeIt) {
+  Serve();
+  group_->set_text("pok, then END of it");
+  GenerationRequest request = Request(1, 100);
+  request.sampling.add_stop("END");
+  auto sink = Submit(std::move(request));
+  group_->Answer(12);  // "ok, then END"
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "ok, then ");
+  EXPECT_EQ(sink->last().finish_reason(), v1::FINISH_REASON_STOP);
+  EXPECT_EQ(sink->last().usage().completion_tokens(), 12);
+  EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
+}
+
+TEST_F(EngineLoopTest, ACharacterOfSeveralTokensArrivesWhole) {
+  Serve();
+  group_->set_text("p\xF0\x9F\x99\x82");  // U+1F642, a byte per token
+  auto sink = Submit(Request(1, 4));
+  group_->Answer(3);
+  ASSERT_TRUE(sink->WaitForTokens(3));
+  EXPECT_EQ(sink->text(), "");
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "\xF0\x9F\x99\x82");
+}
+
+TEST_F(EngineLoopTest, LogprobsComeWithTokenTexts) {
+  Serve();
+  group_->set_text("pA");
+  GenerationRequest request = Request(1, 1);
+  request.sampling.set_logprobs(2);
+  auto sink = Submit(std::move(request));
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForEnd());
+  const v1::GenerateResponse last = sink->last();
+  ASSERT_EQ(last.logprobs_size(), 1);
+  const v1::TokenLogprobs& logprobs = last.logprobs(0);
+  EXPECT_EQ(logprobs.chosen().token(), "A");
+  EXPECT_FLOAT_EQ(logprobs.chosen().logprob(), -0.5f);
+  EXPECT_EQ(logprobs.top_size(), 2);
+}
+
+TEST_F(EngineLoopTest, CancelFreesTheBlocksWithinOneStep) {
+  Serve();
+  int64_t id = 0;
+  auto sink = Submit(Request(40, 100), &id);
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForTokens(1));
+  EXPECT_TRUE(Eventually([&] { return FreeBlocks() < AllBlocks(); }));
+  const v1::StepPlan in_flight = group_->TakePlan();
+  loop_->Cancel(id);
+  group_->Reply(group_->ResultOf(in_flight));
+  EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
+  EXPECT_EQ(loop_->Status().requests_running(), 0);
+  EXPECT_EQ(sink->ends(), 0);
+  EXPECT_EQ(sink->ids().size(), 1u);
+}
+
+TEST_F(EngineLoopTest, ADeadlineEndsARequestThatWaitsForItsStep) {
+  Serve();
+  GenerationRequest request = Request(20, 100);
+  request.deadline = absl::Now() + absl::Milliseconds(1);
+  auto sink = Submit(std::move(request));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kDeadlineExceeded);
+  // A step may have left before the deadline; its result frees what it still held.
+  if (FreeBlocks() != AllBlocks()) group_->Answer();
+  EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
+}
+
+TEST_F(EngineLoopTest, ALostGroupFailsEveryStreamWithoutPathsOrAddresses) {
+  Serve();
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(Submit(Request(3, 100)));  // 4 run, 2 wait
+  group_->Lose(absl::UnavailableError("127.0.0.1:41234: /models/x.gguf: connection reset"));
+  for (const auto& sink : sinks) {
+    ASSERT_TRUE(sink->WaitForEnd());
+    EXPECT_EQ(sink->ends(), 1);
+    EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(sink->status().message().find('/'), absl::string_view::npos);
+    EXPECT_EQ(sink->status().message().find("127"), absl::string_view::npos);
+  }
+  const auto status = loop_->Status();
+  EXPECT_EQ(status.groups(0).state(), v1::GroupStatus::STATE_FAILED);
+  EXPECT_THAT(status.groups(0).error(), HasSubstr("connection reset"));
+  EXPECT_EQ(loop_->model(), nullptr);
+  EXPECT_EQ(loop_->Submit(Request(3), std::make_shared<RecordingSink>()).status().code(),
+            absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineLoopTest, TheNextGroupServesAfterALoss) {
+  Serve();
+  group_->Lose(absl::UnavailableError("gone"));
+  FakeGroup next(loop_.get());
+  next.set_text("pA");
+  ASSERT_TRUE(next.Join().ok());
+  auto sink = Submit(Request(1, 1));
+  next.Answer();
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "A");
+  EXPECT_EQ(loop_->Status().groups(0).error(), "");
+}
+
+TEST_F(EngineLoopTest, ASecondGroupIsTurnedAwayAndDisturbsNothing) {
+  Serve();
+  FakeGroup second(loop_.get());
+  EXPECT_EQ(second.Hello().status().code(), absl::StatusCode::kAlreadyExists);
+  auto sink = Submit(Request(1, 1));
+  group_->Answer();
+  EXPECT_TRUE(sink->WaitForEnd());
+}
+
+TEST_F(EngineLoopTest, AGroupOfTheWrongSizeHearsBothNumbers) {
+  EngineLoopOptions options;
+  options.layout.tensor_parallel = 2;
+  options.layout.pipeline_parallel = 2;
+  Make(options);
+  FakeGroup three(loop_.get(), ByteModel(), 3);
+  const absl::Status status = three.Hello().status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("has 3 ranks; expected 4"));
+  EXPECT_EQ(loop_->WaitServing(absl::Minutes(1)).code(), absl::StatusCode::kUnavailable);
+  FakeGroup four(loop_.get(), ByteModel(), 4);
+  EXPECT_TRUE(four.Join().ok());
+  EXPECT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+}
+
+// The second request waits for the first step's answer; then both are in one step.
+TEST_F(EngineLoopTest, StagesThatTakeTurnsGetOneStepAtATime) {
+  EngineLoopOptions options;
+  options.layout.pipeline_parallel = 2;
+  options.max_steps_in_flight = 2;
+  Make(options);
+  FakeGroup two(loop_.get(), ByteModel(), 2);
+  two.set_stages_take_turns();
+  two.set_text("pppp");
+  ASSERT_TRUE(two.Join().ok());
+  ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+  auto first = Submit(Request(1, 2));
+  const v1::StepPlan prompt = two.TakePlan();
+  auto second = Submit(Request(1, 1));
+  two.Reply(two.ResultOf(prompt));
+  const v1::StepPlan both = two.TakePlan();
+  EXPECT_EQ(both.chunks_size(), 2);
+  two.Reply(two.ResultOf(both));
+  EXPECT_TRUE(first->WaitForEnd());
+  EXPECT_TRUE(second->WaitForEnd());
+}
+
+TEST_F(EngineLoopTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
+  Serve();
+  auto sink = Submit(Request(1, 10));
+  v1::StepResult lie = group_->ResultOf(group_->TakePlan());
+  lie.mutable_tokens(0)->set_token_id(1 << 20);
+  group_->Reply(lie);
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(Eventually([&] { return group_->shut_down(); }));
+  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
+  group_->Lose(absl::OkStatus());
+  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED)
+      << "the first reason counts";
+  FakeGroup honest(loop_.get());
+  EXPECT_TRUE(honest.Join().ok());
+}
+
+TEST_F(EngineLoopTest, AFullQueueSaysWhenToRetry) {
+  EngineLoopOptions options;
+  options.max_queue = 2;
+  Serve(options);
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(Submit(Request(3, 1)));  // 4 run, 2 wait
+  const absl::Status refused =
+      loop_->Submit(Request(3), std::make_shared<RecordingSink>()).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(wire::RetryAfter(refused).has_value());
+  group_->Run();
+  for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
+  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_waiting() == 0; }));
+  EXPECT_TRUE(loop_->Submit(Request(3, 1), std::make_shared<RecordingSink>()).ok());
+}
+
+// Four seats, but blocks for one sequence only: the other seats are no room for waiting requests.
+TEST_F(EngineLoopTest, SeatsWithoutMemoryDoNotLengthenTheQueue) {
+  EngineLoopOptions options;
+  options.max_queue = 2;
+  options.layout.kv_bytes_per_rank = 2 * BlockBytes();
+  Serve(options);
+  std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(Request(20, 3))};
+  const v1::StepPlan first = group_->TakePlan();
+  for (int i = 0; i < 2; ++i) sinks.push_back(Submit(Request(20, 3)));
+  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
+  group_->Reply(group_->ResultOf(first));  // now the loop has seen that nobody else fits
+  ASSERT_TRUE(sinks[0]->WaitForTokens(1));
+  const v1::StepPlan second = group_->TakePlan();
+  EXPECT_TRUE(Eventually([&] {
+    return absl::IsResourceExhausted(
+        loop_->Submit(Request(20, 3), std::make_shared<RecordingSink>()).status());
+  }));
+  group_->Reply(group_->ResultOf(second));
+  group_->Run();
+  for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
+}
+
+TEST_F(EngineLoopTest, TemplatesGetTheTokenizersOwnBosAndEos) {
+  Make();
+  v1::ModelDescription model = ByteModel();
+  model.mutable_tokenizer()->set_bos_id(tessera::testing::kImStart);
+  model.set_chat_template(
+      "{{ bos_token }}{% for message in messages %}{{ message['content'] + eos_token }}"
+      "{% endfor %}");
+  FakeGroup group(loop_.get(), model);
+  ASSERT_TRUE(group.Join().ok());
+  const auto served = loop_->model();
+  ASSERT_TRUE(served->chat.ok()) << served->chat.status();
+  const auto prompt = (*served->chat)->Render({.messages = {{.role = "user", .content = "Hi"}}});
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(prompt->text(), "<|im_start|>Hi<eos>");
+}
+
+TEST_F(EngineLoopTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
+  Serve();
+  bool serving = false;
+  loop_->SetServingListener([&](bool now) { serving = now; });
+  EXPECT_TRUE(serving);
+  auto sink = Submit(Request(1, 2));
+  std::thread drain([&] { loop_->Drain(absl::Hours(1)); });
+  EXPECT_TRUE(Eventually([&] {
+    return loop_->Submit(Request(300), nullptr).status().code() == absl::StatusCode::kUnavailable;
+  }));
+  group_->Answer(2);
+  drain.join();
+  EXPECT_TRUE(sink->WaitForEnd());
+  EXPECT_TRUE(sink->status().ok());
+  EXPECT_EQ(sink->ids().size(), 2u);
+  EXPECT_TRUE(group_->shut_down());
+  EXPECT_FALSE(serving);
+  group_->Lose(absl::OkStatus());
+  EXPECT_EQ(loop_->Status().groups_size(), 0);
+}
+
+TEST_F(EngineLoopTest, DrainWithoutGraceAbortsAndCutsALongerDrainShort) {
+  Serve();
+  auto sink = Submit(Request(1, 100));
+  std::thread patient([&] { loop_->Drain(absl::InfiniteDuration()); });
+  loop_->Drain(absl::ZeroDuration());
+  patient.join();
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineLoopTest, WhatDoesNotFitIsRefusedAtTheDoor) {
+  Serve();
+  auto sink = std::make_shared<RecordingSink>();
+  for (const int tokens : {0, 256, 1000}) {
+    const absl::Status status = loop_->Submit(Request(tokens), sink).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("prompt"));
+  }
+  GenerationRequest hot = Request(3);
+  hot.sampling.set_temperature(1000);
+  EXPECT_THAT(std::string(loop_->Submit(std::move(hot), sink).status().message()),
+              HasSubstr("sampling.temperature"));
+  EXPECT_EQ(loop_->Status().requests_waiting(), 0);
+}
+
+TEST_F(EngineLoopTest, WithLookaheadTheNextStepIsThereBeforeTheLastOnesResult) {
+  lookahead_ = true;
+  Serve();
+  group_->set_text("pHello");
+  auto sink = Submit(Request(1, 5));
+  v1::StepPlan before = group_->TakePlan();
+  for (int i = 1; i < 5; ++i) {
+    const v1::StepPlan ahead = group_->TakePlan();
+    EXPECT_EQ(ahead.chunks(0).last_token_from_step(), before.step_id());
+    group_->Reply(group_->ResultOf(before));
+    ASSERT_TRUE(sink->WaitForTokens(i));
+    before = ahead;
+  }
+  group_->Reply(group_->ResultOf(before));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->text(), "Hello");
+}
+
+TEST_F(EngineLoopTest, AThousandCancelsAtOnceLeaveNothing) {
+  EngineLoopOptions options;
+  options.max_queue = 2000;
+  Serve(options);
+  std::vector<int64_t> ids(1000);
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int64_t& id : ids) sinks.push_back(Submit(Request(20, 100), &id));
+  const v1::StepPlan in_flight = group_->TakePlan();
+  for (const int64_t id : ids) loop_->Cancel(id);
+  group_->Reply(group_->ResultOf(in_flight));
+  EXPECT_TRUE(Eventually([&] {
+    const auto status = loop_->Status();
+    return status.requests_running() + status.requests_waiting() == 0 &&
+           FreeBlocks() == AllBlocks();
+  }));
+  for (const auto& sink : sinks) EXPECT_EQ(sink->ends(), 0);
+}
+
+TEST_F(EngineLoopTest, AbortTellsTheSink) {
+  Serve();
+  int64_t id = 0;
+  auto sink = Submit(Request(1, 100), &id);
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForTokens(1));
+  loop_->Abort(id, absl::CancelledError("enough"));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status(), absl::CancelledError("enough"));
+}
+
+TEST_F(EngineLoopTest, ADeadlineThatPassesInTheQueueIsToldAtOnce) {
+  Serve();
+  std::vector<std::shared_ptr<RecordingSink>> running;
+  for (int i = 0; i < 4; ++i) running.push_back(Submit(Request(3, 100)));
+  const v1::StepPlan never_answered = group_->TakePlan();
+  GenerationRequest request = Request(3, 5);
+  request.deadline = absl::Now() + absl::Milliseconds(20);
+  auto sink = Submit(std::move(request));
+  ASSERT_TRUE(sink->WaitForEnd());
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kDeadlineExceeded);
+  for (const auto& other : running) EXPECT_EQ(other->ends(), 0);
+}
+
+TEST_F(EngineLoopTest, RunningAndWaitingCountRequestsNotChoices) {
+  Serve();
+  GenerationRequest several = Request(3, 50);
+  several.sampling.set_n(3);
+  several.sampling.set_temperature(0);
+  std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(several)};
+  group_->Answer(2);
+  ASSERT_TRUE(sinks[0]->WaitForTokens(4));
+  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
+  EXPECT_EQ(loop_->Status().requests_waiting(), 0);
+  EXPECT_GT(loop_->Status().scheduler().steps(), 0);
+}
+
+TEST_F(EngineLoopTest, DestructionFailsWhatIsLive) {
+  Serve();
+  auto sink = Submit(Request(1, 100));
+  loop_ = nullptr;
+  EXPECT_EQ(sink->ends(), 1);
+  EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(EngineLoopTest, TheServedNameCanBeGiven) {
+  EngineLoopOptions options;
+  options.served_model_name = "my-model";
+  Serve(options);
+  EXPECT_EQ(loop_->model()->name, "my-model");
+  EXPECT_EQ(loop_->Status().groups(0).model(), "my-model");
+}
+
+}  // namespace
+}  // namespace tessera::coordinator

@@ -1,0 +1,21 @@
+// The rotary embedding of a GGUF file: <family>.rope.* keys and the optional rope_freqs.weight.
+#ifndef TESSERA_WORKER_FILES_GGUF_ROPE_H_
+#define TESSERA_WORKER_FILES_GGUF_ROPE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "tessera/v1/model.pb.h"
+#include "worker/files/gguf/value.h"
+#include "worker/files/stored_tensor.h"
+
+namespace tessera::worker {
+
+// Sets rope_theta and rope_scaling; arch->head_dim and ->max_positions must be set. prefix: "llama.".
+// frequency_factors: rope_freqs.weight, or null when the file has none.
+absl::Status ReadGgufRope(const GgufMetadata& metadata, const std::string& prefix,
+                          const StoredTensor* frequency_factors, v1::Architecture* arch);
+
+}  // namespace tessera::worker
+
+#endif  // TESSERA_WORKER_FILES_GGUF_ROPE_H_
