@@ -8,13 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/kv_memory_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
-using tessera::testing::FakeGroup;
 using tessera::testing::kFakeVocab;
+using tessera::testing::KvMemoryGroup;
 using tessera::testing::ReferenceTokens;
 using tessera::testing::ShowPlan;
 using ::testing::ElementsAre;
@@ -42,7 +42,7 @@ struct History {
 // Everything at once, up to max_steps_in_flight steps sent before the oldest is answered.
 History RunAll(const std::vector<ScheduledRequest>& requests, const SchedulerLimits& limits) {
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   History run;
   for (const ScheduledRequest& request : requests) {
     EXPECT_EQ(scheduler.Add(request, kNow), absl::OkStatus());
@@ -81,7 +81,7 @@ TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
   const SchedulerLimits limits{
       .block_tokens = 4, .num_blocks = 4, .max_sequences_per_step = 2, .lookahead = false};
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   for (int id = 1; id <= 3; ++id) {
     ASSERT_EQ(scheduler.Add(Request(id, 7, 8), kNow), absl::OkStatus());
   }
@@ -171,7 +171,7 @@ TEST(PreemptionTest, ASequenceInFlightIsNeverTheVictim) {
                                .max_steps_in_flight = 2,
                                .lookahead = false};
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   ASSERT_EQ(scheduler.Add(Request(1, 8, 8), kNow), absl::OkStatus());
   ASSERT_EQ(scheduler.Add(Request(2, 8, 8), kNow), absl::OkStatus());
   group.Send(*scheduler.Schedule(kNow));  // prompt of 1

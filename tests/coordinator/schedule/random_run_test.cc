@@ -13,15 +13,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/kv_memory_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::FakeConstraint;
-using tessera::testing::FakeGroup;
 using tessera::testing::kFakeVocab;
-using tessera::testing::ReferenceTargets;
+using tessera::testing::KvMemoryGroup;
+using tessera::testing::ReferencePromptLogprobs;
 using tessera::testing::ReferenceTokens;
 
 // Sanitizers make it a good ten times slower.
@@ -115,7 +115,7 @@ class RandomRun {
     if (Chance(10)) request.sampling.set_repetition_penalty(1.5f);
     if (Chance(10)) request.sampling.set_presence_penalty(0.5f);
     if (Chance(10)) {
-      request.targets_from = Draw(1, static_cast<int>(request.prompt_ids.size()));
+      request.prompt_logprobs_from = Draw(1, static_cast<int>(request.prompt_ids.size()));
       if (request.seeds.empty() && Chance(50)) request.max_tokens = 0;
     }
     request.tenant = absl::StrCat("tenant ", Chance(60) ? 0 : Draw(0, tenants_ - 1));
@@ -209,7 +209,7 @@ class RandomRun {
       Live& live = found->second;
       Choice& choice = live.choices.at(static_cast<size_t>(emission.choice));
       ASSERT_EQ(choice.finished, FinishCause::kNone) << "a word of a choice that is over";
-      for (const auto& target : emission.targets) live.targets.push_back(target.logprob());
+      for (const auto& target : emission.prompt_logprobs) live.targets.push_back(target.logprob());
       if (emission.token) choice.output.push_back(emission.token->token_id());
       ASSERT_LT(emission.cached_tokens, static_cast<int>(live.request.prompt_ids.size()));
       choice.finished = emission.finished;
@@ -246,7 +246,7 @@ class RandomRun {
       ASSERT_TRUE(std::equal(choice.output.begin(), choice.output.end(), whole.begin()))
           << "request " << id << ", choice " << i << ": other tokens than alone";
     }
-    const std::vector<float> targets = ReferenceTargets(live.request);
+    const std::vector<float> targets = ReferencePromptLogprobs(live.request);
     ASSERT_TRUE(complete ? live.targets.size() == targets.size()
                          : live.targets.size() <= targets.size());
     ASSERT_TRUE(std::equal(live.targets.begin(), live.targets.end(), targets.begin()));
@@ -256,7 +256,7 @@ class RandomRun {
   const int tenants_;
   const SchedulerLimits limits_;
   Scheduler scheduler_;
-  FakeGroup group_;
+  KvMemoryGroup group_;
   Counts& counts_;
   std::vector<std::vector<int32_t>> prefixes_;
   absl::Time now_ = absl::FromUnixSeconds(1'000);

@@ -41,7 +41,7 @@ class FixedConstraint : public TokenConstraint {
   std::string mask_;
 };
 
-class DrawStateTest : public tessera::testing::SchedulerTest {
+class LogitsStateTest : public tessera::testing::SchedulerTest {
  protected:
   v1::DrawState DrawOf(const ScheduledRequest& request) {
     Start(Limits());
@@ -53,14 +53,14 @@ class DrawStateTest : public tessera::testing::SchedulerTest {
   }
 };
 
-TEST_F(DrawStateTest, NothingToSay) {
+TEST_F(LogitsStateTest, NothingToSay) {
   Start(Limits());
   Add(Request(1, 5));
   Send();
   EXPECT_FALSE(plan_->chunks(0).has_draw());
 }
 
-TEST_F(DrawStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
+TEST_F(LogitsStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {7, 3, 7, 3, 9};
   request.sampling.set_presence_penalty(1);
@@ -71,7 +71,7 @@ TEST_F(DrawStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
   EXPECT_THAT(DrawOf(request).prompt_ids(), ElementsAre(3, 7, 9));
 }
 
-TEST_F(DrawStateTest, OutputIdsWithAnyPenalty) {
+TEST_F(LogitsStateTest, OutputIdsWithAnyPenalty) {
   for (const int kind : {0, 1, 2}) {
     ScheduledRequest request = Request(1, 5);
     if (kind == 0) request.sampling.set_repetition_penalty(2);
@@ -89,7 +89,7 @@ TEST_F(DrawStateTest, OutputIdsWithAnyPenalty) {
   }
 }
 
-TEST_F(DrawStateTest, StopIdsAreBannedForTheFirstTokens) {
+TEST_F(LogitsStateTest, StopIdsAreBannedForTheFirstTokens) {
   ScheduledRequest request = Request(1, 5, 3);
   request.stop_ids = {-5, 4, kFakeVocab, 6};
   request.min_tokens = 2;
@@ -101,14 +101,14 @@ TEST_F(DrawStateTest, StopIdsAreBannedForTheFirstTokens) {
   EXPECT_FALSE(plan_->chunks(0).has_draw());
 }
 
-TEST_F(DrawStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
+TEST_F(LogitsStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {1, 2, 3};
   request.bad_words = {{50}, {3, 51}, {2, 3, 52}, {1, 3, 53}, {1, 2, 3, 54}, {9, 1, 2, 3, 55}, {}};
   EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(50, 51, 52, 54));
 }
 
-TEST_F(DrawStateTest, TheMaskFollowsTheTokens) {
+TEST_F(LogitsStateTest, TheMaskFollowsTheTokens) {
   ScheduledRequest request = Request(1, 5, 3);
   request.constraint = std::make_shared<FakeConstraint>(3);
   const auto expected = request.constraint->Clone();
@@ -122,7 +122,7 @@ TEST_F(DrawStateTest, TheMaskFollowsTheTokens) {
   }
 }
 
-TEST_F(DrawStateTest, SomethingIsAlwaysLeftToDraw) {
+TEST_F(LogitsStateTest, SomethingIsAlwaysLeftToDraw) {
   ScheduledRequest request = Request(1, 5);
   request.constraint = std::make_shared<FixedConstraint>(std::vector<int32_t>{4, 8});
   request.stop_ids = {4, 8};
@@ -137,7 +137,7 @@ TEST_F(DrawStateTest, SomethingIsAlwaysLeftToDraw) {
   EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(5, 6, 7, 4)) << "8 is left";
 }
 
-TEST_F(DrawStateTest, ATokenThatTheMaskDidNotAllowIsALie) {
+TEST_F(LogitsStateTest, ATokenThatTheMaskDidNotAllowIsALie) {
   ScheduledRequest request = Request(1, 5);
   request.constraint = std::make_shared<FixedConstraint>(std::vector<int32_t>{4, 8});
   Start(Limits());

@@ -1,12 +1,12 @@
-#include "coordinator/schedule/pace.h"
+#include "coordinator/schedule/latency_estimator.h"
 
 #include <gtest/gtest.h>
 
 namespace tessera::coordinator {
 namespace {
 
-TEST(PaceTest, NothingSaysNothing) {
-  Pace pace;
+TEST(RequestLatencyEstimatorTest, NothingSaysNothing) {
+  RequestLatencyEstimator pace;
   const double before = pace.cautious();
   pace.Observe(0, 5);
   pace.Observe(5, 0);
@@ -15,44 +15,44 @@ TEST(PaceTest, NothingSaysNothing) {
   EXPECT_EQ(pace.cautious(), before);
 }
 
-TEST(PaceTest, LearnsHowMuchLongerThingsTake) {
-  Pace pace;
+TEST(RequestLatencyEstimatorTest, LearnsHowMuchLongerThingsTake) {
+  RequestLatencyEstimator pace;
   for (int i = 0; i < 400; ++i) pace.Observe(10, 20);
   EXPECT_NEAR(pace.mean(), 2, 0.01);
   EXPECT_NEAR(pace.cautious(), 2, 0.1);
 }
 
-TEST(PaceTest, IsCarefulWhereTheyTakeUnevenlyLong) {
-  Pace pace;
+TEST(RequestLatencyEstimatorTest, IsCarefulWhereTheyTakeUnevenlyLong) {
+  RequestLatencyEstimator pace;
   for (int i = 0; i < 400; ++i) pace.Observe(10, i % 10 == 0 ? 30 : 10);
   EXPECT_LT(pace.mean(), 1.6);
   EXPECT_GT(pace.cautious(), 2);
 }
 
-TEST(PaceTest, OneThatTookForEverIsOnlySoMuch) {
-  Pace pace;
+TEST(RequestLatencyEstimatorTest, OneThatTookForEverIsOnlySoMuch) {
+  RequestLatencyEstimator pace;
   pace.Observe(1, 1e12);
   EXPECT_LE(pace.mean(), 2.2);
 }
 
-TEST(StepNoiseTest, NothingSaysNothing) {
-  StepNoise noise;
+TEST(StepLatencyEstimatorTest, NothingSaysNothing) {
+  StepLatencyEstimator noise;
   noise.Observe(0, 5);
   noise.Observe(5, -1);
   EXPECT_EQ(noise.Micros(10, 4, 2), 40);
   EXPECT_EQ(noise.Micros(10, -1, 2), 0);
 }
 
-TEST(StepNoiseTest, ManyStepsTakeTheMeanMoreSurelyThanFew) {
-  StepNoise noise;
+TEST(StepLatencyEstimatorTest, ManyStepsTakeTheMeanMoreSurelyThanFew) {
+  StepLatencyEstimator noise;
   for (int i = 0; i < 1000; ++i) noise.Observe(10, i % 10 == 0 ? 80 : 10);
   EXPECT_NEAR(noise.Micros(10, 100, 0), 1700, 100);
   EXPECT_NEAR(noise.Micros(10, 1, 1), 17 + 21, 2);
   EXPECT_NEAR(noise.Micros(10, 100, 1), 1700 + 210, 100);
 }
 
-TEST(StepNoiseTest, SoonForgetsTheMachineThatWas) {
-  StepNoise noise;
+TEST(StepLatencyEstimatorTest, SoonForgetsTheMachineThatWas) {
+  StepLatencyEstimator noise;
   for (int i = 0; i < 1000; ++i) noise.Observe(10, 30);
   for (int i = 0; i < 1000; ++i) noise.Observe(10, 10);
   EXPECT_NEAR(noise.Micros(10, 10, 0), 100, 5);

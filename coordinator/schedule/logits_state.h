@@ -1,9 +1,9 @@
 // What a draw depends on besides its row and the sampling parameters, written into a chunk: the
 // scheduler's side of v1::DrawState. Pure functions.
 //
-//   if (sequence.draws_next) FillDraw(sequence, vocab_size, chunk);
-#ifndef TESSERA_COORDINATOR_SCHEDULE_DRAW_STATE_H_
-#define TESSERA_COORDINATOR_SCHEDULE_DRAW_STATE_H_
+//   if (sequence.draws_next) FillSampling(sequence, vocab_size, chunk);
+#ifndef TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_
+#define TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_
 
 #include <cstdint>
 #include <vector>
@@ -22,14 +22,14 @@ std::vector<int32_t> PromptIdsForPenalty(const ScheduledRequest& request);
 
 // Sets chunk->sampling and, when there is something to say, chunk->draw: for the token that follows
 // the tokens known and those being drawn. `vocab_size` 0 = unknown.
-void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk);
+void FillSampling(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk);
 
-// Whether FillDraw writes the same for each of the request's tokens.
-bool DrawsAlike(const ScheduledRequest& request);
+// Whether FillSampling writes the same for each of the request's tokens.
+bool HasStatelessSampling(const ScheduledRequest& request);
 
 // False when the sequence's constraint does not allow `token` next.
 bool MayFollow(Sequence& sequence, int32_t token);
 
 }  // namespace tessera::coordinator
 
-#endif  // TESSERA_COORDINATOR_SCHEDULE_DRAW_STATE_H_
+#endif  // TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_
