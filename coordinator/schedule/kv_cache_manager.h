@@ -36,7 +36,7 @@ class KvCacheManager {
 
   // ---- A sequence that is to start
 
-  // Of the prompt, tokens that are in the cache now. Changes nothing.
+  // Tokens of the prompt that are in the cache now. Changes nothing.
   int CountCached(const RequestState& request) const;
   // Blocks that are free now and that it would hold after TakePrefix and its known tokens.
   int BlocksNeeded(const Sequence& waiting);
@@ -67,9 +67,9 @@ class KvCacheManager {
 
   // ---- What was computed
 
-  // Its full blocks can be found from now on.
+  // Makes its full blocks findable.
   void Commit(const Sequence& sequence);
-  // Likewise all of these, which is quicker than one after the other.
+  // Makes those of all of these findable, which is quicker than one after the other.
   void Commit(const std::vector<Sequence*>& sequences);
   // The group that held the contents is gone.
   void ForgetContents() { pool_.ForgetContents(); }

@@ -67,7 +67,7 @@ void KeepVocabulary(int vocab_size, std::vector<int32_t>* ids) {
   ids->erase(std::remove_if(ids->begin(), ids->end(), outside), ids->end());
 }
 
-// The constraint's mask and what is banned besides. Something has to be left to draw: where the
+// The constraint's mask and what is banned besides. Something has to be left to sample: where the
 // constraint leaves nothing else, first min_tokens gives way, then the bad words.
 void FillAllowed(Sequence& sequence, int vocab_size, v1::DrawState* draw) {
   const ScheduledRequest& request = sequence.request->request;

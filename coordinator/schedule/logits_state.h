@@ -1,7 +1,7 @@
-// What a draw depends on besides its row and the sampling parameters, written into a chunk: the
-// scheduler's side of v1::DrawState. Pure functions.
+// What sampling depends on besides the row of logits and the sampling parameters, written into a
+// chunk: the scheduler's side of v1::DrawState. Pure functions.
 //
-//   if (sequence.draws_next) FillSampling(sequence, vocab_size, chunk);
+//   if (chunk_samples) FillSampling(sequence, vocab_size, chunk);
 #ifndef TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_
 #define TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_
 
@@ -13,15 +13,15 @@
 
 namespace tessera::coordinator {
 
-// Whether what may be drawn depends on the token drawn before it: then the next step cannot be sent
-// before that token is here.
+// Whether what may be sampled depends on the token sampled before it: then the next step cannot be
+// sent before that token is here.
 bool NeedsLastToken(const ScheduledRequest& request);
 
 // The distinct ids of the prompt when a repetition penalty wants them, else nothing.
 std::vector<int32_t> PromptIdsForPenalty(const ScheduledRequest& request);
 
 // Sets chunk->sampling and, when there is something to say, chunk->draw: for the token that follows
-// the tokens known and those being drawn. `vocab_size` 0 = unknown.
+// the tokens known and those being sampled. `vocab_size` 0 = unknown.
 void FillSampling(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk);
 
 // Whether FillSampling writes the same for each of the request's tokens.

@@ -72,7 +72,7 @@ double OverloadEstimator::OverloadedItlMicros(int sequences, double own_prompt) 
 double OverloadEstimator::ItlBudgetMicros(const ServingLoad& load, absl::Time now) {
   const double least_step =
       cost_->PredictMicros({.decodes = static_cast<int>(load.running.size())});
-  bearable_.clear();
+  step_bounds_.clear();
   for (const Sequence* sequence : load.running) {
     const RequestState& request = *sequence->request;
     if (request.request.deadline == absl::InfiniteFuture()) continue;
@@ -80,13 +80,13 @@ double OverloadEstimator::ItlBudgetMicros(const ServingLoad& load, absl::Time no
     if (!sequence->decoding()) left -= backlog_.micros;
     const double tokens = std::max(1.0, TypicalTokens(request) - std::max(0, sequence->emitted()));
     const double step = left / step_latency_.Micros(1, tokens, /*deviations=*/0);
-    if (step >= least_step) bearable_.push_back(step);
+    if (step >= least_step) step_bounds_.push_back(step);
   }
-  if (bearable_.empty()) return HUGE_VAL;
+  if (step_bounds_.empty()) return HUGE_VAL;
   const auto least =
-      bearable_.begin() +
-      static_cast<std::ptrdiff_t>(policy::kGivenUp * static_cast<double>(bearable_.size()));
-  std::nth_element(bearable_.begin(), least, bearable_.end());
+      step_bounds_.begin() +
+      static_cast<std::ptrdiff_t>(policy::kGivenUp * static_cast<double>(step_bounds_.size()));
+  std::nth_element(step_bounds_.begin(), least, step_bounds_.end());
   return *least;
 }
 

@@ -111,7 +111,7 @@ class OverloadEstimator {
   bool overloaded_ = false;
   double typical_prompt_micros_ = 0;  // of steps, averaged over requests that started
   double typical_output_ = policy::kFirstOutputGuess;  // tokens, over choices that ended lately
-  std::vector<double> bearable_;                       // scratch of ItlBudgetMicros
+  std::vector<double> step_bounds_;                    // scratch of ItlBudgetMicros
 };
 
 }  // namespace tessera::coordinator

@@ -92,7 +92,7 @@ class Scheduler {
   // happened (to the only tenant), one begins only if it and those that run can all be expected to
   // end in time.
   bool Schedule(absl::Time now, v1::StepPlan* plan);
-  // Likewise with a plan of its own; nullopt for false.
+  // Writes a plan of its own; nullopt for false.
   std::optional<v1::StepPlan> Schedule(absl::Time now);
 
   // Requests that a Schedule call dropped because of their deadline (kDeadline). Clears the list.

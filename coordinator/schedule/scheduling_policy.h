@@ -1,5 +1,6 @@
 // The scheduler's tuned constants: each with its unit, what it trades, and the test or simulation
-// that chose it. Whoever changes one runs those again; nothing else in the folder is tuned.
+// it was chosen with, or, where it has none of its own, the one that notices. Whoever changes one
+// runs those again; nothing else in the folder is tuned.
 //
 //   if (now - last_late_ < policy::kOverloadLasts) ...
 //
@@ -27,7 +28,8 @@ inline constexpr int kLeastPrefillTokens = 4;
 
 // Steps. Until step costs are known, one in so many has decodes alone, so that their cost can be
 // told from that of prompts: rarer learns later, more often delays prompts under load from the
-// start. Simulation: OverloadSimulationTest.TenTimesTheLoadLeavesTheGoodput.
+// start. No test of its own; simulation: OverloadSimulationTest, which is under load from the
+// start.
 inline constexpr int64_t kDecodesOnlyEverySteps = 8;
 
 // Microseconds. Prompts of a step without decodes take at most so long while another tenant is
@@ -43,8 +45,8 @@ inline constexpr double kFewestPromptPieces = 3;
 
 // A tenant that added a request so recently is expected to come again: until then nobody runs a
 // step ahead and prompts are cut for its sake. Longer keeps throughput down for one that has gone.
-// Simulation: the same flood, whose quiet tenant comes again at once; FairnessTest
-// .NobodyRunsAheadWhileAnotherTenantIsActive.
+// Simulation: the same flood, whose quiet tenant comes again at once.
+// Test: FairnessTest.NobodyRunsAheadWhileAnotherTenantIsActive.
 inline constexpr absl::Duration kTenantActive = absl::Seconds(10);
 
 // Steps per stage. Prompts in n steps occupy p stages for n + p - 1 turns: more steps waste fewer
@@ -57,8 +59,8 @@ inline constexpr int kPromptStepsPerStage = 4;
 inline constexpr int kFewestTokensToCut = 64;
 
 // Times a step's own cost. So much of prompts makes a step worth what it costs by itself (an
-// eighth). Test: StepCostTest.AStepIsWorthItWithEightTimesItsOwnCost, PrefillAllowanceTest
-// .ThePiecesAreWorthAStep.
+// eighth). Test: StepCostTest.AStepIsWorthItWithEightTimesItsOwnCost,
+// PrefillAllowanceTest.ThePiecesAreWorthAStep.
 inline constexpr double kWorthAStep = 8;
 
 // ---- Overload and deadline admission (overload_estimator.cc, deadline_admission.cc)
@@ -97,8 +99,8 @@ inline constexpr int kLeastSlotsPart = 4;
 
 // Exponential rates (the weight of the newest value): quicker follows a change of load, slower
 // averages out single requests.
-// Time between requests that begin. Test: DeadlineTest.OneThatComesTooFarBackInTheQueueIs
-// RefusedAtOnce; claims: overload.
+// Time between requests that begin. Claims: overload.
+// Test: DeadlineTest.OneThatComesTooFarBackInTheQueueIsRefusedAtOnce.
 inline constexpr double kBeginIntervalRate = 1.0 / 32;
 // Steps' time that a typical prompt takes.
 // Simulation: OverloadSimulationTest.NorDoesItWherePromptsTakeMostOfTheTime.
@@ -107,7 +109,7 @@ inline constexpr double kPromptRate = 1.0 / 32;
 inline constexpr double kOutputRate = 0.05;
 
 // Tokens of an output before any has been seen. Only the first requests with deadlines notice.
-// Test: DeadlineTest.WithoutKnowledgeOnlyTheDeadlineCounts.
+// Test: OverloadEstimatorTest.AnOutputCutShortSaysOnlyThatOthersMayBeLonger.
 inline constexpr double kFirstOutputGuess = 32;
 
 // ---- What a client that is turned away is told (RetryInfo, Retry-After)
@@ -116,8 +118,8 @@ inline constexpr double kFirstOutputGuess = 32;
 // Test: SchedulerTest.TheQueueIsBounded.
 inline constexpr absl::Duration kRetryAfterFullQueue = absl::Seconds(1);
 // The queue ahead takes longer than the deadline leaves: by as much, within these bounds. Sooner is
-// a hammer, later leaves the group idle. Test: DeadlineTest.OneThatComesTooFarBackInTheQueueIs
-// RefusedAtOnce.
+// a hammer, later leaves the group idle.
+// Test: DeadlineTest.OneThatComesTooFarBackInTheQueueIsRefusedAtOnce.
 inline constexpr absl::Duration kLeastRetryAfter = absl::Seconds(1);
 inline constexpr absl::Duration kMostRetryAfter = absl::Seconds(60);
 
@@ -125,20 +127,20 @@ inline constexpr absl::Duration kMostRetryAfter = absl::Seconds(60);
 
 // Exponential rates for the ratio of time taken to time expected; its deviation rises as fast as
 // the mean and falls slower: one calm second says little about the next (Jacobson, SIGCOMM 1988).
-// Test: RequestLatencyEstimatorTest; simulation: OverloadSimulationTest.TenTimesTheLoad
-// LeavesTheGoodput.
+// Test: RequestLatencyEstimatorTest.
+// Simulation: OverloadSimulationTest.TenTimesTheLoadLeavesTheGoodput.
 inline constexpr double kLatencyRise = 1.0 / 8;
 inline constexpr double kLatencyFall = 1.0 / 64;
 // Deviations above the mean that nearly all requests stay below, as TCP's retransmission timer.
 inline constexpr double kLatencyDeviations = 4;
-// A ratio beyond so much either way says no more. Test: RequestLatencyEstimatorTest
-// .OneThatTookForEverIsOnlySoMuch.
+// A ratio beyond so much either way says no more.
+// Test: RequestLatencyEstimatorTest.OneThatTookForEverIsOnlySoMuch.
 inline constexpr double kFurthestLatency = 10;
 // The deviation before anything is known: makes the cautious ratio 1.25.
 inline constexpr double kFirstLatencyDeviation = 0.0625;
 // Steps that the noise of single steps is averaged over: more is surer, fewer follow the machine.
-// Test: StepLatencyEstimatorTest.SoonForgetsTheMachineThatWas; simulation: OverloadSimulationTest
-// .NorDoesItWhereStepsTakeUnevenlyLong.
+// Test: StepLatencyEstimatorTest.SoonForgetsTheMachineThatWas.
+// Simulation: OverloadSimulationTest.NorDoesItWhereStepsTakeUnevenlyLong.
 inline constexpr double kRememberedSteps = 256;
 
 // ---- What a step costs (step_cost.cc)
@@ -152,8 +154,8 @@ inline constexpr int kFewestStepsToFit = 8;
 inline constexpr double kKeep = 0.97;
 inline constexpr double kKeepOthers = 0.998;
 inline constexpr double kLeastWeight = 1;
-// The same with every step that shows that the machine has changed, and how many errors beyond
-// trust in one direction show it. Test: StepCostTest.AMachineThatGotSlowerIsLearned.
+// What it fades by with every step that shows that the machine has changed, and how many errors
+// past trust in one direction show it. Test: StepCostTest.AMachineThatGotSlowerIsLearned.
 inline constexpr double kKeepChanged = 0.7;
 inline constexpr int kChangedStreak = 3;
 // Mean relative errors. What lies further off counts less (Huber 1964); the mean is taken for at

@@ -31,7 +31,7 @@ class AsyncSchedulingTest : public SchedulerTest {
   }
 };
 
-TEST_F(AsyncSchedulingTest, TheNextDecodeLeavesWhileTheLastTokenIsStillDrawn) {
+TEST_F(AsyncSchedulingTest, TheNextDecodeLeavesWhileTheLastTokenIsStillSampled) {
   Start(Ahead());
   Add(Request(1, 4, 4));
   EXPECT_THAT(Send(), ElementsAre("1:0+4!"));
@@ -43,7 +43,7 @@ TEST_F(AsyncSchedulingTest, TheNextDecodeLeavesWhileTheLastTokenIsStillDrawn) {
   Answer();
   EXPECT_THAT(Send(), ElementsAre("1:6+1?!"));
   Answer();
-  EXPECT_THAT(Send(), IsEmpty()) << "the fourth token is being drawn: nothing comes after it";
+  EXPECT_THAT(Send(), IsEmpty()) << "the fourth token is being sampled: nothing comes after it";
   Answer();
   EXPECT_EQ(last_[0].finished, FinishCause::kLength);
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 4, 4), 1'000));
@@ -175,7 +175,7 @@ TEST_F(AsyncSchedulingTest, MinTokensAreCountedAhead) {
   EXPECT_EQ(output(1), ReferenceTokens(request, 1'000));
 }
 
-TEST_F(AsyncSchedulingTest, PenaltiesLeaveTheTokenStillDrawnToTheLeader) {
+TEST_F(AsyncSchedulingTest, PenaltiesLeaveTheTokenStillSampledToTheLeader) {
   Start(Ahead());
   ScheduledRequest request = Request(1, 4, 6);
   request.sampling.set_frequency_penalty(0.5f);
@@ -206,8 +206,8 @@ TEST_F(AsyncSchedulingTest, AResultBeforeTheOneItNeedsIsALie) {
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 4), 1'000));
 }
 
-// Everybody is in flight all the time, so whoever has to give way is left out until it is back.
-TEST_F(AsyncSchedulingTest, AVictimInFlightGivesWayAsSoonAsItIsBack) {
+// Everybody is in flight all the time, so whoever is the victim is left out until it is back.
+TEST_F(AsyncSchedulingTest, AVictimInFlightIsPreemptedAsSoonAsItIsBack) {
   SchedulerLimits limits = Ahead();
   limits.block_tokens = 4;
   limits.num_blocks = 4;

@@ -1,4 +1,4 @@
-// What the drawing chunks say besides the sampling parameters.
+// What the sampling chunks say besides the sampling parameters.
 #include <memory>
 #include <string>
 #include <utility>
@@ -43,7 +43,7 @@ class FixedConstraint : public TokenConstraint {
 
 class LogitsStateTest : public tessera::testing::SchedulerTest {
  protected:
-  v1::DrawState DrawOf(const ScheduledRequest& request) {
+  v1::DrawState LogitsStateOf(const ScheduledRequest& request) {
     Start(Limits());
     Add(request);
     Send();
@@ -64,11 +64,11 @@ TEST_F(LogitsStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {7, 3, 7, 3, 9};
   request.sampling.set_presence_penalty(1);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), IsEmpty());
   request.sampling.set_repetition_penalty(1);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), IsEmpty());
   request.sampling.set_repetition_penalty(1.1f);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), ElementsAre(3, 7, 9));
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), ElementsAre(3, 7, 9));
 }
 
 TEST_F(LogitsStateTest, OutputIdsWithAnyPenalty) {
@@ -93,7 +93,7 @@ TEST_F(LogitsStateTest, StopIdsAreBannedForTheFirstTokens) {
   ScheduledRequest request = Request(1, 5, 3);
   request.stop_ids = {-5, 4, kFakeVocab, 6};
   request.min_tokens = 2;
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(4, 6)) << "those the model has";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(4, 6)) << "those the model has";
   Send();
   EXPECT_THAT(plan_->chunks(0).draw().banned_ids(), ElementsAre(4, 6));
   Answer();
@@ -105,7 +105,7 @@ TEST_F(LogitsStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {1, 2, 3};
   request.bad_words = {{50}, {3, 51}, {2, 3, 52}, {1, 3, 53}, {1, 2, 3, 54}, {9, 1, 2, 3, 55}, {}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(50, 51, 52, 54));
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(50, 51, 52, 54));
 }
 
 TEST_F(LogitsStateTest, TheMaskFollowsTheTokens) {
@@ -127,14 +127,14 @@ TEST_F(LogitsStateTest, SomethingIsAlwaysLeftToDraw) {
   request.constraint = std::make_shared<FixedConstraint>(std::vector<int32_t>{4, 8});
   request.stop_ids = {4, 8};
   request.min_tokens = 5;
-  EXPECT_THAT(DrawOf(request).banned_ids(), IsEmpty()) << "the output can only end here";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), IsEmpty()) << "the output can only end here";
   request.bad_words = {{4}, {4}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(4, 4));
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(4, 4));
   request.bad_words = {{8}, {4}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), IsEmpty());
   request.stop_ids = {4};
   request.bad_words = {{5}, {6}, {7}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(5, 6, 7, 4)) << "8 is left";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(5, 6, 7, 4)) << "8 is left";
 }
 
 TEST_F(LogitsStateTest, ATokenThatTheMaskDidNotAllowIsALie) {

@@ -1,4 +1,4 @@
-// Too few KV blocks: who gives way, and that nobody can tell from the tokens.
+// Too few KV blocks: who is preempted, and that nobody can tell from the tokens.
 #include <map>
 #include <numeric>
 #include <string>
@@ -77,7 +77,7 @@ Outputs Expected(const std::vector<ScheduledRequest>& requests, int max_len) {
   return outputs;
 }
 
-TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
+TEST(PreemptionTest, TheYoungestIsPreemptedAndComesBackFirst) {
   const SchedulerLimits limits{
       .block_tokens = 4, .num_blocks = 4, .max_sequences_per_step = 2, .lookahead = false};
   Scheduler scheduler(limits);
@@ -95,7 +95,7 @@ TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
   };
   EXPECT_THAT(tick(), ElementsAre("1:0+7!", "2:0+7!"));
   EXPECT_THAT(tick(), ElementsAre("1:7+1!", "2:7+1!"));
-  // Position 8 needs a third block, and all four are taken: 2 gives way. Its two blocks would do
+  // Position 8 needs a third block, and all four are taken: 2 is preempted. Its two blocks would do
   // for nothing but itself, so nobody is admitted.
   EXPECT_THAT(tick(), ElementsAre("1:8+1!"));
   EXPECT_EQ(scheduler.stats().preemptions, 1);

@@ -28,13 +28,14 @@ class PromptLogprobsTest : public tessera::testing::SchedulerTest {
   static std::vector<float> Logprobs(const std::vector<Emission>& emissions) {
     std::vector<float> logprobs;
     for (const Emission& emission : emissions) {
-      for (const auto& target : emission.prompt_logprobs) logprobs.push_back(target.logprob());
+      for (const auto& prompt_logprob : emission.prompt_logprobs)
+        logprobs.push_back(prompt_logprob.logprob());
     }
     return logprobs;
   }
 };
 
-TEST_F(PromptLogprobsTest, AScoreEndsWithItsLastTargetAndDrawsNothing) {
+TEST_F(PromptLogprobsTest, AScoreEndsWithItsLastLogprobAndSamplesNothing) {
   Start(Limits());
   Add(Scored(1, 5, 3));
   EXPECT_THAT(Tick(), ElementsAre("1:0+5"));
@@ -96,14 +97,14 @@ TEST_F(PromptLogprobsTest, AScoreMayFillTheWholeContext) {
   EXPECT_EQ(last_[0].prompt_logprobs.size(), 9u);
 }
 
-TEST_F(PromptLogprobsTest, ThePrefixCacheIsUsedUpToTheFirstTargetOnly) {
+TEST_F(PromptLogprobsTest, ThePrefixCacheIsUsedUpToTheFirstLogprobOnly) {
   Start(Limits());
   Add(Request(1, 60, 1));
   Tick();
   ScheduledRequest request = Scored(1, 60, 33);
   request.id = 2;
   Add(request);
-  EXPECT_THAT(Tick(), ElementsAre("2:32+28")) << "two blocks: position 32 gives the first target";
+  EXPECT_THAT(Tick(), ElementsAre("2:32+28")) << "two blocks: position 32 gives the first one";
   EXPECT_EQ(Logprobs(last_), ReferencePromptLogprobs(request));
   request.id = 3;
   request.prompt_logprobs_from = 32;
@@ -112,7 +113,7 @@ TEST_F(PromptLogprobsTest, ThePrefixCacheIsUsedUpToTheFirstTargetOnly) {
   EXPECT_EQ(Logprobs(last_), ReferencePromptLogprobs(request));
 }
 
-TEST_F(PromptLogprobsTest, NoTargetIsToldTwiceAfterAPreemption) {
+TEST_F(PromptLogprobsTest, NoLogprobIsEmittedTwiceAfterAPreemption) {
   SchedulerLimits limits = Limits();
   limits.block_tokens = 4;
   limits.num_blocks = 6;
@@ -131,7 +132,7 @@ TEST_F(PromptLogprobsTest, NoTargetIsToldTwiceAfterAPreemption) {
   EXPECT_GT(scheduler_->stats().preemptions, 0);
 }
 
-TEST_F(PromptLogprobsTest, OnlyTheFirstChoiceTellsThem) {
+TEST_F(PromptLogprobsTest, OnlyTheFirstChoiceHasThem) {
   Start(Limits());
   ScheduledRequest request = Scored(1, 20, 1, 3);
   request.seeds = {1, 2};

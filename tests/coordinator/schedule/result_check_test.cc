@@ -17,7 +17,8 @@ constexpr int kVocab = 10;
 
 constexpr int64_t kStep = 3;
 
-// Sequences 7 (samples, two alternatives), 8 (mid-prompt, wants logits and targets), 9 (samples).
+// Sequences 7 (samples, two alternatives), 8 (mid-prompt, wants logits and prompt logprobs), 9
+// (samples).
 std::vector<ExpectedChunk> Plan() {
   return {{.sequence_id = 7, .tokens = 2, .samples = true, .num_logprobs = 2},
           {.sequence_id = 8,
