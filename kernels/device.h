@@ -40,7 +40,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "kernels/draws.h"
+#include "kernels/sampling_queue.h"
 #include "kernels/tensor.h"
 #include "kernels/views.h"
 
@@ -192,23 +192,23 @@ class Device {
   // out = x · wᵀ as float32 in device memory. x: (n, w.cols); out: (n, w.rows).
   virtual void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) = 0;
 
-  // The most candidates that it lists of a row; 0: it does not look at logits, read them.
-  virtual int MaxRowCandidates() const { return 0; }
-  // One answer per question: about row i of logits (questions.size(), vocab), device memory, those
-  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many
-  // of a row as were asked for. Waits for the device.
-  virtual absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
-                                  absl::Span<const RowQuestion> questions, RowAnswer* answers,
-                                  RowCandidate* candidates) {
+  // The most candidates that it lists of a row; 0: it does not sample, read the logits.
+  virtual int MaxCandidates() const { return 0; }
+  // Samples from row i of logits (rows.size(), vocab) in device memory, those of tokens first_id
+  // ..., as rows[i] asks. sampled: (rows.size()); candidates: (rows.size(), MaxCandidates()), best
+  // first, as many of a row as were asked for. Waits for the device.
+  virtual absl::Status SampleRows(const float* logits, int64_t vocab, int32_t first_id,
+                                  absl::Span<const SampleRow> rows, SampledRow* sampled,
+                                  Candidate* candidates) {
     static_cast<void>(logits), static_cast<void>(vocab), static_cast<void>(first_id);
-    static_cast<void>(questions), static_cast<void>(answers), static_cast<void>(candidates);
-    return absl::UnimplementedError("this device does not look at logits");
+    static_cast<void>(rows), static_cast<void>(sampled), static_cast<void>(candidates);
+    return absl::UnimplementedError("this device does not sample");
   }
 
-  // -- steps ahead of their tokens ----------------------------------------------------------------
+  // -- async scheduling ---------------------------------------------------------------------------
 
-  // Null: what this device draws is known to the host before the next step begins.
-  virtual Draws* draws() { return nullptr; }
+  // Null: what this device samples is known to the host before the next step begins.
+  virtual SamplingQueue* sampling_queue() { return nullptr; }
 
   // Whether the device can be given this step while it is at work on the one before: nothing that
   // the step needs (memory that grows, work that was never run) makes the host wait for the device.

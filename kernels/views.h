@@ -87,7 +87,7 @@ struct SequenceSpan {
 // The tokens of one step, in the order of their sequences. Host memory.
 struct StepView {
   int64_t n = 0;
-  const int32_t* ids = nullptr;  // (n), < 0: see Draws; null behind the first stage
+  const int32_t* ids = nullptr;  // (n), < 0: see sampling_queue.h; null behind the first stage
   const SequenceSpan* sequences = nullptr;  // (num_sequences), in the order of their tokens
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t

@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_errors.h"
 #include "kernels/cuda/cuda_memory.h"
-#include "kernels/cuda/draw_queue.h"
 #include "kernels/cuda/large_matmul.h"
 #include "kernels/cuda/packed_weights.h"
+#include "kernels/cuda/sampling_queue.h"
 #include "kernels/cuda/step_arrays.h"
 #include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_slot.h"
@@ -76,8 +76,8 @@ class CudaDevice final : public Device {
           errors_, stream_, outgrown_,
           LargeMatMul::Options{.capability = capability_, .deterministic = deterministic_});
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
-      draws_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
-      looks_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
+      sampling_queue_ = std::make_unique<CudaSamplingQueue>(errors_, stream_, outgrown_);
+      sampled_now_ = std::make_unique<CudaSamplingQueue>(errors_, stream_, outgrown_);
     }
     return errors_.first();
   }
@@ -208,7 +208,7 @@ class CudaDevice final : public Device {
     if (!slot_->Grow(errors_, need, outgrown_, moved)) return errors_.first();
     if (moved && replayable_) graphs_->Retire();
     if (!slot_->Upload(errors_, step, rows, stream_, counts_)) return errors_.first();
-    if (!FeedDrawn(step)) return errors_.first();
+    if (!FillPlaceholders(step)) return errors_.first();
     arrays_ = slot_->Arrays(step);
     largest_group_ = step.largest_group;
     return rows;
@@ -217,7 +217,7 @@ class CudaDevice final : public Device {
   bool TakesBehind(const StepView& step) const override {
     if (!errors_.ok() || !IsReplayable(step)) return false;
     const int64_t rows = Bucket(step.n);
-    return graphs_->Knows(rows) && draws_->Holds(step.n) &&
+    return graphs_->Knows(rows) && sampling_queue_->Holds(step.n) &&
            short_steps_.Holds(CapacityFor(step, rows, step.largest_group, step.sliding_window));
   }
 
@@ -285,20 +285,20 @@ class CudaDevice final : public Device {
     errors_.CheckLaunch("Logits", LaunchLogits(w, Bf16(x), n, out, stream_));
   }
 
-  int MaxRowCandidates() const override { return kMaxCandidates; }
+  int MaxCandidates() const override { return kMaxCandidates; }
 
-  absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
-                          absl::Span<const RowQuestion> questions, RowAnswer* answers,
-                          kernels::RowCandidate* candidates) override {
-    if (!errors_.ok() || questions.empty()) return errors_.first();
-    if (absl::Status begun = looks_->Begin(questions); !begun.ok()) return begun;
-    looks_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
-    if (absl::Status ended = looks_->End(); !ended.ok()) return ended;
-    if (absl::Status waited = Wait("LookAtRows"); !waited.ok()) return waited;
-    return looks_->Collect(answers, candidates);
+  absl::Status SampleRows(const float* logits, int64_t vocab, int32_t first_id,
+                          absl::Span<const SampleRow> rows, SampledRow* sampled,
+                          Candidate* candidates) override {
+    if (!errors_.ok() || rows.empty()) return errors_.first();
+    if (absl::Status begun = sampled_now_->Begin(rows); !begun.ok()) return begun;
+    sampled_now_->Sample(logits, vocab, first_id, 0, static_cast<int64_t>(rows.size()));
+    if (absl::Status ended = sampled_now_->End(); !ended.ok()) return ended;
+    if (absl::Status waited = Wait("SampleRows"); !waited.ok()) return waited;
+    return sampled_now_->Collect(sampled, candidates);
   }
 
-  Draws* draws() override { return draws_.get(); }
+  SamplingQueue* sampling_queue() override { return sampling_queue_.get(); }
 
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
                Activation* out) override {
@@ -395,21 +395,21 @@ class CudaDevice final : public Device {
                        [](const SequenceSpan& s) { return s.num_tokens < kPrefillTokens; });
   }
 
-  // Into the ids of the step, which is uploaded: what the draws before it drew.
-  bool FeedDrawn(const StepView& step) {
+  // Puts what the batch before the step sampled into the step's ids, which are uploaded.
+  bool FillPlaceholders(const StepView& step) {
     constexpr char kOperation[] = "BeginStep";
     const int32_t* const end = step.ids != nullptr ? step.ids + step.n : step.ids;
     const int32_t* const least = std::min_element(step.ids, end);
     if (least == end || *least >= 0) return errors_.ok();
-    const DrawnRows drawn = draws_->newest();
-    if (-int64_t{*least} > drawn.rows) {
+    const RankSamples samples = sampling_queue_->newest();
+    if (-int64_t{*least} > samples.rows) {
       errors_.Fail(kOperation, absl::StatusCode::kInternal,
-                   absl::StrCat("token id ", *least, "; the draws before the step are ",
-                                drawn.rows));
+                   absl::StrCat("token id ", *least, "; the rows sampled before the step are ",
+                                samples.rows));
       return false;
     }
     return errors_.CheckLaunch(
-        kOperation, LaunchFeedDrawn(drawn, step.n, slot_->MutableIds(), stream_));
+        kOperation, LaunchFillPlaceholders(samples, step.n, slot_->MutableIds(), stream_));
   }
 
   void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -478,8 +478,8 @@ class CudaDevice final : public Device {
   std::unique_ptr<WeightUpload> upload_;
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;
-  std::unique_ptr<DrawQueue> draws_;
-  std::unique_ptr<DrawQueue> looks_;  // of LookAtRows: of this rank's part alone
+  std::unique_ptr<CudaSamplingQueue> sampling_queue_;
+  std::unique_ptr<CudaSamplingQueue> sampled_now_;  // for SampleRows: this rank's part alone
 
   StepSlot short_steps_, long_steps_;
   StepSlot* slot_ = &long_steps_;

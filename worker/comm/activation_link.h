@@ -1,5 +1,5 @@
 // How the devices of a group exchange activations: sums within a tensor-parallel group, the hidden
-// state from stage to stage; and what each has drawn.
+// state from stage to stage; and what each has sampled.
 //
 // The host links go through host memory and any Communicator: in place where the device's
 // activations are host floats, else by way of a float32 copy (several ranks on one GPU). The NCCL

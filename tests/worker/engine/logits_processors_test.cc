@@ -1,5 +1,5 @@
 // Penalties, bias, bans and masks over a split vocabulary against their formulas over the whole row.
-#include "worker/engine/row_changes.h"
+#include "worker/engine/logits_processors.h"
 
 #include <algorithm>
 #include <cmath>
@@ -31,8 +31,8 @@ void Ask(int row, std::mt19937& random, Row& out) {
   if (row % 2 == 0) out.params.set_repetition_penalty(row % 4 == 0 ? 1.7f : 0.6f);
   if (row % 3 == 0) out.params.set_presence_penalty(row % 6 == 0 ? 1.5f : -0.75f);
   if (row % 5 < 2) out.params.set_frequency_penalty(0.4f);
-  for (int32_t id = row; id < kVocab; id += 7) out.draw.add_prompt_ids(id);
-  for (int i = 0; i < 60; ++i) out.draw.add_output_ids(some_id() / 2);
+  for (int32_t id = row; id < kVocab; id += 7) out.logits_state.add_prompt_ids(id);
+  for (int i = 0; i < 60; ++i) out.logits_state.add_output_ids(some_id() / 2);
   if (row % 3 == 1) {
     for (int32_t id = row % 11; id < kVocab; id += 11) {
       out.params.add_bias_ids(id);
@@ -40,7 +40,7 @@ void Ask(int row, std::mt19937& random, Row& out) {
     }
   }
   if (row % 4 == 1) {
-    for (int i = 0; i < 50; ++i) out.draw.add_banned_ids(some_id());
+    for (int i = 0; i < 50; ++i) out.logits_state.add_banned_ids(some_id());
   }
   if (row % 4 >= 2) {
     std::string mask((kVocab + 7) / 8, '\0');
@@ -49,7 +49,7 @@ void Ask(int row, std::mt19937& random, Row& out) {
       const int32_t id = some_id();
       mask[id / 8] |= static_cast<char>(1 << (id % 8));
     }
-    out.draw.set_allowed_mask(mask);
+    out.logits_state.set_allowed_mask(mask);
   }
 }
 
@@ -72,13 +72,13 @@ std::vector<Row> ChangedRows() {
   return rows;
 }
 
-TEST(RowChangesTest, AnySplitDrawsTheTokensOfTheDefinition) {
+TEST(LogitsProcessorsTest, AnySplitSamplesTheTokensOfTheDefinition) {
   const std::vector<Row> rows = ChangedRows();
   std::vector<int32_t> expected;
   int moved = 0;  // the changes matter
   for (Row row : rows) {
     expected.push_back(SampledByDefinition(row));
-    row.draw.Clear();
+    row.logits_state.Clear();
     row.params.clear_bias_ids();
     moved += SampledByDefinition(row) != expected.back();
   }
@@ -95,7 +95,7 @@ TEST(RowChangesTest, AnySplitDrawsTheTokensOfTheDefinition) {
   }
 }
 
-TEST(RowChangesTest, ARowAloneDrawsWhatItDrawsInABatch) {
+TEST(LogitsProcessorsTest, ARowAloneSamplesWhatItSamplesInABatch) {
   const std::vector<Row> rows = ChangedRows();
   const std::vector<int32_t> together = Ids(SampleOnAllRanks(rows, Split(kVocab, 2), 16)[0]);
   for (size_t i = 0; i < 20; ++i) {
@@ -103,21 +103,21 @@ TEST(RowChangesTest, ARowAloneDrawsWhatItDrawsInABatch) {
   }
 }
 
-TEST(RowChangesTest, ThePartOfARowIsTheChangedRowsPart) {
+TEST(LogitsProcessorsTest, ThePartOfARowIsTheChangedRowsPart) {
   const std::vector<Row> rows = ChangedRows();
-  RowChanger changer;
+  LogitsProcessors processors;
   for (const Row& row : rows) {
-    const std::vector<float> expected = ChangedByDefinition(row);
+    const std::vector<float> expected = ProcessedByDefinition(row);
     for (const v1::Range& own : SplitAt({211, 208, 7, 100, 101, 64})) {  // also upside down: empty
       if (own.end() <= own.begin()) continue;
       std::vector<float> part = PartOf({row.logits}, own);
-      changer.Change(row.params, row.draw, own.begin(), absl::MakeSpan(part));
+      processors.Apply(row.params, row.logits_state, own.begin(), absl::MakeSpan(part));
       EXPECT_EQ(part, PartOf({expected}, own));
     }
   }
 }
 
-TEST(RowChangesTest, LogprobsAreThoseOfTheUnchangedRow) {
+TEST(LogitsProcessorsTest, LogprobsAreThoseOfTheUnchangedRow) {
   std::vector<Row> rows = ChangedRows();
   for (size_t i = 0; i < rows.size(); ++i) {
     rows[i].params.set_num_logprobs(static_cast<int>(i % 6));
@@ -143,22 +143,22 @@ TEST(RowChangesTest, LogprobsAreThoseOfTheUnchangedRow) {
   }
 }
 
-TEST(RowChangesTest, NothingToDrawOnAnyRankIsAnErrorOnEveryRank) {
+TEST(LogitsProcessorsTest, NothingToSampleOnAnyRankIsAnErrorOnEveryRank) {
   for (const v1::SamplingParams& params :
        {GreedyLike(), Params(1, 0, 1, 0), Params(1, 5, 0.9f, 0.1f, 2), Params(1, 0, 0.9f, 0)}) {
     Row row = MakeRow(params, 11, RandomLogits(kVocab, 1, 1));
-    for (int32_t id = 0; id < kVocab; ++id) row.draw.add_banned_ids(id);
+    for (int32_t id = 0; id < kVocab; ++id) row.logits_state.add_banned_ids(id);
     for (const Outcome& outcome : SampleOnAllRanks({row}, Split(kVocab, 3), 16)) {
       EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInternal);
       EXPECT_THAT(std::string(outcome.status.message()),
-                  HasSubstr("sequence 7, position 11: no token may be drawn"));
+                  HasSubstr("sequence 7, position 11: no token may be sampled"));
     }
   }
 }
 
-TEST(RowChangesTest, ANonFiniteLogitThatMayNotBeDrawnIsStillAnError) {
+TEST(LogitsProcessorsTest, ANonFiniteLogitThatMayNotBeSampledIsStillAnError) {
   Row row = MakeRow(Params(1, 0, 0.9f, 0), 11, RandomLogits(kVocab, 1, 1));
-  row.draw.add_banned_ids(200);
+  row.logits_state.add_banned_ids(200);
   row.logits[200] = -std::numeric_limits<float>::infinity();
   for (const Outcome& outcome : SampleOnAllRanks({row}, Split(kVocab, 3), 16)) {
     EXPECT_EQ(outcome.status.code(), absl::StatusCode::kInternal);
@@ -166,8 +166,8 @@ TEST(RowChangesTest, ANonFiniteLogitThatMayNotBeDrawnIsStillAnError) {
   }
 }
 
-// However large the numbers that pass the check, a logit that may be drawn stays finite.
-TEST(RowChangesTest, HugeNumbersKeepAllowedLogitsFinite) {
+// However large the numbers that pass the check, a logit that may be sampled stays finite.
+TEST(LogitsProcessorsTest, HugeNumbersKeepAllowedLogitsFinite) {
   const float huge = std::numeric_limits<float>::max();
   const float tiny = std::numeric_limits<float>::denorm_min();
   for (float repetition : {huge, tiny, 0.0f}) {
@@ -179,12 +179,12 @@ TEST(RowChangesTest, HugeNumbersKeepAllowedLogitsFinite) {
       for (int32_t id = 0; id < kVocab; ++id) {
         row.params.add_bias_ids(id);
         row.params.add_bias_values(id % 2 == 0 ? other : -other);
-        row.draw.add_prompt_ids(id);
-        for (int i = 0; i < 3; ++i) row.draw.add_output_ids(id);
+        row.logits_state.add_prompt_ids(id);
+        for (int i = 0; i < 3; ++i) row.logits_state.add_output_ids(id);
       }
-      RowChanger changer;
+      LogitsProcessors processors;
       std::vector<float> logits = row.logits;
-      changer.Change(row.params, row.draw, 0, absl::MakeSpan(logits));
+      processors.Apply(row.params, row.logits_state, 0, absl::MakeSpan(logits));
       for (float logit : logits) EXPECT_TRUE(std::isfinite(logit));
       for (const Outcome& outcome : SampleOnAllRanks({row}, Split(kVocab, 2), 16)) {
         EXPECT_TRUE(outcome.status.ok()) << outcome.status;
@@ -193,22 +193,22 @@ TEST(RowChangesTest, HugeNumbersKeepAllowedLogitsFinite) {
   }
 }
 
-TEST(RowChangesTest, KnowsWhenThereIsNothingToChange) {
+TEST(LogitsProcessorsTest, KnowsWhenThereIsNothingToChange) {
   v1::SamplingParams params = GreedyLike();
-  v1::DrawState draw;
-  EXPECT_FALSE(ChangesRow(params, draw));
+  v1::LogitsState logits_state;
+  EXPECT_FALSE(ProcessesLogits(params, logits_state));
   params.set_repetition_penalty(1);
-  draw.add_prompt_ids(1);
-  draw.add_output_ids(1);
+  logits_state.add_prompt_ids(1);
+  logits_state.add_output_ids(1);
   EXPECT_FALSE(HasPenalties(params));
-  EXPECT_FALSE(ChangesRow(params, draw));
+  EXPECT_FALSE(ProcessesLogits(params, logits_state));
   params.set_presence_penalty(1);
   EXPECT_TRUE(HasPenalties(params));
-  EXPECT_TRUE(ChangesRow(params, draw));
-  draw.clear_output_ids();
-  EXPECT_FALSE(ChangesRow(params, draw));
+  EXPECT_TRUE(ProcessesLogits(params, logits_state));
+  logits_state.clear_output_ids();
+  EXPECT_FALSE(ProcessesLogits(params, logits_state));
   params.set_repetition_penalty(1.1f);
-  EXPECT_TRUE(ChangesRow(params, draw));
+  EXPECT_TRUE(ProcessesLogits(params, logits_state));
 }
 
 }  // namespace

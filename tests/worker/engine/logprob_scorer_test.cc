@@ -1,5 +1,5 @@
-// Targets over a split vocabulary against the log-softmax of the whole row.
-#include "worker/engine/target_scorer.h"
+// Log probabilities over a split vocabulary against the log-softmax of the whole row.
+#include "worker/engine/logprob_scorer.h"
 
 #include <algorithm>
 #include <limits>
@@ -22,22 +22,22 @@ using Rows = std::vector<std::vector<float>>;
 
 struct Scored {
   absl::Status status;
-  std::vector<v1::TargetLogprob> scores;
+  std::vector<v1::PromptLogprob> scores;
 };
 
-std::vector<Scored> ScoreOnAllRanks(const Rows& rows, const std::vector<Target>& targets,
+std::vector<Scored> ScoreOnAllRanks(const Rows& rows, const std::vector<LogprobRequest>& requests,
                                     const std::vector<v1::Range>& vocab) {
   std::vector<Scored> scored(vocab.size());
   OnAllRanks(static_cast<int>(vocab.size()), [&](int tp_rank, Communicator& tp) {
-    TargetScorer scorer(&tp, vocab);
-    auto scores = scorer.Score(targets, PartOf(rows, vocab[tp_rank]));
+    LogprobScorer scorer(&tp, vocab);
+    auto scores = scorer.Score(requests, PartOf(rows, vocab[tp_rank]));
     scored[tp_rank].status = scores.status();
     if (scores.ok()) scored[tp_rank].scores = *std::move(scores);
   });
   return scored;
 }
 
-Target MakeTarget(size_t row, int32_t token_id, int64_t num_logprobs = 0) {
+LogprobRequest MakeRequest(size_t row, int32_t token_id, int64_t num_logprobs = 0) {
   return {.row = row,
           .token_id = token_id,
           .num_logprobs = num_logprobs,
@@ -45,17 +45,17 @@ Target MakeTarget(size_t row, int32_t token_id, int64_t num_logprobs = 0) {
           .position = 20};
 }
 
-void ExpectScore(const v1::TargetLogprob& score, const Target& target,
+void ExpectScore(const v1::PromptLogprob& score, const LogprobRequest& request,
                  const std::vector<float>& logits) {
   std::vector<int32_t> order(kVocab);
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(),
                    [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
   const std::vector<double> expected = LogSoftmax(logits);
-  EXPECT_EQ(score.token_id(), target.token_id);
-  EXPECT_NEAR(score.logprob(), expected[target.token_id], 1e-5);
-  EXPECT_EQ(order[score.vocab_rank() - 1], target.token_id);
-  ASSERT_EQ(score.top_ids_size(), std::min<int64_t>(target.num_logprobs, kVocab));
+  EXPECT_EQ(score.token_id(), request.token_id);
+  EXPECT_NEAR(score.logprob(), expected[request.token_id], 1e-5);
+  EXPECT_EQ(order[score.vocab_rank() - 1], request.token_id);
+  ASSERT_EQ(score.top_ids_size(), std::min<int64_t>(request.num_logprobs, kVocab));
   ASSERT_EQ(score.top_logprobs_size(), score.top_ids_size());
   for (int k = 0; k < score.top_ids_size(); ++k) {
     EXPECT_EQ(score.top_ids(k), order[k]);
@@ -63,9 +63,9 @@ void ExpectScore(const v1::TargetLogprob& score, const Target& target,
   }
 }
 
-TEST(TargetScorerTest, AnySplitGivesTheLogSoftmax) {
+TEST(LogprobScorerTest, AnySplitGivesTheLogSoftmax) {
   Rows rows;
-  std::vector<Target> targets;
+  std::vector<LogprobRequest> requests;
   std::mt19937 random(3);
   for (size_t row = 0; row < 20; ++row) {
     rows.push_back(RandomLogits(kVocab, 1 + row % 5, 50 + static_cast<uint32_t>(row)));
@@ -73,38 +73,38 @@ TEST(TargetScorerTest, AnySplitGivesTheLogSoftmax) {
     if (row % 2 == 0) {
       for (float& logit : rows.back()) logit = static_cast<float>(static_cast<int>(logit));
     }
-    // Several targets of one row, in any order.
+    // Several requests for one row, in any order.
     for (int i = 0; i < 5; ++i) {
-      targets.push_back(MakeTarget(row, static_cast<int32_t>(random() % kVocab), i * 7));
+      requests.push_back(MakeRequest(row, static_cast<int32_t>(random() % kVocab), i * 7));
     }
   }
-  targets.push_back(MakeTarget(0, 102, 500));  // more than there are
+  requests.push_back(MakeRequest(0, 102, 500));  // more than there are
   for (const auto& vocab : {SplitAt({103}), SplitAt({52, 103}), SplitAt({1, 103}),
                             SplitAt({35, 69, 103}), SplitAt({3, 4, 100, 103})}) {
     SCOPED_TRACE(vocab.size());
-    for (const Scored& scored : ScoreOnAllRanks(rows, targets, vocab)) {
+    for (const Scored& scored : ScoreOnAllRanks(rows, requests, vocab)) {
       ASSERT_TRUE(scored.status.ok()) << scored.status;
-      ASSERT_EQ(scored.scores.size(), targets.size());
-      for (size_t i = 0; i < targets.size(); ++i) {
-        ExpectScore(scored.scores[i], targets[i], rows[targets[i].row]);
+      ASSERT_EQ(scored.scores.size(), requests.size());
+      for (size_t i = 0; i < requests.size(); ++i) {
+        ExpectScore(scored.scores[i], requests[i], rows[requests[i].row]);
       }
     }
   }
 }
 
-TEST(TargetScorerTest, WithoutTargetsNothingIsExchanged) {
+TEST(LogprobScorerTest, WithoutRequestsNothingIsExchanged) {
   // One rank of two alone would wait for the other.
   auto communicators = MakeThreadCommunicators(2, {.deadline = absl::Seconds(1)});
-  TargetScorer scorer(communicators[0].get(), Split(kVocab, 2));
+  LogprobScorer scorer(communicators[0].get(), Split(kVocab, 2));
   const auto scores = scorer.Score({}, {});
   ASSERT_TRUE(scores.ok()) << scores.status();
   EXPECT_TRUE(scores->empty());
 }
 
-TEST(TargetScorerTest, ANonFiniteLogitIsAnErrorOnEveryRank) {
+TEST(LogprobScorerTest, ANonFiniteLogitIsAnErrorOnEveryRank) {
   Rows rows = {RandomLogits(kVocab, 1, 1)};
   rows[0][102] = std::numeric_limits<float>::quiet_NaN();
-  for (const Scored& scored : ScoreOnAllRanks(rows, {MakeTarget(0, 3, 2)}, Split(kVocab, 3))) {
+  for (const Scored& scored : ScoreOnAllRanks(rows, {MakeRequest(0, 3, 2)}, Split(kVocab, 3))) {
     EXPECT_EQ(scored.status.code(), absl::StatusCode::kInternal);
     EXPECT_THAT(std::string(scored.status.message()), HasSubstr("sequence 7, position 20"));
   }

@@ -1,16 +1,17 @@
-// Whether a token may be drawn as a coordinator asks: the numbers of SamplingParams and DrawState.
+// Whether a token may be sampled as a coordinator asks: the numbers of SamplingParams and
+// LogitsState.
 //
-//   DrawChecker checker(vocab_size, max_model_len);
-//   TESSERA_RETURN_IF_ERROR(checker.Check(chunk.sampling(), chunk.draw()));
-#ifndef TESSERA_WORKER_ENGINE_DRAW_CHECK_H_
-#define TESSERA_WORKER_ENGINE_DRAW_CHECK_H_
+//   SamplingChecker checker(vocab_size, max_model_len);
+//   TESSERA_RETURN_IF_ERROR(checker.Check(chunk.sampling(), chunk.logits_state()));
+#ifndef TESSERA_WORKER_ENGINE_SAMPLING_CHECK_H_
+#define TESSERA_WORKER_ENGINE_SAMPLING_CHECK_H_
 
 #include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "tessera/v1/cluster.pb.h"
-#include "worker/engine/marks.h"
+#include "worker/engine/stamped_set.h"
 
 namespace tessera::worker {
 
@@ -21,27 +22,27 @@ absl::Status BadField(absl::string_view field, absl::string_view expected,
 // OK when 0 <= id < vocab_size.
 absl::Status CheckTokenId(absl::string_view field, int32_t id, int32_t vocab_size);
 
-// Threads: one caller at a time (it keeps a mark per token id).
-class DrawChecker {
+// Threads: one caller at a time (it keeps a stamp per token id).
+class SamplingChecker {
  public:
-  DrawChecker(int32_t vocab_size, int32_t max_model_len)
+  SamplingChecker(int32_t vocab_size, int32_t max_model_len)
       : vocab_size_(vocab_size), max_model_len_(max_model_len), named_(vocab_size) {}
 
   // INVALID_ARGUMENT naming the field when a number is not finite or out of range, an id is outside
   // the vocabulary or twice where ids are distinct, the mask has the wrong length, or mask and bans
-  // leave nothing to draw.
-  absl::Status Check(const v1::SamplingParams& params, const v1::DrawState& draw);
+  // leave nothing to sample.
+  absl::Status Check(const v1::SamplingParams& params, const v1::LogitsState& state);
 
  private:
   absl::Status CheckBias(const v1::SamplingParams& params);
-  absl::Status CheckIds(const v1::DrawState& draw);
-  absl::Status CheckAllowed(const v1::DrawState& draw);
+  absl::Status CheckIds(const v1::LogitsState& state);
+  absl::Status CheckAllowed(const v1::LogitsState& state);
 
   const int32_t vocab_size_;
   const int32_t max_model_len_;
-  Marks named_;
+  StampedSet named_;
 };
 
 }  // namespace tessera::worker
 
-#endif  // TESSERA_WORKER_ENGINE_DRAW_CHECK_H_
+#endif  // TESSERA_WORKER_ENGINE_SAMPLING_CHECK_H_

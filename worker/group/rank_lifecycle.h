@@ -10,8 +10,8 @@
 //
 // Threads: Run on the main thread, which becomes the engine thread (MPI). OnSignal and the end of
 // the leader's stream come from other threads.
-#ifndef TESSERA_WORKER_GROUP_RANK_LIFE_H_
-#define TESSERA_WORKER_GROUP_RANK_LIFE_H_
+#ifndef TESSERA_WORKER_GROUP_RANK_LIFECYCLE_H_
+#define TESSERA_WORKER_GROUP_RANK_LIFECYCLE_H_
 
 #include <atomic>
 #include <memory>
@@ -37,9 +37,9 @@
 
 namespace tessera::worker {
 
-class RankLife {
+class RankLifecycle {
  public:
-  explicit RankLife(const WorkerOptions& options) : options_(options) {}
+  explicit RankLifecycle(const WorkerOptions& options) : options_(options) {}
 
   // The exit status: 0 after an orderly end, else 1. Whoever calls it leaves with ExitNow: a
   // failed rank's members are not destroyed in order.
@@ -101,4 +101,4 @@ class RankLife {
 
 }  // namespace tessera::worker
 
-#endif  // TESSERA_WORKER_GROUP_RANK_LIFE_H_
+#endif  // TESSERA_WORKER_GROUP_RANK_LIFECYCLE_H_

@@ -1,4 +1,4 @@
-// Steps ahead of their tokens on one simulated GPU (kernels/simulated): what is launched when, the
+// Async scheduling on one simulated GPU (kernels/simulated): what is launched when, the
 // tokens of steps that wait, what becomes of a step that was not wanted, and a GPU that stands
 // still.
 #include <gmock/gmock.h>
@@ -15,9 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "kernels/simulated/journal.h"
+#include "tests/worker/engine/async_journal.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/plan_list.h"
-#include "tests/worker/engine/run_ahead_journal.h"
 #include "tests/worker/engine/test_models.h"
 
 namespace tessera::worker {
@@ -37,7 +37,7 @@ struct Played {
   Journal journal;
   int64_t tokens_ahead = 0;
 
-  int64_t fed() const { return Count(journal, "launch FeedDrawn"); }
+  int64_t fed() const { return Count(journal, "launch FillPlaceholders"); }
 };
 
 Played Play(const ModelFile& file, const std::vector<GenerationRequest>& requests,
@@ -52,19 +52,19 @@ Played Play(const ModelFile& file, const std::vector<GenerationRequest>& request
   return {script.results(), gpu_stubs::StopJournal(), script.tokens_ahead()};
 }
 
-TEST(RunAheadTest, GivesTheTokensOfStepsThatWait) {
+TEST(GpuAsyncSchedulingTest, GivesTheTokensOfStepsThatWait) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
   for (size_t others : {0, 3}) {
-    std::vector<GenerationRequest> requests = RunAheadRequests(vocab, others);
-    const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
+    std::vector<GenerationRequest> requests = AsyncRequests(vocab, others);
+    const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
     EXPECT_GE(ahead.fed(), 4) << others;
     const Played one_by_one = Play(*file, requests, {.prompt_chunk = 9});
     EXPECT_EQ(one_by_one.fed(), 0);
     ExpectSameAnswers(ahead.results, one_by_one.results, absl::StrCat(others, " others, one by one"));
     // Logits are read on the host, so that no step is left on the device.
     for (GenerationRequest& request : requests) request.return_logits = true;
-    const Played waiting = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
+    const Played waiting = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
     EXPECT_EQ(waiting.fed(), 0);
     EXPECT_EQ(std::count_if(waiting.journal.begin(), waiting.journal.end(),
                             [](const auto& line) { return absl::StartsWith(line, "query"); }),
@@ -73,11 +73,11 @@ TEST(RunAheadTest, GivesTheTokensOfStepsThatWait) {
   }
 }
 
-TEST(RunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
+TEST(GpuAsyncSchedulingTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
   const auto file = OpenTinyModel("llama");
   std::vector<GenerationRequest> requests(70, {.prompt = {1}, .max_new_tokens = 4});
   for (size_t i = 0; i < requests.size(); ++i) requests[i].prompt[0] = static_cast<int32_t>(i);
-  const Played ahead = Play(*file, requests, {.lookahead = true});
+  const Played ahead = Play(*file, requests, {.async_scheduling = true});
   EXPECT_EQ(ahead.fed(), 2);  // but for the step before which memory for so many rows was made
   for (size_t i : {size_t{0}, size_t{63}, size_t{64}, size_t{69}}) {
     const Played alone = Play(*file, {requests[i]}, {});
@@ -85,13 +85,13 @@ TEST(RunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
   }
 }
 
-TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
+TEST(GpuAsyncSchedulingTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
   const auto file = OpenTinyModel("llama");
   const int tokens = 14;
   const Played played =
-      Play(*file, {{.prompt = {5, 6, 7}, .max_new_tokens = tokens}}, {.lookahead = true});
+      Play(*file, {{.prompt = {5, 6, 7}, .max_new_tokens = tokens}}, {.async_scheduling = true});
   const Journal& journal = played.journal;
-  const std::vector<StepLines> steps = DrawingSteps(journal);
+  const std::vector<StepLines> steps = SamplingSteps(journal);
   ASSERT_EQ(steps.size(), static_cast<size_t>(tokens));
   // The prompt, the first step of one row (whose memory is made) and the second (recorded) differ.
   for (size_t k = 3; k + 1 < steps.size(); ++k) {
@@ -102,7 +102,7 @@ TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
     // Nobody knows this step's token until all of the next one is on the device.
     EXPECT_LT(next.recorded, step.passed);
     EXPECT_EQ(std::count(journal.begin() + step.recorded, journal.begin() + next.recorded,
-                         std::string("launch FeedDrawn")),
+                         std::string("launch FillPlaceholders")),
               1);
     // The host launches one graph and what stands around it, whatever the layers; and waits for
     // nothing but that the arrays of the step before, which lie before its graph, are copied.
@@ -116,8 +116,8 @@ TEST(RunAheadTest, TheNextStepIsLaunchedWhileTheLastOneRuns) {
       EXPECT_NE(std::find(journal.begin() + step.begin, graph, "record " + event), graph);
     }
     EXPECT_THAT(told,
-                testing::ElementsAre("launch FeedDrawn", "launch Embed", "graph", "launch RmsNorm",
-                                     HasSubstr("MatMul"), "launch SampleRows"));
+                testing::ElementsAre("launch FillPlaceholders", "launch Embed", "graph",
+                                     "launch RmsNorm", HasSubstr("MatMul"), "launch SampleRows"));
   }
 }
 
@@ -127,8 +127,8 @@ v1::StepPlan Step(int64_t id) {
   return step;
 }
 
-v1::SequenceChunk& AddDrawing(v1::StepPlan& step, int64_t sequence_id, int start,
-                              const std::vector<int32_t>& ids, int32_t block) {
+v1::SequenceChunk& AddSampling(v1::StepPlan& step, int64_t sequence_id, int start,
+                               const std::vector<int32_t>& ids, int32_t block) {
   v1::SequenceChunk& chunk = AddChunk(step, sequence_id, start, ids, {block});
   *chunk.mutable_sampling() = GreedyParams();
   return chunk;
@@ -136,22 +136,22 @@ v1::SequenceChunk& AddDrawing(v1::StepPlan& step, int64_t sequence_id, int start
 
 // Sequence 1's token of step 2 ends it, which the coordinator learns when step 3 is on its way. In
 // step 4 another sequence has its block.
-TEST(RunAheadTest, AStepForASequenceThatHasEndedSpoilsNothing) {
+TEST(GpuAsyncSchedulingTest, AStepForASequenceThatHasEndedSpoilsNothing) {
   const auto file = OpenTinyModel("llama");
   std::vector<v1::StepPlan> plans = {Step(1), Step(2), Step(3), Step(4), Step(5), Step(6)};
-  AddDrawing(plans[0], 1, 0, {5, 6, 7}, 0);
-  AddDrawing(plans[0], 2, 0, {8, 9}, 1);
-  for (int i : {1, 2}) AddDrawing(plans[i], 1, 2 + i, {-1}, 0).set_last_token_from_step(i);
-  for (int i : {1, 2, 3, 4}) AddDrawing(plans[i], 2, 1 + i, {-1}, 1).set_last_token_from_step(i);
-  AddDrawing(plans[3], 3, 0, {11}, 0);
-  for (int i : {4, 5}) AddDrawing(plans[i], 3, i - 3, {-1}, 0).set_last_token_from_step(i);
+  AddSampling(plans[0], 1, 0, {5, 6, 7}, 0);
+  AddSampling(plans[0], 2, 0, {8, 9}, 1);
+  for (int i : {1, 2}) AddSampling(plans[i], 1, 2 + i, {-1}, 0).set_last_token_from_step(i);
+  for (int i : {1, 2, 3, 4}) AddSampling(plans[i], 2, 1 + i, {-1}, 1).set_last_token_from_step(i);
+  AddSampling(plans[3], 3, 0, {11}, 0);
+  for (int i : {4, 5}) AddSampling(plans[i], 3, i - 3, {-1}, 0).set_last_token_from_step(i);
   PlanList list(plans);
   gpu_stubs::StartJournal();
   const absl::Status status = RunInProcessGroup(*file, PlanOf(*file, 1, 1), &list, OnGpu());
   const Journal journal = gpu_stubs::StopJournal();
   ASSERT_TRUE(status.ok()) << status;
   // Steps 3 to 5 of two rows each; the last one is the first of one row.
-  EXPECT_EQ(Count(journal, "launch FeedDrawn"), 3);
+  EXPECT_EQ(Count(journal, "launch FillPlaceholders"), 3);
   std::vector<std::vector<int32_t>> tokens(4);
   for (const v1::StepResult& result : list.results()) {
     for (const v1::SampledToken& token : result.tokens()) {
@@ -167,7 +167,7 @@ TEST(RunAheadTest, AStepForASequenceThatHasEndedSpoilsNothing) {
   }
 }
 
-TEST(RunAheadTest, APlanBehindAnotherIsCheckedToo) {
+TEST(GpuAsyncSchedulingTest, APlanBehindAnotherIsCheckedToo) {
   const auto file = OpenTinyModel("llama");
   const std::vector<std::function<void(v1::SequenceChunk&)>> lies = {
       [](auto& chunk) { chunk.set_block_table(0, 1 << 30); },
@@ -179,8 +179,8 @@ TEST(RunAheadTest, APlanBehindAnotherIsCheckedToo) {
       [](auto& chunk) { chunk.set_sequence_id(2); }};
   for (size_t i = 0; i < lies.size(); ++i) {
     std::vector<v1::StepPlan> plans = {Step(1), Step(2), Step(3)};
-    AddDrawing(plans[0], 1, 0, {5, 6, 7}, 0);
-    for (int s : {1, 2}) AddDrawing(plans[s], 1, 2 + s, {-1}, 0).set_last_token_from_step(s);
+    AddSampling(plans[0], 1, 0, {5, 6, 7}, 0);
+    for (int s : {1, 2}) AddSampling(plans[s], 1, 2 + s, {-1}, 0).set_last_token_from_step(s);
     lies[i](*plans[2].mutable_chunks(0));
     PlanList list(plans);
     const absl::Status status = RunInProcessGroup(*file, PlanOf(*file, 1, 1), &list, OnGpu());
@@ -188,11 +188,11 @@ TEST(RunAheadTest, APlanBehindAnotherIsCheckedToo) {
   }
 }
 
-TEST(RunAheadTest, TheEndWaitsForWhatIsOnTheDevice) {
+TEST(GpuAsyncSchedulingTest, TheEndWaitsForWhatIsOnTheDevice) {
   const auto file = OpenTinyModel("llama");
   std::vector<v1::StepPlan> plans = {Step(1), Step(2), Step(3), Step(4)};
-  AddDrawing(plans[0], 1, 0, {5, 6, 7}, 0);
-  for (int i : {1, 2, 3}) AddDrawing(plans[i], 1, 2 + i, {-1}, 0).set_last_token_from_step(i);
+  AddSampling(plans[0], 1, 0, {5, 6, 7}, 0);
+  for (int i : {1, 2, 3}) AddSampling(plans[i], 1, 2 + i, {-1}, 0).set_last_token_from_step(i);
   PlanList list(plans);  // cancels at once behind the last plan
   const absl::Status status = RunInProcessGroup(*file, PlanOf(*file, 1, 1), &list, OnGpu());
   ASSERT_TRUE(status.ok()) << status;
@@ -225,7 +225,7 @@ class StandingStill : public GenerationScript {
   bool stopped_ = false;
 };
 
-TEST(RunAheadTest, AGpuThatStandsStillEndsTheGroupWithinTheDeadline) {
+TEST(GpuAsyncSchedulingTest, AGpuThatStandsStillEndsTheGroupWithinTheDeadline) {
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = PlanOf(*file, 1, 1);
   StandingStill script(plan, {{.prompt = {5, 6, 7}, .max_new_tokens = 8}}, {});
@@ -234,7 +234,7 @@ TEST(RunAheadTest, AGpuThatStandsStillEndsTheGroupWithinTheDeadline) {
   const absl::Status status = RunInProcessGroup(*file, plan, &script, group);
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("step 3: the device has drawn no token within 2s"));
+              HasSubstr("step 3: the device has sampled no token within 2s"));
 }
 
 }  // namespace

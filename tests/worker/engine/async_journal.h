@@ -1,7 +1,7 @@
-// What the tests of steps ahead of their tokens share: the requests, and how to read the journal of
+// What the tests of async scheduling share: the requests, and how to read the journal of
 // a simulated GPU (kernels/simulated/journal.h).
-#ifndef TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
-#define TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
+#ifndef TESSERA_TESTS_WORKER_ENGINE_ASYNC_JOURNAL_H_
+#define TESSERA_TESTS_WORKER_ENGINE_ASYNC_JOURNAL_H_
 
 #include <cstdint>
 #include <string>
@@ -18,20 +18,20 @@ using gpu_stubs::Journal;
 // How often memory was freed while the GPU was at work, once the weights were loaded.
 int64_t FreedAtWork(const Journal& journal);
 
-// One step's part of the journal: from its first line to the record behind its draws.
+// One step's part of the journal: from its first line to the record behind its samples.
 struct StepLines {
   size_t begin = 0;
   size_t recorded = 0;  // "record E"
   size_t passed = 0;    // the first "query E: passed" behind that
 };
-std::vector<StepLines> DrawingSteps(const Journal& journal);
+std::vector<StepLines> SamplingSteps(const Journal& journal);
 
 // Lines [begin, end).
 std::string Quoted(const Journal& journal, size_t begin, size_t end);
 
 // Prompts of different lengths; greedy, sampled, with log probabilities. The first `others` ask for
 // what the host has to decide, and are done sooner.
-std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others);
+std::vector<GenerationRequest> AsyncRequests(int32_t vocab, size_t others);
 
 // Tokens, and all that was said of each.
 void ExpectSameAnswers(const std::vector<GenerationResult>& a,
@@ -39,4 +39,4 @@ void ExpectSameAnswers(const std::vector<GenerationResult>& a,
 
 }  // namespace tessera::worker
 
-#endif  // TESSERA_TESTS_WORKER_ENGINE_RUN_AHEAD_JOURNAL_H_
+#endif  // TESSERA_TESTS_WORKER_ENGINE_ASYNC_JOURNAL_H_

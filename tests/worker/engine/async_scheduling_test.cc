@@ -1,5 +1,5 @@
 // Plans that leave before the tokens they continue from are known give the tokens of plans that
-// waited for them; and plans that name tokens nobody draws end the group.
+// waited for them; and plans that name tokens nobody samples end the group.
 #include <cstdint>
 #include <set>
 #include <string>
@@ -17,7 +17,7 @@ namespace {
 using testing::HasSubstr;
 
 // Eight requests that each ask for something else, among it everything that looks back at the
-// tokens drawn before.
+// tokens sampled before.
 std::vector<GenerationRequest> MixedRequests(int32_t vocab, int tokens) {
   std::vector<GenerationRequest> requests = EightPrompts(vocab, tokens, /*return_logits=*/true);
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -29,7 +29,7 @@ std::vector<GenerationRequest> MixedRequests(int32_t vocab, int tokens) {
     if (i % 3 == 2) sampling.set_frequency_penalty(0.7f);
     if (i % 4 == 2) sampling.set_presence_penalty(2);
     if (i == 4) sampling.set_num_logprobs(2);
-    if (i == 5) requests[i].draw.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
+    if (i == 5) requests[i].logits_state.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
   }
   requests[6].max_new_tokens = 1;
   requests[7].max_new_tokens = 0;
@@ -49,9 +49,9 @@ Played Play(const ModelFile& file, const v1::ShardPlan& plan,
   return {script.results(), script.tokens_ahead()};
 }
 
-class LookaheadTest : public testing::TestWithParam<std::pair<int, int>> {};
+class AsyncSchedulingTest : public testing::TestWithParam<std::pair<int, int>> {};
 
-TEST_P(LookaheadTest, GivesTheTokensOfThePlainSequence) {
+TEST_P(AsyncSchedulingTest, GivesTheTokensOfThePlainSequence) {
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = PlanOf(*file, GetParam().first, GetParam().second);
   const int stages = plan.pipeline_parallel_size();
@@ -63,7 +63,7 @@ TEST_P(LookaheadTest, GivesTheTokensOfThePlainSequence) {
   for (int prompt_chunk : {512, 7}) {
     const Played ahead =
         Play(*file, plan, requests,
-             {.prompt_chunk = prompt_chunk, .steps_in_flight = stages, .lookahead = true});
+             {.prompt_chunk = prompt_chunk, .steps_in_flight = stages, .async_scheduling = true});
     EXPECT_GT(ahead.tokens_ahead, 100);  // of 6 × 23
     for (size_t i = 0; i < requests.size(); ++i) {
       EXPECT_EQ(ahead.results[i].tokens, plain.results[i].tokens) << i;
@@ -72,16 +72,16 @@ TEST_P(LookaheadTest, GivesTheTokensOfThePlainSequence) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, LookaheadTest,
+INSTANTIATE_TEST_SUITE_P(Layouts, AsyncSchedulingTest,
                          testing::Values(std::pair(1, 1), std::pair(2, 1), std::pair(1, 2),
                                          std::pair(2, 2), std::pair(1, 3)));
 
-TEST(LookaheadTest, PenaltiesSeeTheTokenTheyWaitedFor) {
+TEST(AsyncSchedulingTest, PenaltiesSeeTheTokenTheyWaitedFor) {
   const auto file = OpenTinyModel("llama");
   GenerationRequest request{.prompt = {5, 6, 7}, .max_new_tokens = 40};
   request.sampling.set_presence_penalty(100);  // no token twice
   const v1::ShardPlan plan = PlanOf(*file, 1, 2);
-  const auto result = Play(*file, plan, {request}, {.lookahead = true}).results[0];
+  const auto result = Play(*file, plan, {request}, {.async_scheduling = true}).results[0];
   const std::set<int32_t> distinct(result.tokens.begin(), result.tokens.end());
   EXPECT_EQ(distinct.size(), 40u);
 }
@@ -102,7 +102,7 @@ v1::StepPlan NextStep(int64_t id, int64_t sequence, int64_t from) {
   return step;
 }
 
-TEST(LookaheadTest, ATokenThatNoStepDrawsEndsTheGroupAsInvalid) {
+TEST(AsyncSchedulingTest, ATokenThatNoStepSamplesEndsTheGroupAsInvalid) {
   const auto file = OpenTinyModel("llama");
   for (const v1::StepPlan& lie : {NextStep(2, 1, 7), NextStep(2, 2, 1), NextStep(2, 1, 2)}) {
     for (auto [tp, pp] : {std::pair{1, 1}, {2, 2}}) {
@@ -117,7 +117,7 @@ TEST(LookaheadTest, ATokenThatNoStepDrawsEndsTheGroupAsInvalid) {
   }
 }
 
-TEST(LookaheadTest, ThePlanIsCheckedOnceItsTokenIsThere) {
+TEST(AsyncSchedulingTest, ThePlanIsCheckedOnceItsTokenIsThere) {
   const auto file = OpenTinyModel("llama");
   v1::StepPlan lie = NextStep(2, 1, 1);
   lie.mutable_chunks(0)->set_block_table(0, 1 << 30);

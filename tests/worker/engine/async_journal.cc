@@ -1,4 +1,4 @@
-#include "tests/worker/engine/run_ahead_journal.h"
+#include "tests/worker/engine/async_journal.h"
 
 #include <gtest/gtest.h>
 
@@ -18,7 +18,7 @@ int64_t FreedAtWork(const Journal& journal) {
   return std::count(launched, journal.end(), "free at work");
 }
 
-std::vector<StepLines> DrawingSteps(const Journal& journal) {
+std::vector<StepLines> SamplingSteps(const Journal& journal) {
   std::vector<StepLines> steps;
   size_t begin = 0;
   for (size_t i = 0; i < journal.size(); ++i) {
@@ -43,7 +43,7 @@ std::string Quoted(const Journal& journal, size_t begin, size_t end) {
                        "\n");
 }
 
-std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others) {
+std::vector<GenerationRequest> AsyncRequests(int32_t vocab, size_t others) {
   std::vector<GenerationRequest> requests = EightPrompts(vocab, 9, /*return_logits=*/false);
   requests.resize(6);
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -55,7 +55,7 @@ std::vector<GenerationRequest> RunAheadRequests(int32_t vocab, size_t others) {
     requests[i].max_new_tokens = 4;
     if (i == 0) sampling.set_presence_penalty(2);
     if (i == 1) sampling.set_top_p(0.8f);
-    if (i == 2) requests[i].draw.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
+    if (i == 2) requests[i].logits_state.set_allowed_mask(std::string((vocab + 7) / 8, '\x5b'));
   }
   return requests;
 }

@@ -1,6 +1,7 @@
-// Steps ahead of their tokens in a tensor-parallel group of simulated GPUs (kernels/simulated) that
-// exchange activations and draws over NCCL: mpirun runs this program on every rank, and every rank
-// runs the same tests in the same order. What one GPU alone does is in run_ahead_test.cc.
+// Async scheduling in a tensor-parallel group of simulated GPUs (kernels/simulated) that
+// exchange activations and samples over NCCL: mpirun runs this program on every rank, and every
+// rank runs the same tests in the same order. What one GPU alone does is in
+// gpu_async_scheduling_test.cc.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,11 +20,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "proto/base/status_macros.h"
 #include "kernels/simulated/journal.h"
+#include "proto/base/status_macros.h"
 #include "tests/worker/comm/rank_tests.h"
+#include "tests/worker/engine/async_journal.h"
 #include "tests/worker/engine/plan_list.h"
-#include "tests/worker/engine/run_ahead_journal.h"
 #include "tests/worker/engine/test_models.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/rank_engine.h"
@@ -82,43 +83,43 @@ Played Play(const ModelFile& file, const std::vector<GenerationRequest>& request
   return Play(file, script, engine);
 }
 
-TEST(GroupRunAheadTest, GivesTheTokensOfStepsThatWait) {
+TEST(GpuGroupAsyncSchedulingTest, GivesTheTokensOfStepsThatWait) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
   for (size_t others : {0, 3}) {
-    const std::vector<GenerationRequest> requests = RunAheadRequests(vocab, others);
-    const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
-    EXPECT_GE(Count(ahead.journal, "launch FeedDrawn"), 4) << others;
+    const std::vector<GenerationRequest> requests = AsyncRequests(vocab, others);
+    const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
+    EXPECT_GE(Count(ahead.journal, "launch FillPlaceholders"), 4) << others;
     EXPECT_EQ(FreedAtWork(ahead.journal), 0) << others;
     const Played one_by_one = Play(*file, requests, {.prompt_chunk = 9});
-    EXPECT_EQ(Count(one_by_one.journal, "launch FeedDrawn"), 0);
+    EXPECT_EQ(Count(one_by_one.journal, "launch FillPlaceholders"), 0);
     EXPECT_EQ(FreedAtWork(one_by_one.journal), 0) << others;
     if (IsLeader()) ExpectSameAnswers(ahead.results, one_by_one.results, absl::StrCat(others, " others"));
   }
 }
 
 // Steps that wait for each other take the same way when all is decided on the host.
-TEST(GroupRunAheadTest, GivesTheTokensThatTheHostsDecideOn) {
+TEST(GpuGroupAsyncSchedulingTest, GivesTheTokensThatTheHostsDecideOn) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
-  std::vector<GenerationRequest> requests = RunAheadRequests(vocab, 0);
-  const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
+  std::vector<GenerationRequest> requests = AsyncRequests(vocab, 0);
+  const Played ahead = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
   for (GenerationRequest& request : requests) request.return_logits = true;
-  const Played on_hosts = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
-  EXPECT_EQ(Count(on_hosts.journal, "launch FeedDrawn"), 0);
+  const Played on_hosts = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
+  EXPECT_EQ(Count(on_hosts.journal, "launch FillPlaceholders"), 0);
   EXPECT_EQ(std::count_if(on_hosts.journal.begin(), on_hosts.journal.end(),
                           [](const auto& line) { return absl::StartsWith(line, "query"); }),
             0);
   if (IsLeader()) ExpectSameAnswers(ahead.results, on_hosts.results, "on hosts");
 }
 
-// The devices keep room for the draws of 256.
-TEST(GroupRunAheadTest, AStepOfMoreSequencesThanThereIsRoomForWaits) {
+// The devices keep room for the samples of 256.
+TEST(GpuGroupAsyncSchedulingTest, AStepOfMoreSequencesThanThereIsRoomForWaits) {
   const auto file = OpenTinyModel("llama");
   std::vector<GenerationRequest> requests(257, {.prompt = {1}, .max_new_tokens = 2});
   for (size_t i = 0; i < requests.size(); ++i) requests[i].prompt[0] = static_cast<int32_t>(i % 90);
-  const Played together = Play(*file, requests, {.lookahead = true});
-  EXPECT_EQ(Count(together.journal, "launch FeedDrawn"), 0);
+  const Played together = Play(*file, requests, {.async_scheduling = true});
+  EXPECT_EQ(Count(together.journal, "launch FillPlaceholders"), 0);
   if (!IsLeader()) return;
   for (size_t i : {size_t{0}, size_t{256}}) {
     EXPECT_EQ(together.results[i].tokens, together.results[i % 90].tokens) << i;
@@ -128,19 +129,19 @@ TEST(GroupRunAheadTest, AStepOfMoreSequencesThanThereIsRoomForWaits) {
 
 // Between any two looks of the leader's: they come while steps are on the devices, and before
 // others.
-TEST(GroupRunAheadTest, HeartbeatsBetweenStepsChangeNothing) {
+TEST(GpuGroupAsyncSchedulingTest, HeartbeatsBetweenStepsChangeNothing) {
   const auto file = OpenTinyModel("llama");
   const int32_t vocab = file->description().architecture().vocab_size();
-  const std::vector<GenerationRequest> requests = RunAheadRequests(vocab, 1);
+  const std::vector<GenerationRequest> requests = AsyncRequests(vocab, 1);
   RankEngineOptions engine = OnGpu();
   engine.heartbeat = absl::ZeroDuration();
-  const Played often = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true}, engine);
-  EXPECT_GE(Count(often.journal, "launch FeedDrawn"), 4);
-  const Played seldom = Play(*file, requests, {.prompt_chunk = 9, .lookahead = true});
+  const Played often = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true}, engine);
+  EXPECT_GE(Count(often.journal, "launch FillPlaceholders"), 4);
+  const Played seldom = Play(*file, requests, {.prompt_chunk = 9, .async_scheduling = true});
   if (IsLeader()) ExpectSameAnswers(often.results, seldom.results, "heartbeats");
 }
 
-TEST(GroupRunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
+TEST(GpuGroupAsyncSchedulingTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
   const auto file = OpenTinyModel("llama");
   std::vector<GenerationRequest> requests(70, {.prompt = {1}, .max_new_tokens = 5});
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -148,8 +149,8 @@ TEST(GroupRunAheadTest, MoreSequencesThanTheOutputHeadTakesAtOnce) {
     if (i % 3 == 1) requests[i].sampling.set_temperature(1.1f);
     if (i % 5 == 2) requests[i].sampling.set_num_logprobs(2);
   }
-  const Played ahead = Play(*file, requests, {.lookahead = true});
-  EXPECT_GE(Count(ahead.journal, "launch FeedDrawn"), 2);
+  const Played ahead = Play(*file, requests, {.async_scheduling = true});
+  EXPECT_GE(Count(ahead.journal, "launch FillPlaceholders"), 2);
   const Played one_by_one = Play(*file, requests, {});
   if (IsLeader()) ExpectSameAnswers(ahead.results, one_by_one.results, "70 sequences");
 }
@@ -166,14 +167,14 @@ class SlowGpu : public GenerationScript {
   }
 };
 
-TEST(GroupRunAheadTest, EveryRankPutsTheNextStepBehindTheRunningOne) {
+TEST(GpuGroupAsyncSchedulingTest, EveryRankPutsTheNextStepBehindTheRunningOne) {
   const auto file = OpenTinyModel("llama");
   const int tokens = 14;
   SlowGpu script(GroupPlan(*file), {{.prompt = {5, 6, 7}, .max_new_tokens = tokens}},
-                 {.lookahead = true});
+                 {.async_scheduling = true});
   const Played played = Play(*file, script);
   const Journal& journal = played.journal;
-  const std::vector<StepLines> steps = DrawingSteps(journal);
+  const std::vector<StepLines> steps = SamplingSteps(journal);
   ASSERT_EQ(steps.size(), static_cast<size_t>(tokens));
   int behind = 0, all = 0;
   // The prompt, the first step of one row (whose memory is made) and the second (recorded) differ.
@@ -185,7 +186,7 @@ TEST(GroupRunAheadTest, EveryRankPutsTheNextStepBehindTheRunningOne) {
     ++all;
     behind += next.recorded < step.passed ? 1 : 0;
     EXPECT_EQ(std::count(journal.begin() + step.recorded, journal.begin() + next.recorded,
-                         std::string("launch FeedDrawn")),
+                         std::string("launch FillPlaceholders")),
               1);
     // Nothing waits for the device, and the tokens come by one copy.
     EXPECT_EQ(std::count(journal.begin() + step.recorded, journal.begin() + next.recorded,
@@ -203,7 +204,7 @@ TEST(GroupRunAheadTest, EveryRankPutsTheNextStepBehindTheRunningOne) {
 class CommWatcher : public GenerationScript {
  public:
   CommWatcher(const v1::ShardPlan& plan, std::vector<GenerationRequest> requests, StepClock& clock)
-      : GenerationScript(plan, std::move(requests), {.lookahead = true}), clock_(clock) {}
+      : GenerationScript(plan, std::move(requests), {.async_scheduling = true}), clock_(clock) {}
 
   absl::Status SendResult(v1::StepResult result) override {
     in_comm.push_back(clock_.comm()->waiting_ns + clock_.comm()->moving_ns);
@@ -216,7 +217,7 @@ class CommWatcher : public GenerationScript {
   StepClock& clock_;
 };
 
-TEST(GroupRunAheadTest, TokensOfStepsAheadTakeNoMessages) {
+TEST(GpuGroupAsyncSchedulingTest, TokensOfAsyncStepsTakeNoMessages) {
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = GroupPlan(*file);
   StepClock clock;
@@ -231,7 +232,7 @@ TEST(GroupRunAheadTest, TokensOfStepsAheadTakeNoMessages) {
   EXPECT_THAT(watcher.in_comm, testing::Each(watcher.in_comm[0]));
 }
 
-TEST(GroupRunAheadTest, TheEndWaitsForWhatIsOnTheDevices) {
+TEST(GpuGroupAsyncSchedulingTest, TheEndWaitsForWhatIsOnTheDevices) {
   const auto file = OpenTinyModel("llama");
   std::vector<v1::StepPlan> plans(4);
   for (int i = 0; i < 4; ++i) {
@@ -276,7 +277,7 @@ absl::Status EndAfterStandstillOf(int stopped, absl::Duration patience_of_stoppe
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = GroupPlan(*file);
   GenerationScript script(plan, {{.prompt = {5, 6, 7}, .max_new_tokens = 200}},
-                          {.lookahead = true});
+                          {.async_scheduling = true});
   StepClock clock;
   RankEngineOptions options = OnGpu();
   options.clock = &clock;
@@ -290,10 +291,10 @@ absl::Status EndAfterStandstillOf(int stopped, absl::Duration patience_of_stoppe
   return status;
 }
 
-TEST(GroupRunAheadTest, ARankWhoseGpuStandsStillEndsTheOthersWithinTheirDeadline) {
+TEST(GpuGroupAsyncSchedulingTest, ARankWhoseGpuStandsStillEndsTheOthersWithinTheirDeadline) {
   const absl::Status status = EndAfterStandstillOf(1, absl::Minutes(5));
   const std::string message(status.message());
-  const auto too_late = HasSubstr(": the device has drawn no token within 2s");
+  const auto too_late = HasSubstr(": the device has sampled no token within 2s");
   if (IsLeader()) {
     EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
     EXPECT_THAT(message, too_late);
@@ -305,11 +306,11 @@ TEST(GroupRunAheadTest, ARankWhoseGpuStandsStillEndsTheOthersWithinTheirDeadline
   }
 }
 
-TEST(GroupRunAheadTest, ALeaderWhoseGpuStandsStillEndsTheOthersWithinTheirDeadline) {
+TEST(GpuGroupAsyncSchedulingTest, ALeaderWhoseGpuStandsStillEndsTheOthersWithinTheirDeadline) {
   const absl::Status status = EndAfterStandstillOf(0, absl::Seconds(3));
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded) << status;
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr(absl::StrCat(": the device has drawn no token within ",
+              HasSubstr(absl::StrCat(": the device has sampled no token within ",
                                      IsLeader() ? "3s" : "2s")));
 }
 

@@ -1,4 +1,4 @@
-#include "worker/engine/draw_check.h"
+#include "worker/engine/sampling_check.h"
 
 #include <bit>
 #include <cmath>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
-#include "worker/engine/row_changes.h"
+#include "worker/engine/logits_processors.h"
 
 namespace tessera::worker {
 namespace {
@@ -62,14 +62,15 @@ absl::Status CheckTokenId(absl::string_view field, int32_t id, int32_t vocab_siz
   return BadField(field, absl::StrCat("0 .. ", vocab_size - 1), absl::StrCat(id));
 }
 
-absl::Status DrawChecker::Check(const v1::SamplingParams& params, const v1::DrawState& draw) {
+absl::Status SamplingChecker::Check(const v1::SamplingParams& params,
+                                    const v1::LogitsState& state) {
   TESSERA_RETURN_IF_ERROR(CheckNumbers(params, vocab_size_));
   TESSERA_RETURN_IF_ERROR(CheckBias(params));
-  TESSERA_RETURN_IF_ERROR(CheckIds(draw));
-  return CheckAllowed(draw);
+  TESSERA_RETURN_IF_ERROR(CheckIds(state));
+  return CheckAllowed(state);
 }
 
-absl::Status DrawChecker::CheckBias(const v1::SamplingParams& params) {
+absl::Status SamplingChecker::CheckBias(const v1::SamplingParams& params) {
   if (params.bias_ids_size() != params.bias_values_size()) {
     return BadField("bias_values", absl::StrCat("one for each of ", params.bias_ids_size(), " ids"),
                     absl::StrCat(params.bias_values_size()));
@@ -77,7 +78,7 @@ absl::Status DrawChecker::CheckBias(const v1::SamplingParams& params) {
   named_.Clear();
   for (int32_t id : params.bias_ids()) {
     TESSERA_RETURN_IF_ERROR(CheckTokenId("bias_ids", id, vocab_size_));
-    if (!named_.Mark(id)) {
+    if (!named_.Insert(id)) {
       return BadField("bias_ids", "distinct ids", absl::StrCat(id, " twice"));
     }
   }
@@ -87,26 +88,26 @@ absl::Status DrawChecker::CheckBias(const v1::SamplingParams& params) {
   return absl::OkStatus();
 }
 
-absl::Status DrawChecker::CheckIds(const v1::DrawState& draw) {
+absl::Status SamplingChecker::CheckIds(const v1::LogitsState& state) {
   named_.Clear();
-  for (int32_t id : draw.prompt_ids()) {
+  for (int32_t id : state.prompt_ids()) {
     TESSERA_RETURN_IF_ERROR(CheckTokenId("prompt_ids", id, vocab_size_));
-    if (!named_.Mark(id)) {
+    if (!named_.Insert(id)) {
       return BadField("prompt_ids", "distinct ids", absl::StrCat(id, " twice"));
     }
   }
-  if (draw.output_ids_size() > max_model_len_) {
+  if (state.output_ids_size() > max_model_len_) {
     return BadField("output_ids", absl::StrCat("at most ", max_model_len_),
-                    absl::StrCat(draw.output_ids_size()));
+                    absl::StrCat(state.output_ids_size()));
   }
-  for (int32_t id : draw.output_ids()) {
+  for (int32_t id : state.output_ids()) {
     TESSERA_RETURN_IF_ERROR(CheckTokenId("output_ids", id, vocab_size_));
   }
   return absl::OkStatus();
 }
 
-absl::Status DrawChecker::CheckAllowed(const v1::DrawState& draw) {
-  const std::string& mask = draw.allowed_mask();
+absl::Status SamplingChecker::CheckAllowed(const v1::LogitsState& state) {
+  const std::string& mask = state.allowed_mask();
   int64_t allowed = vocab_size_;
   if (!mask.empty()) {
     const size_t bytes = (size_t{static_cast<uint32_t>(vocab_size_)} + 7) / 8;
@@ -117,12 +118,12 @@ absl::Status DrawChecker::CheckAllowed(const v1::DrawState& draw) {
     allowed = CountAllowed(mask, vocab_size_);
   }
   named_.Clear();
-  for (int32_t id : draw.banned_ids()) {
+  for (int32_t id : state.banned_ids()) {
     TESSERA_RETURN_IF_ERROR(CheckTokenId("banned_ids", id, vocab_size_));
-    if (named_.Mark(id) && (mask.empty() || MaskAllows(mask, id))) --allowed;
+    if (named_.Insert(id) && (mask.empty() || MaskAllows(mask, id))) --allowed;
   }
   if (allowed > 0) return absl::OkStatus();
-  return BadField("allowed_mask and banned_ids", "a token that may be drawn", "none");
+  return BadField("allowed_mask and banned_ids", "a token that may be sampled", "none");
 }
 
 }  // namespace tessera::worker

@@ -1,13 +1,13 @@
-// The turns that steps take on this rank's device while they are put there one behind the other: a
-// step's turn begins when it is put on a device that has none, else with the end of the one before.
+// When each step has this rank's device while steps are put there one behind the other: from when
+// it is put on a device that has none, else from the end of the one before.
 //
 // Borrows the clock, which it tells of every turn. Threads: the engine thread.
 //
-//   DeviceTurns turns(clock);
-//   turns.Enqueued();  ...  turns.Collected();
-//   TESSERA_RETURN_IF_ERROR(turns.CheckPatience(runner.oldest_step_id(), deadline));
-#ifndef TESSERA_WORKER_ENGINE_DEVICE_TURNS_H_
-#define TESSERA_WORKER_ENGINE_DEVICE_TURNS_H_
+//   DeviceTimeline timeline(clock);
+//   timeline.Enqueued();  ...  timeline.Collected();
+//   TESSERA_RETURN_IF_ERROR(timeline.CheckPatience(runner.oldest_step_id(), deadline));
+#ifndef TESSERA_WORKER_ENGINE_DEVICE_TIMELINE_H_
+#define TESSERA_WORKER_ENGINE_DEVICE_TIMELINE_H_
 
 #include <chrono>
 #include <cstdint>
@@ -19,11 +19,11 @@
 
 namespace tessera::worker {
 
-class DeviceTurns {
+class DeviceTimeline {
  public:
   using Clock = std::chrono::steady_clock;
 
-  explicit DeviceTurns(StepClock& clock) : clock_(clock) {}
+  explicit DeviceTimeline(StepClock& clock) : clock_(clock) {}
 
   // A step is about to be put on the device.
   void Enqueued() {
@@ -40,9 +40,9 @@ class DeviceTurns {
   // DEADLINE_EXCEEDED when that turn, of step `step_id`, is longer than it may be.
   absl::Status CheckPatience(int64_t step_id, absl::Duration deadline) const {
     if (absl::FromChrono(Clock::now() - began_) < deadline) return absl::OkStatus();
-    return absl::DeadlineExceededError(
-        absl::StrCat("step ", step_id, ": the device has drawn no token within ",
-                     absl::FormatDuration(deadline)));
+    return absl::DeadlineExceededError(absl::StrCat("step ", step_id,
+                                                    ": the device has sampled no token within ",
+                                                    absl::FormatDuration(deadline)));
   }
 
  private:
@@ -58,4 +58,4 @@ class DeviceTurns {
 
 }  // namespace tessera::worker
 
-#endif  // TESSERA_WORKER_ENGINE_DEVICE_TURNS_H_
+#endif  // TESSERA_WORKER_ENGINE_DEVICE_TIMELINE_H_

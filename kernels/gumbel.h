@@ -1,23 +1,25 @@
 // Random numbers that need no state: the same (seed, position, token) gives the same number on
 // every rank, layout and batch.
 //
+// The host's side; kernels/cuda/noise.cuh makes the same numbers on a GPU.
+//
 // The Gumbel-max trick: the index of max(logit[i] / T + gumbel[i]) with independent standard Gumbel
-// noise is distributed as softmax(logits / T). So each rank draws over its own vocabulary rows and
-// the best of the ranks' bests is an exact sample of the whole.
+// noise is distributed as softmax(logits / T). So each rank samples from its own vocabulary rows
+// and the best of the ranks' bests is an exact sample of the whole.
 //
 //   NoiseRow noise(seed, position);
 //   double score = logit / temperature + noise.Gumbel(token_id);
-#ifndef TESSERA_WORKER_ENGINE_GUMBEL_H_
-#define TESSERA_WORKER_ENGINE_GUMBEL_H_
+#ifndef TESSERA_KERNELS_GUMBEL_H_
+#define TESSERA_KERNELS_GUMBEL_H_
 
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
 
-namespace tessera::worker {
+namespace tessera::kernels {
 
-// The noise of one row of logits. position: that of the token to be drawn.
+// The noise of one row of logits. position: that of the token to be sampled.
 class NoiseRow {
  public:
   NoiseRow(uint64_t seed, int64_t position)
@@ -53,6 +55,6 @@ class NoiseRow {
   uint64_t state_;
 };
 
-}  // namespace tessera::worker
+}  // namespace tessera::kernels
 
-#endif  // TESSERA_WORKER_ENGINE_GUMBEL_H_
+#endif  // TESSERA_KERNELS_GUMBEL_H_

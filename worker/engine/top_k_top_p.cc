@@ -1,4 +1,4 @@
-#include "worker/engine/token_cuts.h"
+#include "worker/engine/top_k_top_p.h"
 
 #include <algorithm>
 #include <cmath>
@@ -12,18 +12,18 @@ bool TopKIsOn(const v1::SamplingParams& params, int64_t vocab_size) {
 
 }  // namespace
 
-bool HasCuts(const v1::SamplingParams& params, int64_t vocab_size) {
+bool HasFilter(const v1::SamplingParams& params, int64_t vocab_size) {
   return params.temperature() > 0 &&
          (TopKIsOn(params, vocab_size) || params.top_p() < 1 || params.min_p() > 0);
 }
 
-bool CutsNeedMass(const v1::SamplingParams& params, int64_t vocab_size) {
-  return HasCuts(params, vocab_size) && params.top_p() < 1 && !TopKIsOn(params, vocab_size);
+bool FilterNeedsMass(const v1::SamplingParams& params, int64_t vocab_size) {
+  return HasFilter(params, vocab_size) && params.top_p() < 1 && !TopKIsOn(params, vocab_size);
 }
 
 std::optional<int64_t> CountKept(const KnownBest& row, int64_t vocab_size,
                                  const v1::SamplingParams& params) {
-  const absl::Span<const Candidate> best = row.best;
+  const absl::Span<const kernels::Candidate> best = row.best;
   const int64_t known = static_cast<int64_t>(best.size());
   auto weight = [&](int64_t i) {  // relative to the best token's
     return std::exp((double{best[i].logit} - best[0].logit) / params.temperature());

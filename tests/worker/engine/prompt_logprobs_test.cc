@@ -42,18 +42,18 @@ std::vector<v1::StepPlan> Steps(const v1::ShardPlan& plan, int chunk_tokens, boo
     v1::StepPlan& step = steps.emplace_back();
     step.set_step_id(static_cast<int64_t>(steps.size()));
     v1::SequenceChunk& other = AddChunk(step, 2, 0, {9, 8, 7}, {40});
-    for (int32_t id : {8, -1, 7}) other.add_target_ids(id);
+    for (int32_t id : {8, -1, 7}) other.add_prompt_logprob_ids(id);
     v1::SequenceChunk& chunk =
         AddChunk(step, 1, begin, {prompt.begin() + begin, prompt.begin() + end}, blocks);
-    for (int i = begin; i < end; ++i) chunk.add_target_ids(targets[i]);
-    chunk.set_num_target_logprobs(3);
+    for (int i = begin; i < end; ++i) chunk.add_prompt_logprob_ids(targets[i]);
+    chunk.set_num_prompt_logprobs(3);
     chunk.set_return_logits(logits);
   }
   return steps;
 }
 
 struct Outcome {
-  std::vector<v1::TargetLogprob> targets;  // of sequence 1
+  std::vector<v1::PromptLogprob> targets;  // of sequence 1
   std::vector<float> logits;
 };
 
@@ -63,13 +63,14 @@ Outcome RunChunks(const ModelFile& file, const v1::ShardPlan& plan, int chunk_to
   EXPECT_TRUE(status.ok()) << status;
   Outcome outcome;
   for (const v1::StepResult& result : list.results()) {
-    EXPECT_EQ(result.targets_size(), 2);
-    if (result.targets_size() != 2) break;
-    EXPECT_EQ(result.targets(0).sequence_id(), 2);
-    EXPECT_EQ(result.targets(0).targets_size(), 2);
-    EXPECT_EQ(result.targets(1).sequence_id(), 1);
-    outcome.targets.insert(outcome.targets.end(), result.targets(1).targets().begin(),
-                           result.targets(1).targets().end());
+    EXPECT_EQ(result.prompt_logprobs_size(), 2);
+    if (result.prompt_logprobs_size() != 2) break;
+    EXPECT_EQ(result.prompt_logprobs(0).sequence_id(), 2);
+    EXPECT_EQ(result.prompt_logprobs(0).prompt_logprobs_size(), 2);
+    EXPECT_EQ(result.prompt_logprobs(1).sequence_id(), 1);
+    outcome.targets.insert(outcome.targets.end(),
+                           result.prompt_logprobs(1).prompt_logprobs().begin(),
+                           result.prompt_logprobs(1).prompt_logprobs().end());
     if (!logits) continue;
     const std::vector<float> more = LogitsOf(result, 0);
     outcome.logits.insert(outcome.logits.end(), more.begin(), more.end());
@@ -77,7 +78,7 @@ Outcome RunChunks(const ModelFile& file, const v1::ShardPlan& plan, int chunk_to
   return outcome;
 }
 
-TEST(TargetsTest, AreTheLogSoftmaxOfTheLogits) {
+TEST(PromptLogprobsTest, AreTheLogSoftmaxOfTheLogits) {
   const auto file = OpenTinyModel("llama");
   const int vocab = file->description().architecture().vocab_size();
   for (auto [tp, pp] : {std::pair{1, 1}, {3, 1}, {1, 2}, {2, 2}}) {
@@ -86,7 +87,7 @@ TEST(TargetsTest, AreTheLogSoftmaxOfTheLogits) {
     for (int i = 0; i < kPromptTokens; ++i) {
       if (Targets()[i] == -1) continue;
       ASSERT_LT(next, outcome.targets.size());
-      const v1::TargetLogprob& target = outcome.targets[next++];
+      const v1::PromptLogprob& target = outcome.targets[next++];
       const std::vector<float> row(outcome.logits.begin() + i * vocab,
                                    outcome.logits.begin() + (i + 1) * vocab);
       const std::vector<double> expected = LogSoftmax(row);
@@ -105,7 +106,7 @@ TEST(TargetsTest, AreTheLogSoftmaxOfTheLogits) {
   }
 }
 
-TEST(TargetsTest, DoNotDependOnHowThePromptWasCut) {
+TEST(PromptLogprobsTest, DoNotDependOnHowThePromptWasCut) {
   const auto file = OpenTinyModel("llama");
   const v1::ShardPlan plan = PlanOf(*file, 2, 2);
   const Outcome whole = RunChunks(*file, plan, 512, /*logits=*/false);
@@ -120,22 +121,22 @@ TEST(TargetsTest, DoNotDependOnHowThePromptWasCut) {
 }
 
 // Chunks with targets and without, and one whose targets are all absent.
-TEST(TargetsTest, OneResultPerChunkThatHasThem) {
+TEST(PromptLogprobsTest, OneResultPerChunkThatHasThem) {
   const auto file = OpenTinyModel("llama");
   v1::StepPlan step;
   step.set_step_id(1);
   AddChunk(step, 5, 0, {3, 4}, {0});
   v1::SequenceChunk& none = AddChunk(step, 6, 0, {3, 4}, {1});
-  for (int i = 0; i < 2; ++i) none.add_target_ids(-1);
-  AddChunk(step, 7, 0, {3}, {2}).add_target_ids(4);
+  for (int i = 0; i < 2; ++i) none.add_prompt_logprob_ids(-1);
+  AddChunk(step, 7, 0, {3}, {2}).add_prompt_logprob_ids(4);
   PlanList list({step});
   ASSERT_TRUE(RunInProcessGroup(*file, PlanOf(*file, 2, 1), &list, {}).ok());
   const v1::StepResult& result = list.results().at(0);
-  ASSERT_EQ(result.targets_size(), 2);
-  EXPECT_EQ(result.targets(0).sequence_id(), 6);
-  EXPECT_EQ(result.targets(0).targets_size(), 0);
-  EXPECT_EQ(result.targets(1).sequence_id(), 7);
-  EXPECT_EQ(result.targets(1).targets(0).token_id(), 4);
+  ASSERT_EQ(result.prompt_logprobs_size(), 2);
+  EXPECT_EQ(result.prompt_logprobs(0).sequence_id(), 6);
+  EXPECT_EQ(result.prompt_logprobs(0).prompt_logprobs_size(), 0);
+  EXPECT_EQ(result.prompt_logprobs(1).sequence_id(), 7);
+  EXPECT_EQ(result.prompt_logprobs(1).prompt_logprobs(0).token_id(), 4);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "worker/group/rank_life.h"
+#include "worker/group/rank_lifecycle.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -40,7 +40,7 @@ std::string NewGroupId() {
 
 }  // namespace
 
-int RankLife::Run() {
+int RankLifecycle::Run() {
   NoteStartup("started");
   if (!Prepare().ok()) return 1;
   NoteStartup("model opened, every rank there");
@@ -54,11 +54,11 @@ int RankLife::Run() {
   return exit_code_;
 }
 
-void RankLife::NoteStartup(absl::string_view point) {
+void RankLifecycle::NoteStartup(absl::string_view point) {
   tessera::NoteStartup(absl::StrCat("rank ", options_.placement.local_rank, ": ", point));
 }
 
-absl::Status RankLife::Prepare() {
+absl::Status RankLifecycle::Prepare() {
   if (options_.communicator == CommunicatorKind::kNull) {
     world_ = MakeNullCommunicator();
   } else {
@@ -76,7 +76,7 @@ absl::Status RankLife::Prepare() {
 }
 
 // Ranks beyond the host's GPUs share them.
-absl::Status RankLife::ChooseGpu() {
+absl::Status RankLifecycle::ChooseGpu() {
   if (options_.device == "cpu") return absl::OkStatus();
   const absl::StatusOr<int> gpus = kernels::NumGpus();
   if (!gpus.ok()) return options_.device == "cuda" ? gpus.status() : absl::OkStatus();
@@ -86,7 +86,7 @@ absl::Status RankLife::ChooseGpu() {
 }
 
 // Said before the group joins: a cpu device would refuse the first of those weights.
-absl::Status RankLife::CheckDeviceTakes(const v1::ModelDescription& model) const {
+absl::Status RankLifecycle::CheckDeviceTakes(const v1::ModelDescription& model) const {
   if (gpu_) return absl::OkStatus();
   for (const v1::TensorDescription& tensor : model.tensors()) {
     if (tensor.type() == v1::DATA_TYPE_F8_E4M3) {
@@ -98,7 +98,7 @@ absl::Status RankLife::CheckDeviceTakes(const v1::ModelDescription& model) const
   return absl::OkStatus();
 }
 
-absl::Status RankLife::OpenAndListen() {
+absl::Status RankLifecycle::OpenAndListen() {
   TESSERA_RETURN_IF_ERROR(ChooseGpu());
   TESSERA_ASSIGN_OR_RETURN(file_,
                            OpenModel(options_.model, options_.load_format, options_.quantization));
@@ -109,7 +109,7 @@ absl::Status RankLife::OpenAndListen() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::ShardPlan> RankLife::Join() {
+absl::StatusOr<v1::ShardPlan> RankLifecycle::Join() {
   absl::StatusOr<v1::ShardPlan> plan = v1::ShardPlan();
   const absl::StatusOr<int64_t> mine = OwnFreeMemory();
   TESSERA_RETURN_IF_ERROR(AllWell(mine.status(), kPrepareTimeout));
@@ -137,7 +137,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::Join() {
   return plan;
 }
 
-CoreShares RankLife::Shares() const {
+CoreShares RankLifecycle::Shares() const {
   return {.ranks = world_->size(),
           .ranks_on_host = options_.placement.local_size,
           .cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency())),
@@ -145,14 +145,14 @@ CoreShares RankLife::Shares() const {
 }
 
 // This rank's share of its GPU's free memory; 0 where it has none.
-absl::StatusOr<int64_t> RankLife::OwnFreeMemory() const {
+absl::StatusOr<int64_t> RankLifecycle::OwnFreeMemory() const {
   if (!gpu_) return 0;
   TESSERA_ASSIGN_OR_RETURN(const kernels::MemoryInfo memory, kernels::MemoryOf(*gpu_));
   return memory.free / ranks_on_gpu_;
 }
 
 // Every rank's, on all of them; empty where one has none.
-absl::StatusOr<std::vector<int64_t>> RankLife::GatherFreeMemory(int64_t mine) {
+absl::StatusOr<std::vector<int64_t>> RankLifecycle::GatherFreeMemory(int64_t mine) {
   std::vector<int64_t> all(world_->size());
   TESSERA_RETURN_IF_ERROR(world_->AllGather(
       absl::MakeConstSpan(reinterpret_cast<const std::byte*>(&mine), sizeof(mine)),
@@ -161,7 +161,7 @@ absl::StatusOr<std::vector<int64_t>> RankLife::GatherFreeMemory(int64_t mine) {
   return all;
 }
 
-absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
+absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader() {
   ClusterLink* link = nullptr;
   {
     absl::MutexLock lock(&mu_);
@@ -179,11 +179,11 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   hello.set_protocol_version(kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
-  hello.set_stages_take_turns(!gpu_ && StagesTakeTurns(Shares()));
+  hello.set_time_sliced_stages(!gpu_ && StagesAreTimeSliced(Shares()));
   return link->Join(hello);
 }
 
-void RankLife::StartReporting(const std::string& group_id) {
+void RankLifecycle::StartReporting(const std::string& group_id) {
   v1::RankReport identity;
   identity.set_group_id(group_id);
   identity.set_world_rank(world_rank_);
@@ -195,7 +195,7 @@ void RankLife::StartReporting(const std::string& group_id) {
   reporter_ = RankReporter::Start(options_.coordinator, std::move(identity));
 }
 
-absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
+absl::Status RankLifecycle::CheckRoom(const v1::ShardPlan& plan) const {
   if (gpu_) return absl::OkStatus();  // weights and KV cache are there
   if (plan.ranks_size() != world_->size())
     return absl::OkStatus();  // the engine says what is wrong
@@ -203,7 +203,7 @@ absl::Status RankLife::CheckRoom(const v1::ShardPlan& plan) const {
   return CheckMemory(NeedOf(file_->description(), plan, world_rank_, local), ReadMemoryLimits("/"));
 }
 
-absl::Status RankLife::Load(const v1::ShardPlan& plan) {
+absl::Status RankLifecycle::Load(const v1::ShardPlan& plan) {
   TESSERA_RETURN_IF_ERROR(AllWell(CheckRoom(plan), kPrepareTimeout));
   RankReporter* news = reporter();
   ResetPeakMemory();
@@ -224,7 +224,7 @@ absl::Status RankLife::Load(const v1::ShardPlan& plan) {
   return absl::OkStatus();
 }
 
-absl::Status RankLife::Serve() {
+absl::Status RankLifecycle::Serve() {
   health()->SetServing(true);
   reporter()->Serving(engine_->DeviceName(), [this] { return clock_.Read(); });
   serving_ = true;
@@ -235,7 +235,7 @@ absl::Status RankLife::Serve() {
   return ended.ok() ? ended : AllWell(ended, kLastWordTimeout);
 }
 
-void RankLife::Leave() {
+void RankLifecycle::Leave() {
   ending_ = true;
   ExitUnlessDoneWithin(kOrderlyEndTimeout);
   if (leader()) link()->Close(kLastWordTimeout);
@@ -243,7 +243,7 @@ void RankLife::Leave() {
   world_.reset();  // waits for the other ranks to come here too
 }
 
-absl::Status RankLife::AllWell(const absl::Status& mine, absl::Duration timeout) {
+absl::Status RankLifecycle::AllWell(const absl::Status& mine, absl::Duration timeout) {
   const Agreement agreement = Agree(*world_, mine, timeout);
   if (agreement.failed_rank == world_rank_) {
     Complain(agreement.status);
@@ -253,7 +253,7 @@ absl::Status RankLife::AllWell(const absl::Status& mine, absl::Duration timeout)
   return agreement.status;
 }
 
-void RankLife::Complain(const absl::Status& why) {
+void RankLifecycle::Complain(const absl::Status& why) {
   if (ending_.exchange(true)) return;
   std::string line = "tessera-worker: ";
   if (world_rank_ > 0) absl::StrAppend(&line, "rank ", world_rank_.load(), ": ");
@@ -263,7 +263,7 @@ void RankLife::Complain(const absl::Status& why) {
   if (link()) link()->SendFailure(world_rank_, message, kLastWordTimeout);
 }
 
-void RankLife::OnLinkEnd(const absl::Status& why) {
+void RankLifecycle::OnLinkEnd(const absl::Status& why) {
   const bool asked_for = absl::IsCancelled(why);
   if (ending_.exchange(true)) return;
   if (!asked_for) {
@@ -274,7 +274,7 @@ void RankLife::OnLinkEnd(const absl::Status& why) {
   ExitUnlessDoneWithin(kOrderlyEndTimeout);  // the engine hears of it with its next plan
 }
 
-void RankLife::OnSignal(int number) {
+void RankLifecycle::OnSignal(int number) {
   if (ending_.exchange(true)) return;
   const std::string why =
       absl::StrCat("received ", number == SIGINT ? "SIGINT" : "SIGTERM",
@@ -291,17 +291,17 @@ void RankLife::OnSignal(int number) {
   ExitNow(1);
 }
 
-HealthServer* RankLife::health() {
+HealthServer* RankLifecycle::health() {
   absl::MutexLock lock(&mu_);
   return health_.get();
 }
 
-RankReporter* RankLife::reporter() {
+RankReporter* RankLifecycle::reporter() {
   absl::MutexLock lock(&mu_);
   return reporter_.get();
 }
 
-ClusterLink* RankLife::link() {
+ClusterLink* RankLifecycle::link() {
   absl::MutexLock lock(&mu_);
   return link_.get();
 }
