@@ -7,12 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "worker/comm/message_tags.h"
 #include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
 namespace {
-
-constexpr int kLogitsTag = 1;  // on the tensor-parallel communicator
 
 std::vector<v1::Range> VocabOfStage(const v1::ShardPlan& plan, int world_rank) {
   const int tp = plan.tensor_parallel_size();

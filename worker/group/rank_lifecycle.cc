@@ -15,6 +15,8 @@
 #include "kernels/device.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "worker/comm/receive_within.h"
+#include "worker/comm/status_barrier.h"
 #include "worker/group/memory_limit.h"
 #include "worker/group/process.h"
 
@@ -244,13 +246,14 @@ void RankLifecycle::Leave() {
 }
 
 absl::Status RankLifecycle::AllWell(const absl::Status& mine, absl::Duration timeout) {
-  const Agreement agreement = Agree(*world_, mine, timeout);
-  if (agreement.failed_rank == world_rank_) {
-    Complain(agreement.status);
-  } else if (!agreement.status.ok()) {
+  const BarrierOutcome outcome =
+      StatusBarrier(*world_, mine, {.deadline = timeout, .failed_waits_briefly = true});
+  if (outcome.failed_rank == world_rank_) {
+    Complain(outcome.status);
+  } else if (!outcome.status.ok()) {
     absl::SleepFor(kOthersWait);  // mpirun ends the job with the first exit
   }
-  return agreement.status;
+  return outcome.status;
 }
 
 void RankLifecycle::Complain(const absl::Status& why) {
