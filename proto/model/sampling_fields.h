@@ -56,7 +56,7 @@ inline constexpr SamplingField kMaxTokens = {
     .otherwise = "what the context leaves"};
 inline constexpr SamplingField kTemperature = {.name = "temperature",
                                                .kind = SamplingKind::kFloat,
-                                               .help = "0: greedy",
+                                               .help = "how evenly tokens are sampled; 0: greedy",
                                                .range = {.lowest = 0, .highest = 100},
                                                .standard = 1};
 inline constexpr SamplingField kTopK = {.name = "top_k",
