@@ -5,14 +5,38 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 
 namespace tessera::flags {
 namespace {
 
+constexpr size_t kNameColumns = 28;
+constexpr size_t kHelpColumns = 72;
+
+// Broken into lines; CLI11 indents them.
+std::string Wrapped(absl::string_view text) {
+  std::string wrapped;
+  size_t column = 0;
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    const bool fits = column == 0 || column + 1 + word.size() <= kHelpColumns;
+    if (column > 0) wrapped += fits ? ' ' : '\n';
+    column = fits && column > 0 ? column + 1 + word.size() : word.size();
+    wrapped.append(word.data(), word.size());
+  }
+  return wrapped;
+}
+
 // "--port 0 .. 65535 (=8000)"; CLI11's own lines also tell environment names.
 class PlainFormatter : public CLI::Formatter {
  public:
-  PlainFormatter() { column_width(28); }
+  PlainFormatter() { column_width(kNameColumns); }
+  std::string make_option_name(const CLI::Option* option, bool positional) const override {
+    return absl::StrReplaceAll(Formatter::make_option_name(option, positional),
+                               {{"{false}", ""}});
+  }
+  std::string make_option_desc(const CLI::Option* option) const override {
+    return Wrapped(option->get_description());
+  }
   std::string make_option_opts(const CLI::Option* option) const override {
     if (option->get_items_expected_max() == 0) return "";
     const std::string standard = option->get_default_str();

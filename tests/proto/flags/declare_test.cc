@@ -5,13 +5,14 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
-#include <limits>
+#include <sstream>
 #include <string>
 #include <vector>
 
 namespace tessera::flags {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -66,7 +67,8 @@ class DeclareTest : public ::testing::Test {
                    options_.wait);
     DeclareWords<int>(app_, {.name = "--level", .help = "How"}, {{"low", 1}, {"high", 2}},
                       options_.level);
-    Declare(app_, {.name = "--loud", .help = "Noise", .environment = false}, options_.loud);
+    Declare(app_, {.name = "--loud", .help = "Noise that goes on and on and on and on and on and on "
+                                             "until somebody tells it to stop", .environment = false}, options_.loud);
     Declare(app_, {.name = "--shared,!--no-shared", .help = "Together"}, options_.shared);
   }
   CLI::App app_;
@@ -145,6 +147,10 @@ TEST_F(DeclareTest, HelpShowsValuesAndDefaults) {
   EXPECT_THAT(help, HasSubstr("--level low or high (=high)"));
   EXPECT_THAT(help, HasSubstr("Who (default: nobody)"));
   EXPECT_THAT(help, HasSubstr("Together (default: on)"));
+  EXPECT_THAT(help, HasSubstr("--shared,--no-shared "));
+  std::istringstream lines(help);
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  EXPECT_THAT(help, ContainsRegex("until somebody\n +tells it to stop"));
 }
 
 }  // namespace
