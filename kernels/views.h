@@ -107,6 +107,7 @@ struct AttentionShape {
   const int32_t* kv_head_of = nullptr;
   float scale = 0;         // on q·k, usually 1/sqrt(head_dim)
   int sliding_window = 0;  // last positions attended to; 0 = all
+  bool rotary = true;      // queries and keys turn by the step's table
   // (head_dim) in device memory, or null: no q/k norm.
   const float* q_norm = nullptr;
   const float* k_norm = nullptr;

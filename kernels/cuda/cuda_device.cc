@@ -36,6 +36,9 @@ const BFloat16* Bf16(const Partial* x) { return reinterpret_cast<const BFloat16*
 Activation* AsActivation(Partial* x) { return reinterpret_cast<Activation*>(x); }
 const Activation* AsActivation(const Partial* x) { return reinterpret_cast<const Activation*>(x); }
 
+float* SumFloats(SquareSum* x) { return reinterpret_cast<float*>(x); }
+const float* SumFloats(const SquareSum* x) { return reinterpret_cast<const float*>(x); }
+
 void FreeOnDevice(std::byte* data) { CheckAtEnd("cudaFree", cudaFree(data)); }
 
 KvCache CacheOf(const KvCacheView& view) {
@@ -186,6 +189,9 @@ class CudaDevice final : public Device {
     return WriteActivations(host_partials_.data(), count, AsActivation(to));
   }
 
+  size_t SquareSumBytes(int64_t count) const override { return count * sizeof(float); }
+  double* HostSquareSums(SquareSum* /*x*/) override { return nullptr; }
+
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) override {
     constexpr char kOperation[] = "ReadFloats";
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
@@ -233,9 +239,11 @@ class CudaDevice final : public Device {
 
   void ForgetRecordings() override { graphs_->Clear(); }
 
-  void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
+  void Embed(const WeightMatrix& table, int64_t first_row, float scale, int64_t n,
+             Activation* out) override {
     if (!errors_.ok() || n == 0) return;
-    errors_.CheckLaunch("Embed", LaunchEmbed(table, first_row, arrays_, n, Bf16(out), stream_));
+    errors_.CheckLaunch("Embed",
+                        LaunchEmbed(table, first_row, scale, arrays_, n, Bf16(out), stream_));
   }
 
   void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows, int64_t cols,
@@ -245,16 +253,38 @@ class CudaDevice final : public Device {
         "RmsNorm", LaunchRmsNorm(Bf16(x), weight, eps, rows, cols, Bf16(out), stream_));
   }
 
-  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
-                  Activation* x, Activation* out) override {
+  void AddRmsNorm(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                  int64_t cols, Activation* x, Activation* out) override {
     if (!errors_.ok() || rows == 0) return;
-    errors_.CheckLaunch("AddRmsNorm", LaunchAddRmsNorm(Bf16(y), weight, eps, rows, cols, Bf16(x),
-                                                       Bf16(out), stream_));
+    errors_.CheckLaunch("AddRmsNorm", LaunchAddRmsNorm(Bf16(y), scale, weight, eps, rows, cols,
+                                                       Bf16(x), Bf16(out), stream_));
   }
 
-  void Add(const Partial* y, int64_t count, Activation* x) override {
+  void Add(const Partial* y, float scale, int64_t count, Activation* x) override {
     if (!errors_.ok() || count == 0) return;
-    errors_.CheckLaunch("Add", LaunchAdd(Bf16(y), count, Bf16(x), stream_));
+    errors_.CheckLaunch("Add", LaunchAdd(Bf16(y), scale, count, Bf16(x), stream_));
+  }
+
+  void AddNormed(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                 int64_t cols, Activation* x) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("AddNormed", LaunchAddNormed(Bf16(y), scale, weight, eps, rows, cols,
+                                                     Bf16(x), stream_));
+  }
+
+  void SumSquares(const Activation* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                  SquareSum* sums) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("SumSquares", LaunchSumSquares(Bf16(x), rows, cols, begin, end,
+                                                       SumFloats(sums), stream_));
+  }
+
+  void NormalizeBySums(const SquareSum* sums, int64_t width, const float* weight, float eps,
+                       int64_t rows, int64_t cols, Activation* x) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("NormalizeBySums",
+                        LaunchNormalizeBySums(SumFloats(sums), width, weight, eps, rows, cols,
+                                              Bf16(x), stream_));
   }
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
@@ -463,7 +493,8 @@ class CudaDevice final : public Device {
              .group_begins = grouping.device.as<int32_t>(),
              .largest_group = largest,
              .scale = shape.scale,
-             .sliding_window = shape.sliding_window};
+             .sliding_window = shape.sliding_window,
+             .rotary = shape.rotary};
     return errors_.ok();
   }
 

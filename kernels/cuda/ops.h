@@ -83,19 +83,30 @@ struct StepArrays {
 
 // -- elementwise, norms -------------------------------------------------------------------------
 
-// out[t] = row ids[t] - first_row of `table`, or zeros where that is not in the table. table: as
-// packed_weights.h lays it out, any type; out: (n, table.cols).
-[[nodiscard]] int LaunchEmbed(const WeightMatrix& table, int64_t first_row, const StepArrays& step,
-                              int64_t n, BFloat16* out, Stream stream);
+// out[t] = scale * row ids[t] - first_row of `table`, or zeros where that is not in the table.
+// table: as packed_weights.h lays it out, any type; out: (n, table.cols).
+[[nodiscard]] int LaunchEmbed(const WeightMatrix& table, int64_t first_row, float scale,
+                              const StepArrays& step, int64_t n, BFloat16* out, Stream stream);
 
 // As Device::RmsNorm; out may be x. weight: (cols) float32.
 [[nodiscard]] int LaunchRmsNorm(const BFloat16* x, const float* weight, float eps, int64_t rows,
                                 int64_t cols, BFloat16* out, Stream stream);
-// x += y rounded to bfloat16, then RmsNorm(x) into out. Three different places.
-[[nodiscard]] int LaunchAddRmsNorm(const BFloat16* y, const float* weight, float eps, int64_t rows,
-                                   int64_t cols, BFloat16* x, BFloat16* out, Stream stream);
-// x += y. (count)
-[[nodiscard]] int LaunchAdd(const BFloat16* y, int64_t count, BFloat16* x, Stream stream);
+// x += scale * y rounded to bfloat16, then RmsNorm(x) into out. Three different places.
+[[nodiscard]] int LaunchAddRmsNorm(const BFloat16* y, float scale, const float* weight, float eps,
+                                   int64_t rows, int64_t cols, BFloat16* x, BFloat16* out,
+                                   Stream stream);
+// x += scale * y. (count)
+[[nodiscard]] int LaunchAdd(const BFloat16* y, float scale, int64_t count, BFloat16* x,
+                            Stream stream);
+// x += scale * RmsNorm(y). weight: (cols) float32; two different places.
+[[nodiscard]] int LaunchAddNormed(const BFloat16* y, float scale, const float* weight, float eps,
+                                  int64_t rows, int64_t cols, BFloat16* x, Stream stream);
+// As Device::SumSquares and Device::NormalizeBySums. sums: (rows).
+[[nodiscard]] int LaunchSumSquares(const BFloat16* x, int64_t rows, int64_t cols, int64_t begin,
+                                   int64_t end, float* sums, Stream stream);
+[[nodiscard]] int LaunchNormalizeBySums(const float* sums, int64_t width, const float* weight,
+                                        float eps, int64_t rows, int64_t cols, BFloat16* x,
+                                        Stream stream);
 // out = silu(gate) * up. (count); out may be gate.
 [[nodiscard]] int LaunchSiluMul(const BFloat16* gate, const BFloat16* up, int64_t count,
                                 BFloat16* out, Stream stream);
@@ -126,6 +137,7 @@ struct AttentionHeads {
   int largest_group = 0;  // max of begins[k + 1] - begins[k]
   float scale = 0;
   int sliding_window = 0;  // 0 = all
+  bool rotary = true;      // RotateAndStore turns queries and keys
 };
 inline constexpr int kMaxHeadDim = 256;
 

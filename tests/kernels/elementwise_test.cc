@@ -1,4 +1,5 @@
-// Embed, RMSNorm with and without a sum before it, SiluMul, Add, GatherRows and SampleRows.
+// Embed, RMSNorm with and without a sum before it or behind it, and in parts of its columns, SiluMul,
+// Add, GatherRows and SampleRows.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -64,6 +65,24 @@ TEST_P(ElementwiseTest, EmbedGivesZerosForRowsOfOtherRanks) {
   }
 }
 
+TEST_P(ElementwiseTest, EmbedMultipliesRowsByTheScale) {
+  HostOps ops(DeviceOf(GetParam()));
+  const int64_t cols = 96;
+  const auto bytes = RandomWeights(DType::kQ8_0, 10, cols, random_);
+  const std::vector<int32_t> ids = {3, 0, 9, 12};
+  const auto out = ops.Embed({bytes.data(), DType::kQ8_0, 10, cols}, ids, 0, 5.5f);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    std::vector<float> expected(cols, 0.0f);
+    if (ids[t] < 10) {
+      reference::DequantizeRow(DType::kQ8_0, &bytes[ids[t] * RowBytes(DType::kQ8_0, cols)], 0, cols,
+                               expected.data());
+    }
+    for (float& value : expected) value *= 5.5f;
+    expected = ops.Rounded(expected);
+    ExpectSameBits(&out[t * cols], expected.data(), cols, absl::StrCat("id ", ids[t]));
+  }
+}
+
 TEST_P(ElementwiseTest, RmsNormEqualsTheReference) {
   HostOps ops(DeviceOf(GetParam()));
   for (int64_t cols : {1, 3, 8, 24, 64, 100, 576, 4096}) {
@@ -111,13 +130,82 @@ TEST_P(ElementwiseTest, AddRmsNormIsAddThenRmsNorm) {
         const auto x = RandomFloats(rows * cols, random_);
         const auto y = RandomFloats(rows * cols, random_);
         const auto weight = RandomFloats(cols, random_);
-        const auto [sum, normed] = ops.AddRmsNorm(y, weight, 1e-5f, rows, cols, x);
-        const std::string what = absl::StrCat("rows ", rows, ", cols ", cols);
-        ExpectSameBits(sum.data(), ops.Add(y, x).data(), rows * cols, what);
-        ExpectSameBits(normed.data(), ops.RmsNorm(sum, weight, 1e-5f, rows, cols).data(),
-                       rows * cols, what);
+        for (float scale : {1.0f, 0.22f}) {
+          const auto [sum, normed] = ops.AddRmsNorm(y, weight, 1e-5f, rows, cols, x, scale);
+          const std::string what = absl::StrCat("rows ", rows, ", cols ", cols, " by ", scale);
+          ExpectSameBits(sum.data(), ops.Add(y, x, scale).data(), rows * cols, what);
+          ExpectSameBits(normed.data(), ops.RmsNorm(sum, weight, 1e-5f, rows, cols).data(),
+                         rows * cols, what);
+        }
       }
     }
+  }
+}
+
+TEST_P(ElementwiseTest, AddNormedEqualsTheReferenceAndDoesNotDependOnRowsOrThreads) {
+  HostOps ops(DeviceOf(GetParam(), 1));
+  HostOps threads(DeviceOf(GetParam(), 3));
+  for (int64_t cols : {1, 7, 24, 64, 577}) {
+    for (int64_t rows : {1, 5, 70}) {
+      const auto x = RandomFloats(rows * cols, random_);
+      const auto y = RandomFloats(rows * cols, random_);
+      const auto weight = RandomFloats(cols, random_);
+      const std::string what = absl::StrCat("rows ", rows, ", cols ", cols);
+      const auto sum = ops.AddNormed(y, 0.7f, weight, 1e-5f, rows, cols, x);
+      ExpectNear(sum,
+                 reference::AddNormed(ops.Rounded(y).data(), 0.7f, weight.data(), 1e-5f, rows, cols,
+                                      ops.Rounded(x).data()),
+                 2e-6 + Rounding(ops.device()), what);
+      const auto on_threads = threads.AddNormed(y, 0.7f, weight, 1e-5f, rows, cols, x);
+      ExpectSameBits(on_threads.data(), sum.data(), rows * cols, what);
+      const int64_t last = (rows - 1) * cols;
+      const auto alone = ops.AddNormed({&y[last], &y[last] + cols}, 0.7f, weight, 1e-5f, 1, cols,
+                                       {&x[last], &x[last] + cols});
+      ExpectSameBits(alone.data(), &sum[last], cols, what);
+    }
+  }
+}
+
+// Three ranks, of whose columns two share some: those that both hold count once.
+TEST_P(ElementwiseTest, RmsNormInPartsEqualsTheReference) {
+  for (int threads : {1, 3}) {
+    HostOps ops(DeviceOf(GetParam(), threads));
+    for (int64_t unit : {1, 8, 64}) {
+      const int64_t rows = 40, cols = 9 * unit;
+      const auto x = RandomFloats(rows * cols, random_);
+      const auto weight = RandomFloats(cols, random_);
+      const auto expected = reference::RmsNorm(ops.Rounded(x).data(), weight.data(), 1e-5, rows,
+                                               cols);
+      const std::vector<HostOps::ColumnPart> parts = {{0, 4 * unit, 0, 4 * unit},
+                                                      {3 * unit, 7 * unit, 4 * unit, 7 * unit},
+                                                      {7 * unit, cols, 7 * unit, cols}};
+      const auto normed = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols, parts);
+      for (size_t i = 0; i < parts.size(); ++i) {
+        std::vector<double> own;
+        for (int64_t r = 0; r < rows; ++r) {
+          own.insert(own.end(), &expected[r * cols + parts[i].from],
+                     &expected[r * cols] + parts[i].to);
+        }
+        ExpectNear(normed[i], own, 2e-6 + Rounding(ops.device()),
+                   absl::StrCat("unit ", unit, ", part ", i));
+      }
+    }
+  }
+}
+
+// On a CPU the sums are exact enough for all cuts to round to the same numbers.
+TEST_P(ElementwiseTest, HowColumnsAreCutDoesNotShowInTheNorm) {
+  HostOps ops(DeviceOf(GetParam()));
+  if (gpu()) GTEST_SKIP() << "sums in float32 show how they were cut";
+  const int64_t rows = 40, cols = 96;
+  const auto x = RandomFloats(rows * cols, random_);
+  const auto weight = RandomFloats(cols, random_);
+  const auto whole = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols, {{0, cols, 0, cols}})[0];
+  const auto cut = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols,
+                                      {{0, 56, 0, 56}, {40, 96, 56, 96}});
+  for (int64_t r = 0; r < rows; ++r) {
+    ExpectSameBits(&cut[0][r * 56], &whole[r * cols], 56, absl::StrCat("first of row ", r));
+    ExpectSameBits(&cut[1][r * 56], &whole[r * cols + 40], 56, absl::StrCat("last of row ", r));
   }
 }
 

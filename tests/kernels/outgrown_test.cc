@@ -56,7 +56,7 @@ class OutgrownTest : public testing::Test {
     view.largest_group = 1;
     auto rows = device_->BeginStep(view);
     ASSERT_TRUE(rows.ok()) << rows.status();
-    device_->Add(reinterpret_cast<Partial*>(y_), kHeadDim, x_);
+    device_->Add(reinterpret_cast<Partial*>(y_), 1.0f, kHeadDim, x_);
     const auto attend = [&] {
       device_->Attention(x_, shape_, cache_, *rows, y_);
       return absl::OkStatus();

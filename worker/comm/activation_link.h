@@ -37,6 +37,7 @@ class ActivationLink {
   // of the group calls it with the same count.
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
+  virtual absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) = 0;
 
   // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own and
   // all read the result, instead of each doing all rows.

@@ -1,43 +1,37 @@
 #include "worker/engine/sampling_check.h"
 
 #include <bit>
-#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/sampling_fields.h"
 #include "worker/engine/logits_processors.h"
 
 namespace tessera::worker {
 namespace {
 
-absl::Status CheckFinite(absl::string_view field, float value) {
-  return std::isfinite(value) ? absl::OkStatus()
-                              : BadField(field, "a finite number", absl::StrCat(value));
-}
+using model::SamplingField;
 
-absl::Status CheckAtLeastZero(absl::string_view field, float value) {
-  if (std::isfinite(value) && value >= 0) return absl::OkStatus();
-  return BadField(field, "a finite number >= 0", absl::StrCat(value));
-}
-
-absl::Status CheckFraction(absl::string_view field, float value) {
-  if (value >= 0 && value <= 1) return absl::OkStatus();
-  return BadField(field, "0 .. 1", absl::StrCat(value));
+// A client's range, and 0 for a number left out: "off". NaN is out of every range.
+absl::Status CheckNumber(const SamplingField& field, double value) {
+  if (value == 0 || model::Allows(field, value)) return absl::OkStatus();
+  return BadField(field.name, RangeText(field.range), absl::StrCat(value));
 }
 
 absl::Status CheckNumbers(const v1::SamplingParams& params, int32_t vocab_size) {
-  TESSERA_RETURN_IF_ERROR(CheckAtLeastZero("temperature", params.temperature()));
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kTemperature, params.temperature()));
   if (params.top_k() < 0) return BadField("top_k", ">= 0", absl::StrCat(params.top_k()));
-  TESSERA_RETURN_IF_ERROR(CheckFraction("top_p", params.top_p()));
-  TESSERA_RETURN_IF_ERROR(CheckFraction("min_p", params.min_p()));
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kTopK, params.top_k()));
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kTopP, params.top_p()));
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kMinP, params.min_p()));
   if (params.num_logprobs() < -1 || params.num_logprobs() > vocab_size) {
     return BadField("num_logprobs", absl::StrCat("-1 .. ", vocab_size),
                     absl::StrCat(params.num_logprobs()));
   }
-  TESSERA_RETURN_IF_ERROR(CheckAtLeastZero("repetition_penalty", params.repetition_penalty()));
-  TESSERA_RETURN_IF_ERROR(CheckFinite("presence_penalty", params.presence_penalty()));
-  return CheckFinite("frequency_penalty", params.frequency_penalty());
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kRepetitionPenalty, params.repetition_penalty()));
+  TESSERA_RETURN_IF_ERROR(CheckNumber(model::kPresencePenalty, params.presence_penalty()));
+  return CheckNumber(model::kFrequencyPenalty, params.frequency_penalty());
 }
 
 // How many of the first `vocab_size` tokens the mask allows.
@@ -83,7 +77,8 @@ absl::Status SamplingChecker::CheckBias(const v1::SamplingParams& params) {
     }
   }
   for (float value : params.bias_values()) {
-    TESSERA_RETURN_IF_ERROR(CheckFinite("bias_values", value));
+    if (model::Allows(model::kLogitBias, value)) continue;
+    return BadField("bias_values", RangeText(model::kLogitBias.range), absl::StrCat(value));
   }
   return absl::OkStatus();
 }

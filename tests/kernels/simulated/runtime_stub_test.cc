@@ -152,7 +152,7 @@ TEST(SimulatedDeviceTest, ALaunchThatIsRefusedIsRememberedWithItsOperation) {
   EXPECT_EQ(std::string(first.message()),
             "cuda 0: simulated GPU: SampleRows: kernel launch: invalid argument "
             "(cudaErrorInvalidValue)");
-  (*device)->Add(reinterpret_cast<kernels::Partial*>(x), 8, x);
+  (*device)->Add(reinterpret_cast<kernels::Partial*>(x), 1.0f, 8, x);
   EXPECT_EQ((*device)->Sync(), first);
   EXPECT_EQ((*device)->Allocate(8).status(), first);
 }

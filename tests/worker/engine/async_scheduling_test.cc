@@ -79,7 +79,10 @@ INSTANTIATE_TEST_SUITE_P(Layouts, AsyncSchedulingTest,
 TEST(AsyncSchedulingTest, PenaltiesSeeTheTokenTheyWaitedFor) {
   const auto file = OpenTinyModel("llama");
   GenerationRequest request{.prompt = {5, 6, 7}, .max_new_tokens = 40};
-  request.sampling.set_presence_penalty(100);  // no token twice
+  // No token twice: the most that may be asked for.
+  request.sampling.set_repetition_penalty(100);
+  request.sampling.set_presence_penalty(2);
+  request.sampling.set_frequency_penalty(2);
   const v1::ShardPlan plan = PlanOf(*file, 1, 2);
   const auto result = Play(*file, plan, {request}, {.async_scheduling = true}).results[0];
   const std::set<int32_t> distinct(result.tokens.begin(), result.tokens.end());

@@ -135,7 +135,9 @@ TEST(StepCheckTest, RefusesNamingTheField) {
        [=](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_temperature(nan); }},
       {"temperature",
        [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_temperature(-1); }},
+      {"temperature: expected 0 .. 100, got 101", [](auto& s) { Sampling(s).set_temperature(101); }},
       {"top_k", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_k(-1); }},
+      {"top_k", [](auto& s) { Sampling(s).set_top_k(2147483647); }},
       {"top_p", [=](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_p(nan); }},
       {"top_p", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_p(1.5f); }},
       {"min_p", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_min_p(-0.5f); }},
@@ -144,13 +146,16 @@ TEST(StepCheckTest, RefusesNamingTheField) {
       {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(nan); }},
       {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(inf); }},
       {"repetition_penalty", [](auto& s) { Sampling(s).set_repetition_penalty(-1); }},
+      {"repetition_penalty", [](auto& s) { Sampling(s).set_repetition_penalty(100.5f); }},
       {"presence_penalty", [=](auto& s) { Sampling(s).set_presence_penalty(-inf); }},
+      {"presence_penalty: expected -2 .. 2",
+       [](auto& s) { Sampling(s).set_presence_penalty(2.5f); }},
       {"frequency_penalty", [=](auto& s) { Sampling(s).set_frequency_penalty(nan); }},
       {"bias_values: expected one for each of 1 ids, got 0",
        [](auto& s) { Sampling(s).add_bias_ids(3); }},
       {"bias_values: expected one for each of 0 ids, got 1",
        [](auto& s) { Sampling(s).add_bias_values(3); }},
-      {"bias_values: expected a finite number",
+      {"bias_values: expected -100 .. 100, got inf",
        [=](auto& s) {
          Sampling(s).add_bias_ids(3);
          Sampling(s).add_bias_values(inf);
