@@ -151,7 +151,7 @@ absl::Status StepRunner::SampleTokens(const v1::StepPlan& step, Between between,
   const auto requests = absl::MakeConstSpan(sampling.requests);
   return InHeadGroups(sampling.rows, between, [&](size_t first, absl::Span<const int64_t> group) {
     decoder_->ComputeLogits(group);
-    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+    DeviceLogits logits(*device_, *device_, {.logits = decoder_->device_logits(),
                                         .rows = static_cast<int64_t>(group.size()),
                                         .vocab = decoder_->local_vocab_size(),
                                         .first_id = vocab_[tp_->rank()].begin()});

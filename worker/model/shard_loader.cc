@@ -65,7 +65,7 @@ absl::string_view RoleOf(absl::string_view name) {
 
 class Loader {
  public:
-  Loader(const ModelFile& file, const v1::RankShard& shard, kernels::Device& device,
+  Loader(const ModelFile& file, const v1::RankShard& shard, kernels::DeviceMemory& device,
          const LoadProgress& progress)
       : file_(file),
         shard_(shard),
@@ -98,7 +98,7 @@ class Loader {
     const bool is_vector = tensor.shape_size() == 1;
     const size_t bytes =
         is_vector ? slice.bytes : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
-    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(bytes));
+    TESSERA_ASSIGN_OR_RETURN(kernels::DeviceMemory::Buffer buffer, device_.Allocate(bytes));
     const kernels::WeightMatrix w{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
     TESSERA_RETURN_IF_ERROR(Move(tensor.name(), slice, w, is_vector));
     result_.memory.push_back(std::move(buffer));
@@ -218,7 +218,7 @@ class Loader {
 
   const ModelFile& file_;
   const v1::RankShard& shard_;
-  kernels::Device& device_;
+  kernels::DeviceMemory& device_;
   const LoadProgress& progress_;
   const int64_t bytes_total_;
   int64_t bytes_loaded_ = 0;
@@ -230,7 +230,7 @@ class Loader {
 }  // namespace
 
 absl::StatusOr<ModelShard> LoadShard(const ModelFile& file, const v1::RankShard& shard,
-                                     kernels::Device& device, const LoadProgress& progress) {
+                                     kernels::DeviceMemory& device, const LoadProgress& progress) {
   return Loader(file, shard, device, progress).Run();
 }
 
