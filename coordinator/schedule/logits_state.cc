@@ -1,4 +1,4 @@
-#include "coordinator/schedule/draw_state.h"
+#include "coordinator/schedule/logits_state.h"
 
 #include <algorithm>
 #include <string>
@@ -67,14 +67,15 @@ void KeepVocabulary(int vocab_size, std::vector<int32_t>* ids) {
   ids->erase(std::remove_if(ids->begin(), ids->end(), outside), ids->end());
 }
 
-// The constraint's mask and what is banned besides. Something has to be left to draw: where the
+// The constraint's mask and what is banned besides. Something has to be left to sample: where the
 // constraint leaves nothing else, first min_tokens gives way, then the bad words.
 void FillAllowed(Sequence& sequence, int vocab_size, v1::LogitsState* draw) {
   const ScheduledRequest& request = sequence.request->request;
   std::vector<int32_t> banned;
   AppendBadWords(sequence, &banned);
   const size_t bad_words = banned.size();
-  if (sequence.emitted() + sequence.draws < request.min_tokens) AppendStopIds(request, &banned);
+  if (sequence.emitted() + sequence.pending_samples < request.min_tokens)
+    AppendStopIds(request, &banned);
   if (sequence.constraint != nullptr) {
     const std::string& mask = sequence.constraint->AllowedMask();
     draw->set_allowed_mask(mask);
@@ -86,9 +87,10 @@ void FillAllowed(Sequence& sequence, int vocab_size, v1::LogitsState* draw) {
 }
 
 void FillPenalized(const Sequence& sequence, v1::LogitsState* draw) {
-  const LiveRequest& live = *sequence.request;
-  draw->mutable_prompt_ids()->Add(live.distinct_prompt_ids.begin(), live.distinct_prompt_ids.end());
-  draw->mutable_output_ids()->Add(sequence.tokens.begin() + live.prompt_tokens,
+  const RequestState& state = *sequence.request;
+  draw->mutable_prompt_ids()->Add(state.distinct_prompt_ids.begin(),
+                                  state.distinct_prompt_ids.end());
+  draw->mutable_output_ids()->Add(sequence.tokens.begin() + state.prompt_tokens,
                                   sequence.tokens.end());
 }
 
@@ -108,26 +110,26 @@ std::vector<int32_t> PromptIdsForPenalty(const ScheduledRequest& request) {
   return ids;
 }
 
-void FillDraw(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) {
+void FillSampling(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) {
   const ScheduledRequest& request = sequence.request->request;
   v1::SamplingParams* sampling = chunk->mutable_sampling();
   *sampling = request.sampling;
   sampling->set_seed(sequence.request->seed(sequence.choice));
-  const bool bans =
-      !request.bad_words.empty() || sequence.emitted() + sequence.draws < request.min_tokens;
+  const bool bans = !request.bad_words.empty() ||
+                    sequence.emitted() + sequence.pending_samples < request.min_tokens;
   if (bans || sequence.constraint != nullptr) {
     FillAllowed(sequence, vocab_size, chunk->mutable_logits_state());
   }
   if (HasPenalty(request.sampling)) FillPenalized(sequence, chunk->mutable_logits_state());
 }
 
-bool DrawsAlike(const ScheduledRequest& request) {
+bool HasStatelessSampling(const ScheduledRequest& request) {
   return request.constraint == nullptr && request.bad_words.empty() && request.min_tokens <= 0 &&
          !HasPenalty(request.sampling);
 }
 
 bool MayFollow(Sequence& sequence, int32_t token) {
-  return sequence.draws_alike || sequence.constraint == nullptr ||
+  return sequence.stateless_sampling || sequence.constraint == nullptr ||
          Allows(sequence.constraint->AllowedMask(), token);
 }
 

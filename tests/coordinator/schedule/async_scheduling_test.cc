@@ -21,7 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-class LookaheadTest : public SchedulerTest {
+class AsyncSchedulingTest : public SchedulerTest {
  protected:
   static SchedulerLimits Ahead(int in_flight = 1) {
     SchedulerLimits limits = Limits();
@@ -31,7 +31,7 @@ class LookaheadTest : public SchedulerTest {
   }
 };
 
-TEST_F(LookaheadTest, TheNextDecodeLeavesWhileTheLastTokenIsStillDrawn) {
+TEST_F(AsyncSchedulingTest, TheNextDecodeLeavesWhileTheLastTokenIsStillSampled) {
   Start(Ahead());
   Add(Request(1, 4, 4));
   EXPECT_THAT(Send(), ElementsAre("1:0+4!"));
@@ -43,14 +43,14 @@ TEST_F(LookaheadTest, TheNextDecodeLeavesWhileTheLastTokenIsStillDrawn) {
   Answer();
   EXPECT_THAT(Send(), ElementsAre("1:6+1?!"));
   Answer();
-  EXPECT_THAT(Send(), IsEmpty()) << "the fourth token is being drawn: nothing comes after it";
+  EXPECT_THAT(Send(), IsEmpty()) << "the fourth token is being sampled: nothing comes after it";
   Answer();
   EXPECT_EQ(last_[0].finished, FinishCause::kLength);
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 4, 4), 1'000));
   EXPECT_EQ(free_blocks(), 64);
 }
 
-TEST_F(LookaheadTest, NeverPastTheLongestSequence) {
+TEST_F(AsyncSchedulingTest, NeverPastTheLongestSequence) {
   SchedulerLimits limits = Ahead();
   limits.max_model_len = 6;
   Start(limits);
@@ -64,7 +64,7 @@ TEST_F(LookaheadTest, NeverPastTheLongestSequence) {
   EXPECT_TRUE(scheduler_->idle());
 }
 
-TEST_F(LookaheadTest, AStopTokenMeanwhileDropsWhatWasSentAhead) {
+TEST_F(AsyncSchedulingTest, AStopTokenMeanwhileDropsWhatWasSentAhead) {
   Start(Ahead());
   ScheduledRequest request = Request(1, 16, 100);
   request.stop_ids = {ReferenceTokens(request, 1'000)[1]};
@@ -81,7 +81,7 @@ TEST_F(LookaheadTest, AStopTokenMeanwhileDropsWhatWasSentAhead) {
   EXPECT_EQ(free_blocks(), 64);
 }
 
-TEST_F(LookaheadTest, FinishedAndCancelledWithTwoStepsInFlight) {
+TEST_F(AsyncSchedulingTest, FinishedAndCancelledWithTwoStepsInFlight) {
   Start(Ahead());
   Add(Request(1, 20));
   Add(Request(2, 20));
@@ -96,7 +96,7 @@ TEST_F(LookaheadTest, FinishedAndCancelledWithTwoStepsInFlight) {
   EXPECT_EQ(free_blocks(), 64);
 }
 
-TEST_F(LookaheadTest, PromptChunksGoAheadToo) {
+TEST_F(AsyncSchedulingTest, PromptChunksGoAheadToo) {
   SchedulerLimits limits = Ahead();
   limits.max_prefill_chunk = 16;
   Start(limits);
@@ -112,7 +112,7 @@ TEST_F(LookaheadTest, PromptChunksGoAheadToo) {
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 40, 2), 1'000));
 }
 
-TEST_F(LookaheadTest, OverTheStagesEachStepIsBehindItsOwn) {
+TEST_F(AsyncSchedulingTest, OverTheStagesEachStepIsBehindItsOwn) {
   Start(Ahead(2));
   for (int id = 1; id <= 4; ++id) Add(Request(id, 4, 100));
   EXPECT_THAT(Send(), ElementsAre("1:0+4!", "2:0+4!", "3:0+4!", "4:0+4!"));
@@ -125,7 +125,7 @@ TEST_F(LookaheadTest, OverTheStagesEachStepIsBehindItsOwn) {
   EXPECT_THAT(Send(), ElementsAre("3:5+1?!", "4:5+1?!"));
 }
 
-TEST_F(LookaheadTest, NobodyRunsAheadBesideAConstraint) {
+TEST_F(AsyncSchedulingTest, NobodyRunsAheadBesideAConstraint) {
   Start(Ahead());
   ScheduledRequest constrained = Request(1, 4, 2);
   constrained.constraint = std::make_shared<FakeConstraint>(7);
@@ -144,7 +144,7 @@ TEST_F(LookaheadTest, NobodyRunsAheadBesideAConstraint) {
   EXPECT_EQ(output(2), ReferenceTokens(Request(2, 4, 4), 1'000));
 }
 
-TEST_F(LookaheadTest, NorBesideABadWordOfSeveralTokensButBesideOneOfASingle) {
+TEST_F(AsyncSchedulingTest, NorBesideABadWordOfSeveralTokensButBesideOneOfASingle) {
   Start(Ahead());
   ScheduledRequest request = Request(1, 4);
   request.bad_words = {{3}};
@@ -158,7 +158,7 @@ TEST_F(LookaheadTest, NorBesideABadWordOfSeveralTokensButBesideOneOfASingle) {
   EXPECT_THAT(Send(), IsEmpty());
 }
 
-TEST_F(LookaheadTest, MinTokensAreCountedAhead) {
+TEST_F(AsyncSchedulingTest, MinTokensAreCountedAhead) {
   Start(Ahead());
   ScheduledRequest request = Request(1, 4, 8);
   request.stop_ids = {5, 6};
@@ -175,7 +175,7 @@ TEST_F(LookaheadTest, MinTokensAreCountedAhead) {
   EXPECT_EQ(output(1), ReferenceTokens(request, 1'000));
 }
 
-TEST_F(LookaheadTest, PenaltiesLeaveTheTokenStillDrawnToTheLeader) {
+TEST_F(AsyncSchedulingTest, PenaltiesLeaveTheTokenStillSampledToTheLeader) {
   Start(Ahead());
   ScheduledRequest request = Request(1, 4, 6);
   request.sampling.set_frequency_penalty(0.5f);
@@ -191,7 +191,7 @@ TEST_F(LookaheadTest, PenaltiesLeaveTheTokenStillDrawnToTheLeader) {
   EXPECT_EQ(output(1), ReferenceTokens(request, 1'000));
 }
 
-TEST_F(LookaheadTest, AResultBeforeTheOneItNeedsIsALie) {
+TEST_F(AsyncSchedulingTest, AResultBeforeTheOneItNeedsIsALie) {
   Start(Ahead());
   Add(Request(1, 4));
   Send();
@@ -206,8 +206,8 @@ TEST_F(LookaheadTest, AResultBeforeTheOneItNeedsIsALie) {
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 4), 1'000));
 }
 
-// Everybody is in flight all the time, so whoever has to give way is left out until it is back.
-TEST_F(LookaheadTest, AVictimInFlightGivesWayAsSoonAsItIsBack) {
+// Everybody is in flight all the time, so whoever is the victim is left out until it is back.
+TEST_F(AsyncSchedulingTest, AVictimInFlightIsPreemptedAsSoonAsItIsBack) {
   SchedulerLimits limits = Ahead();
   limits.block_tokens = 4;
   limits.num_blocks = 4;
@@ -229,7 +229,7 @@ TEST_F(LookaheadTest, AVictimInFlightGivesWayAsSoonAsItIsBack) {
   }
 }
 
-TEST_F(LookaheadTest, AbortAllWithStepsAhead) {
+TEST_F(AsyncSchedulingTest, AbortAllWithStepsAhead) {
   Start(Ahead());
   Add(Request(1, 20));
   Send();

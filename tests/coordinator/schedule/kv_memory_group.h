@@ -1,7 +1,7 @@
 // A worker group in a test: a KV cache that really stores what the plans tell it to, block by
 // block, under the model of fake_model.h.
 //
-//   FakeGroup group(limits);
+//   KvMemoryGroup group(limits);
 //   group.Send(*scheduler.Schedule(now));
 //   const v1::StepResult result = group.ExecuteOldest();
 //   auto emissions = scheduler.Commit(result);
@@ -10,8 +10,8 @@
 // depend on all of them. Reading walks the block table and recomputes the hashes: a block that was
 // never written, shared wrongly, not copied, or taken away while it was held is a test failure, as
 // is every breach of StepPlan's rules.
-#ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_GROUP_H_
-#define TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_GROUP_H_
+#ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_KV_MEMORY_GROUP_H_
+#define TESSERA_TESTS_COORDINATOR_SCHEDULE_KV_MEMORY_GROUP_H_
 
 #include <cstdint>
 #include <deque>
@@ -43,9 +43,9 @@ inline std::vector<std::string> ShowPlan(const v1::StepPlan& plan) {
   return chunks;
 }
 
-class FakeGroup {
+class KvMemoryGroup {
  public:
-  explicit FakeGroup(const coordinator::SchedulerLimits& limits)
+  explicit KvMemoryGroup(const coordinator::SchedulerLimits& limits)
       : limits_(limits),
         cache_(static_cast<size_t>(limits.num_blocks) * static_cast<size_t>(limits.block_tokens)) {}
 
@@ -268,4 +268,4 @@ class FakeGroup {
 
 }  // namespace tessera::testing
 
-#endif  // TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_GROUP_H_
+#endif  // TESSERA_TESTS_COORDINATOR_SCHEDULE_KV_MEMORY_GROUP_H_

@@ -1,4 +1,4 @@
-// What the drawing chunks say besides the sampling parameters.
+// What the sampling chunks say besides the sampling parameters.
 #include <memory>
 #include <string>
 #include <utility>
@@ -41,9 +41,9 @@ class FixedConstraint : public TokenConstraint {
   std::string mask_;
 };
 
-class DrawStateTest : public tessera::testing::SchedulerTest {
+class LogitsStateTest : public tessera::testing::SchedulerTest {
  protected:
-  v1::LogitsState DrawOf(const ScheduledRequest& request) {
+  v1::LogitsState LogitsStateOf(const ScheduledRequest& request) {
     Start(Limits());
     Add(request);
     Send();
@@ -53,25 +53,25 @@ class DrawStateTest : public tessera::testing::SchedulerTest {
   }
 };
 
-TEST_F(DrawStateTest, NothingToSay) {
+TEST_F(LogitsStateTest, NothingToSay) {
   Start(Limits());
   Add(Request(1, 5));
   Send();
   EXPECT_FALSE(plan_->chunks(0).has_logits_state());
 }
 
-TEST_F(DrawStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
+TEST_F(LogitsStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {7, 3, 7, 3, 9};
   request.sampling.set_presence_penalty(1);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), IsEmpty());
   request.sampling.set_repetition_penalty(1);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), IsEmpty());
   request.sampling.set_repetition_penalty(1.1f);
-  EXPECT_THAT(DrawOf(request).prompt_ids(), ElementsAre(3, 7, 9));
+  EXPECT_THAT(LogitsStateOf(request).prompt_ids(), ElementsAre(3, 7, 9));
 }
 
-TEST_F(DrawStateTest, OutputIdsWithAnyPenalty) {
+TEST_F(LogitsStateTest, OutputIdsWithAnyPenalty) {
   for (const int kind : {0, 1, 2}) {
     ScheduledRequest request = Request(1, 5);
     if (kind == 0) request.sampling.set_repetition_penalty(2);
@@ -89,11 +89,11 @@ TEST_F(DrawStateTest, OutputIdsWithAnyPenalty) {
   }
 }
 
-TEST_F(DrawStateTest, StopIdsAreBannedForTheFirstTokens) {
+TEST_F(LogitsStateTest, StopIdsAreBannedForTheFirstTokens) {
   ScheduledRequest request = Request(1, 5, 3);
   request.stop_ids = {-5, 4, kFakeVocab, 6};
   request.min_tokens = 2;
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(4, 6)) << "those the model has";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(4, 6)) << "those the model has";
   Send();
   EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(4, 6));
   Answer();
@@ -101,14 +101,14 @@ TEST_F(DrawStateTest, StopIdsAreBannedForTheFirstTokens) {
   EXPECT_FALSE(plan_->chunks(0).has_logits_state());
 }
 
-TEST_F(DrawStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
+TEST_F(LogitsStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
   ScheduledRequest request = Request(1, 5);
   request.prompt_ids = {1, 2, 3};
   request.bad_words = {{50}, {3, 51}, {2, 3, 52}, {1, 3, 53}, {1, 2, 3, 54}, {9, 1, 2, 3, 55}, {}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(50, 51, 52, 54));
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(50, 51, 52, 54));
 }
 
-TEST_F(DrawStateTest, TheMaskFollowsTheTokens) {
+TEST_F(LogitsStateTest, TheMaskFollowsTheTokens) {
   ScheduledRequest request = Request(1, 5, 3);
   request.constraint = std::make_shared<FakeConstraint>(3);
   const auto expected = request.constraint->Clone();
@@ -122,22 +122,22 @@ TEST_F(DrawStateTest, TheMaskFollowsTheTokens) {
   }
 }
 
-TEST_F(DrawStateTest, SomethingIsAlwaysLeftToDraw) {
+TEST_F(LogitsStateTest, SomethingIsAlwaysLeftToDraw) {
   ScheduledRequest request = Request(1, 5);
   request.constraint = std::make_shared<FixedConstraint>(std::vector<int32_t>{4, 8});
   request.stop_ids = {4, 8};
   request.min_tokens = 5;
-  EXPECT_THAT(DrawOf(request).banned_ids(), IsEmpty()) << "the output can only end here";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), IsEmpty()) << "the output can only end here";
   request.bad_words = {{4}, {4}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(4, 4));
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(4, 4));
   request.bad_words = {{8}, {4}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), IsEmpty());
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), IsEmpty());
   request.stop_ids = {4};
   request.bad_words = {{5}, {6}, {7}};
-  EXPECT_THAT(DrawOf(request).banned_ids(), ElementsAre(5, 6, 7, 4)) << "8 is left";
+  EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(5, 6, 7, 4)) << "8 is left";
 }
 
-TEST_F(DrawStateTest, ATokenThatTheMaskDidNotAllowIsALie) {
+TEST_F(LogitsStateTest, ATokenThatTheMaskDidNotAllowIsALie) {
   ScheduledRequest request = Request(1, 5);
   request.constraint = std::make_shared<FixedConstraint>(std::vector<int32_t>{4, 8});
   Start(Limits());
