@@ -11,6 +11,7 @@
 #include "coordinator/schedule/deadlines.h"
 #include "coordinator/schedule/draw_state.h"
 #include "coordinator/schedule/plan_draft.h"
+#include "coordinator/schedule/queue_full.h"
 #include "coordinator/schedule/sequence.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
@@ -126,8 +127,7 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   }
   const size_t waiting = live_.size() - static_cast<size_t>(running_requests_);
   if (waiting >= static_cast<size_t>(limits_.max_queue)) {
-    return wire::OverloadedError(
-        absl::StrCat("the queue is full: ", waiting, " requests are waiting"), kRetryAfter);
+    return QueueFullError(static_cast<int64_t>(waiting), limits_.max_queue, kRetryAfter);
   }
   return absl::OkStatus();
 }
