@@ -7,7 +7,7 @@
 
 #include "coordinator/engine/admit.h"
 #include "coordinator/engine/bad_words.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -11,7 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "coordinator/plan/tensor_table.h"
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/example_models.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -1,14 +1,14 @@
-// A worker group without workers: keeps the plans that the loop sends and answers them when the
+// A worker group without workers: keeps the plans that the engine sends and answers them when the
 // test says so, with tokens that are a function of the position (and, if asked, of the choice's
 // seed) alone. So a token that stands for one of a step under way needs no looking up. The log
 // probability of a prompt token is minus its id over 1000, and the token itself the likeliest one
 // unless its id is odd.
 //
-//   FakeGroup group(loop.get());
+//   FakeTransportGroup group(router.get());
 //   ASSERT_TRUE(group.Join().ok());
 //   group.Answer();                     // waits for the next plan, then sends its result
-#ifndef TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_GROUP_H_
-#define TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_GROUP_H_
+#ifndef TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_TRANSPORT_GROUP_H_
+#define TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_TRANSPORT_GROUP_H_
 
 #include <atomic>
 #include <chrono>
@@ -22,68 +22,26 @@
 #include <thread>
 
 #include "coordinator/group/group.h"
+#include "coordinator/simulate/byte_model.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tests/coordinator/plan/example_models.h"
 
 namespace tessera::testing {
 
-inline constexpr int kEos = 256;
-inline constexpr int kImStart = 257;
-inline constexpr int kImEnd = 258;
-inline constexpr int kByteVocabulary = 259;
 inline constexpr auto kPatience = std::chrono::seconds(60);  // then a test has failed
 
-// Byte-level BPE without merges: the id of a token is its byte; three control tokens behind.
-inline v1::TokenizerDescription ByteTokenizer() {
-  v1::TokenizerDescription tokenizer;
-  tokenizer.set_kind(v1::TOKENIZER_KIND_BYTE_LEVEL_BPE);
-  int shifted = 256;  // bytes that are not printable stand for themselves from U+0100 on
-  for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
-    const int code = printable ? byte : shifted++;
-    std::string utf8;
-    if (code < 0x80) {
-      utf8 = std::string(1, static_cast<char>(code));
-    } else {
-      utf8 = {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
-    }
-    tokenizer.add_tokens(utf8);
-    tokenizer.add_types(v1::TOKEN_TYPE_NORMAL);
-  }
-  for (const char* control : {"<eos>", "<|im_start|>", "<|im_end|>"}) {
-    tokenizer.add_tokens(control);
-    tokenizer.add_types(v1::TOKEN_TYPE_CONTROL);
-  }
-  tokenizer.set_eos_id(kEos);
-  tokenizer.add_stop_ids(kEos);
-  tokenizer.add_stop_ids(kImEnd);
-  return tokenizer;
-}
-
-inline v1::ModelDescription ByteModel() {
-  v1::ModelDescription model = MakeModel(
-      {.name = "bytes", .num_layers = 2, .vocab_size = kByteVocabulary, .max_positions = 256});
-  *model.mutable_tokenizer() = ByteTokenizer();
-  model.set_chat_template(
-      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
-      "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
-  return model;
-}
-
-class FakeGroup {
+class FakeTransportGroup {
  public:
   // The token at a position (the prompt's first token stands at 0).
   using Model = std::function<int32_t(int position)>;
 
-  explicit FakeGroup(coordinator::GroupObserver* observer,
+  explicit FakeTransportGroup(coordinator::GroupObserver* observer,
                      v1::ModelDescription description = ByteModel(), int world_size = 1)
       : observer_(observer), wire_(std::make_shared<Wire>()) {
     hello_.set_group_id("fake");
     hello_.set_world_size(world_size);
     *hello_.mutable_model() = std::move(description);
   }
-  ~FakeGroup() { Stop(); }
+  ~FakeTransportGroup() { Stop(); }
 
   void set_time_sliced_stages() { hello_.set_time_sliced_stages(true); }
   void set_model(Model model) { model_ = std::move(model); }
@@ -97,24 +55,29 @@ class FakeGroup {
     };
   }
 
-  absl::StatusOr<v1::ShardPlan> Hello() { return observer_->OnJoin(hello_, wire_); }
+  absl::StatusOr<coordinator::JoinedGroup> Hello() {
+    auto joined = observer_->OnJoin(hello_, wire_);
+    if (joined.ok()) handle_ = joined->handle;
+    return joined;
+  }
   absl::Status Join() {
     const absl::Status status = Hello().status();
-    if (status.ok()) observer_->OnReady();
+    if (status.ok()) Ready();
     return status;
   }
+  void Ready() { observer_->OnReady(handle_); }
 
   v1::StepPlan TakePlan() { return wire_->Take(); }
-  void Answer() { observer_->OnStepResult(ResultOf(TakePlan())); }
+  void Answer() { Reply(ResultOf(TakePlan())); }
   void Answer(int steps) {
     for (int i = 0; i < steps; ++i) Answer();
   }
-  void Reply(v1::StepResult result) { observer_->OnStepResult(std::move(result)); }
+  void Reply(v1::StepResult result) { observer_->OnStepResult(handle_, std::move(result)); }
 
   // Answers every plan on a thread of its own from now on.
   void Run() {
     thread_ = std::thread([this] {
-      while (auto plan = wire_->TakeUnlessStopped()) observer_->OnStepResult(ResultOf(*plan));
+      while (auto plan = wire_->TakeUnlessStopped()) Reply(ResultOf(*plan));
     });
   }
   void Stop() {
@@ -124,7 +87,7 @@ class FakeGroup {
 
   void Lose(absl::Status why) {
     Stop();
-    observer_->OnLost(std::move(why));
+    observer_->OnLost(handle_, std::move(why));
   }
   bool shut_down() const { return wire_->shut_down(); }
 
@@ -172,7 +135,7 @@ class FakeGroup {
     return targets;
   }
 
-  // Outlives the group as long as the loop holds it.
+  // Outlives the group as long as the engine holds it.
   class Wire final : public coordinator::GroupTransport {
    public:
     absl::Status SendPlan(const v1::StepPlan& plan) override {
@@ -213,6 +176,7 @@ class FakeGroup {
   };
 
   coordinator::GroupObserver* observer_;
+  coordinator::GroupHandle handle_{};
   std::shared_ptr<Wire> wire_;
   v1::Hello hello_;
   std::map<uint64_t, std::string> texts_;  // by seed
@@ -232,4 +196,4 @@ inline bool Eventually(const std::function<bool()>& condition) {
 
 }  // namespace tessera::testing
 
-#endif  // TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_GROUP_H_
+#endif  // TESSERA_TESTS_COORDINATOR_ENGINE_FAKE_TRANSPORT_GROUP_H_

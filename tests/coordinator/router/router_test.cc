@@ -1,12 +1,14 @@
-// The loop over a fake group that answers step by step: nothing here waits for time to pass.
-#include "coordinator/engine/engine_loop.h"
+// The router and its engine over a fake group that answers step by step: nothing here waits for time
+// to pass.
+
+#include "coordinator/router/router.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "absl/time/clock.h"
 #include "proto/wire/status_builders.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 #include "tests/coordinator/engine/recording_sink.h"
 
 namespace tessera::coordinator {
@@ -14,36 +16,36 @@ namespace {
 
 using tessera::testing::ByteModel;
 using tessera::testing::Eventually;
-using tessera::testing::FakeGroup;
+using tessera::testing::FakeTransportGroup;
 using tessera::testing::kEos;
 using tessera::testing::RecordingSink;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class EngineLoopTest : public ::testing::Test {
+class RouterTest : public ::testing::Test {
  protected:
-  void Make(EngineLoopOptions options = {}) {
+  void Make(EngineOptions options = {}) {
     options.layout.max_sequences_per_step = 4;
-    options.lookahead = lookahead_;
-    loop_ = EngineLoop::Create(options);
-    group_ = std::make_unique<FakeGroup>(loop_.get());
+    options.limits.lookahead = lookahead_;
+    router_ = Router::Create(options);
+    group_ = std::make_unique<FakeTransportGroup>(router_.get());
   }
-  void Serve(EngineLoopOptions options = {}) {
+  void Serve(EngineOptions options = {}) {
     Make(options);
     ASSERT_TRUE(group_->Join().ok());
-    ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+    ASSERT_TRUE(router_->WaitServing(absl::Minutes(1)).ok());
   }
 
-  static GenerationRequest Request(int prompt_tokens, int max_tokens = 4) {
-    GenerationRequest request;
+  static PreparedRequest Request(int prompt_tokens, int max_tokens = 4) {
+    PreparedRequest request;
     request.prompt_ids.assign(static_cast<size_t>(prompt_tokens), 'p');
     request.sampling.set_max_tokens(max_tokens);
     request.request_id = "id";
     return request;
   }
-  std::shared_ptr<RecordingSink> Submit(GenerationRequest request, int64_t* id = nullptr) {
+  std::shared_ptr<RecordingSink> Submit(PreparedRequest request, int64_t* id = nullptr) {
     auto sink = std::make_shared<RecordingSink>();
-    const auto submitted = loop_->Submit(std::move(request), sink);
+    const auto submitted = router_->Submit(std::move(request), sink);
     EXPECT_TRUE(submitted.ok()) << submitted.status();
     if (id != nullptr) *id = *submitted;
     return sink;
@@ -53,15 +55,15 @@ class EngineLoopTest : public ::testing::Test {
     const auto plan = PlanShards(ByteModel(), Layout());
     return plan->ranks(0).kv_bytes_per_token() * plan->kv_block_tokens();
   }
-  int FreeBlocks() const { return loop_->Status().groups(0).kv_blocks_free(); }
-  int AllBlocks() const { return loop_->Status().groups(0).kv_blocks_total(); }
+  int FreeBlocks() const { return router_->Status().groups(0).kv_blocks_free(); }
+  int AllBlocks() const { return router_->Status().groups(0).kv_blocks_total(); }
 
   bool lookahead_ = false;  // so that a test knows which plan comes next
-  std::unique_ptr<EngineLoop> loop_;
-  std::unique_ptr<FakeGroup> group_;
+  std::unique_ptr<Router> router_;
+  std::unique_ptr<FakeTransportGroup> group_;
 };
 
-TEST_F(EngineLoopTest, StreamsTokenByTokenThenUsage) {
+TEST_F(RouterTest, StreamsTokenByTokenThenUsage) {
   Serve();
   group_->set_text("pppHello");
   auto sink = Submit(Request(3, 5));
@@ -85,7 +87,7 @@ TEST_F(EngineLoopTest, StreamsTokenByTokenThenUsage) {
   }
 }
 
-TEST_F(EngineLoopTest, AStopTokenEndsTheAnswerAndIsNoText) {
+TEST_F(RouterTest, AStopTokenEndsTheAnswerAndIsNoText) {
   Serve();
   group_->set_text("pHi");  // behind it: <eos>
   auto sink = Submit(Request(1, 100));
@@ -96,10 +98,10 @@ TEST_F(EngineLoopTest, AStopTokenEndsTheAnswerAndIsNoText) {
   EXPECT_EQ(sink->last().finish_reason(), v1::FINISH_REASON_STOP);
 }
 
-TEST_F(EngineLoopTest, IgnoreEosGoesOnPastTheStopToken) {
+TEST_F(RouterTest, IgnoreEosGoesOnPastTheStopToken) {
   Serve();
   group_->set_text("pH");
-  GenerationRequest request = Request(1, 3);
+  PreparedRequest request = Request(1, 3);
   request.sampling.set_ignore_eos(true);
   auto sink = Submit(std::move(request));
   group_->Answer(3);
@@ -109,10 +111,10 @@ TEST_F(EngineLoopTest, IgnoreEosGoesOnPastTheStopToken) {
   EXPECT_EQ(sink->last().finish_reason(), v1::FINISH_REASON_LENGTH);
 }
 
-TEST_F(EngineLoopTest, AStopStringAcrossTokensEndsTheTextBeforeIt) {
+TEST_F(RouterTest, AStopStringAcrossTokensEndsTheTextBeforeIt) {
   Serve();
   group_->set_text("pok, then END of it");
-  GenerationRequest request = Request(1, 100);
+  PreparedRequest request = Request(1, 100);
   request.sampling.add_stop("END");
   auto sink = Submit(std::move(request));
   group_->Answer(12);  // "ok, then END"
@@ -123,7 +125,7 @@ TEST_F(EngineLoopTest, AStopStringAcrossTokensEndsTheTextBeforeIt) {
   EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
 }
 
-TEST_F(EngineLoopTest, ACharacterOfSeveralTokensArrivesWhole) {
+TEST_F(RouterTest, ACharacterOfSeveralTokensArrivesWhole) {
   Serve();
   group_->set_text("p\xF0\x9F\x99\x82");  // U+1F642, a byte per token
   auto sink = Submit(Request(1, 4));
@@ -135,10 +137,10 @@ TEST_F(EngineLoopTest, ACharacterOfSeveralTokensArrivesWhole) {
   EXPECT_EQ(sink->text(), "\xF0\x9F\x99\x82");
 }
 
-TEST_F(EngineLoopTest, LogprobsComeWithTokenTexts) {
+TEST_F(RouterTest, LogprobsComeWithTokenTexts) {
   Serve();
   group_->set_text("pA");
-  GenerationRequest request = Request(1, 1);
+  PreparedRequest request = Request(1, 1);
   request.sampling.set_logprobs(2);
   auto sink = Submit(std::move(request));
   group_->Answer();
@@ -151,7 +153,7 @@ TEST_F(EngineLoopTest, LogprobsComeWithTokenTexts) {
   EXPECT_EQ(logprobs.top_size(), 2);
 }
 
-TEST_F(EngineLoopTest, CancelFreesTheBlocksWithinOneStep) {
+TEST_F(RouterTest, CancelFreesTheBlocksWithinOneStep) {
   Serve();
   int64_t id = 0;
   auto sink = Submit(Request(40, 100), &id);
@@ -159,17 +161,17 @@ TEST_F(EngineLoopTest, CancelFreesTheBlocksWithinOneStep) {
   ASSERT_TRUE(sink->WaitForTokens(1));
   EXPECT_TRUE(Eventually([&] { return FreeBlocks() < AllBlocks(); }));
   const v1::StepPlan in_flight = group_->TakePlan();
-  loop_->Cancel(id);
+  router_->Cancel(id);
   group_->Reply(group_->ResultOf(in_flight));
   EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
-  EXPECT_EQ(loop_->Status().requests_running(), 0);
+  EXPECT_EQ(router_->Status().requests_running(), 0);
   EXPECT_EQ(sink->ends(), 0);
   EXPECT_EQ(sink->ids().size(), 1u);
 }
 
-TEST_F(EngineLoopTest, ADeadlineEndsARequestThatWaitsForItsStep) {
+TEST_F(RouterTest, ADeadlineEndsARequestThatWaitsForItsStep) {
   Serve();
-  GenerationRequest request = Request(20, 100);
+  PreparedRequest request = Request(20, 100);
   request.deadline = absl::Now() + absl::Milliseconds(1);
   auto sink = Submit(std::move(request));
   ASSERT_TRUE(sink->WaitForEnd());
@@ -179,7 +181,7 @@ TEST_F(EngineLoopTest, ADeadlineEndsARequestThatWaitsForItsStep) {
   EXPECT_TRUE(Eventually([&] { return FreeBlocks() == AllBlocks(); }));
 }
 
-TEST_F(EngineLoopTest, ALostGroupFailsEveryStreamWithoutPathsOrAddresses) {
+TEST_F(RouterTest, ALostGroupFailsEveryStreamWithoutPathsOrAddresses) {
   Serve();
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 6; ++i) sinks.push_back(Submit(Request(3, 100)));  // 4 run, 2 wait
@@ -191,61 +193,100 @@ TEST_F(EngineLoopTest, ALostGroupFailsEveryStreamWithoutPathsOrAddresses) {
     EXPECT_EQ(sink->status().message().find('/'), absl::string_view::npos);
     EXPECT_EQ(sink->status().message().find("127"), absl::string_view::npos);
   }
-  const auto status = loop_->Status();
+  const auto status = router_->Status();
   EXPECT_EQ(status.groups(0).state(), v1::GroupStatus::STATE_FAILED);
   EXPECT_THAT(status.groups(0).error(), HasSubstr("connection reset"));
-  EXPECT_EQ(loop_->model(), nullptr);
-  EXPECT_EQ(loop_->Submit(Request(3), std::make_shared<RecordingSink>()).status().code(),
+  EXPECT_EQ(router_->model(), nullptr);
+  EXPECT_EQ(router_->Submit(Request(3), std::make_shared<RecordingSink>()).status().code(),
             absl::StatusCode::kUnavailable);
 }
 
-TEST_F(EngineLoopTest, TheNextGroupServesAfterALoss) {
+TEST_F(RouterTest, TheNextGroupServesAfterALoss) {
   Serve();
   group_->Lose(absl::UnavailableError("gone"));
-  FakeGroup next(loop_.get());
+  FakeTransportGroup next(router_.get());
   next.set_text("pA");
   ASSERT_TRUE(next.Join().ok());
   auto sink = Submit(Request(1, 1));
   next.Answer();
   ASSERT_TRUE(sink->WaitForEnd());
   EXPECT_EQ(sink->text(), "A");
-  EXPECT_EQ(loop_->Status().groups(0).error(), "");
+  EXPECT_EQ(router_->Status().groups(0).error(), "");
 }
 
-TEST_F(EngineLoopTest, ASecondGroupIsTurnedAwayAndDisturbsNothing) {
+TEST_F(RouterTest, ASecondGroupIsTurnedAwayAndDisturbsNothing) {
   Serve();
-  FakeGroup second(loop_.get());
+  FakeTransportGroup second(router_.get());
   EXPECT_EQ(second.Hello().status().code(), absl::StatusCode::kAlreadyExists);
   auto sink = Submit(Request(1, 1));
   group_->Answer();
   EXPECT_TRUE(sink->WaitForEnd());
 }
 
-TEST_F(EngineLoopTest, AGroupOfTheWrongSizeHearsBothNumbers) {
-  EngineLoopOptions options;
+TEST_F(RouterTest, AGroupThatLeavesMakesRoomAndFailsNobody) {
+  Serve();
+  auto sink = Submit(Request(1, 1));
+  group_->Answer();
+  ASSERT_TRUE(sink->WaitForEnd());
+  group_->Lose(absl::OkStatus());
+  EXPECT_EQ(router_->Status().groups_size(), 0);
+  FakeTransportGroup next(router_.get());
+  EXPECT_TRUE(next.Join().ok());
+  EXPECT_EQ(router_->Status().groups(0).group(), 0) << "the place is free again";
+}
+
+TEST_F(RouterTest, WhatAGroupSaysUnderAnotherHandleIsOfNoEffect) {
+  Serve();
+  auto sink = Submit(Request(1, 1));
+  const v1::StepPlan plan = group_->TakePlan();
+  const GroupHandle stranger{1000};
+  router_->OnStepResult(stranger, group_->ResultOf(plan));
+  router_->OnReady(stranger);
+  router_->OnRankReport(stranger, v1::RankReport());
+  router_->OnLost(stranger, absl::UnavailableError("who?"));
+  EXPECT_TRUE(router_->serving());
+  EXPECT_EQ(sink->ids().size(), 0u);
+  group_->Reply(group_->ResultOf(plan));
+  EXPECT_TRUE(sink->WaitForEnd());
+}
+
+TEST_F(RouterTest, EachGroupsCountersStandInItsStatusAndInTheTotal) {
+  Serve();
+  auto sink = Submit(Request(3, 2));
+  group_->Answer(2);
+  ASSERT_TRUE(sink->WaitForEnd());
+  ASSERT_TRUE(Eventually([&] { return router_->Status().scheduler().steps() == 2; }));
+  const v1::GetClusterStatusResponse status = router_->Status();
+  EXPECT_EQ(status.groups(0).scheduler().SerializeAsString(),
+            status.scheduler().SerializeAsString());
+  EXPECT_EQ(status.groups(0).scheduler().tokens_computed(), 4);
+}
+
+TEST_F(RouterTest, AGroupOfTheWrongSizeHearsBothNumbers) {
+  EngineOptions options;
   options.layout.tensor_parallel = 2;
   options.layout.pipeline_parallel = 2;
   Make(options);
-  FakeGroup three(loop_.get(), ByteModel(), 3);
+  FakeTransportGroup three(router_.get(), ByteModel(), 3);
   const absl::Status status = three.Hello().status();
   EXPECT_THAT(std::string(status.message()), HasSubstr("has 3 ranks; expected 4"));
-  EXPECT_EQ(loop_->WaitServing(absl::Minutes(1)).code(), absl::StatusCode::kUnavailable);
-  FakeGroup four(loop_.get(), ByteModel(), 4);
+  EXPECT_EQ(router_->WaitServing(absl::Minutes(1)).code(), absl::StatusCode::kUnavailable);
+  FakeTransportGroup four(router_.get(), ByteModel(), 4);
   EXPECT_TRUE(four.Join().ok());
-  EXPECT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+  EXPECT_TRUE(router_->WaitServing(absl::Minutes(1)).ok());
 }
 
 // The second request waits for the first step's answer; then both are in one step.
-TEST_F(EngineLoopTest, StagesThatTakeTurnsGetOneStepAtATime) {
-  EngineLoopOptions options;
+TEST_F(RouterTest, StagesThatTakeTurnsGetOneStepAtATime) {
+  EngineOptions options;
   options.layout.pipeline_parallel = 2;
-  options.max_steps_in_flight = 2;
+  options.limits.max_steps_in_flight = 2;
   Make(options);
-  FakeGroup two(loop_.get(), ByteModel(), 2);
+  FakeTransportGroup two(router_.get(), ByteModel(), 2);
   two.set_time_sliced_stages();
   two.set_text("pppp");
   ASSERT_TRUE(two.Join().ok());
-  ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());
+  ASSERT_TRUE(router_->WaitServing(absl::Minutes(1)).ok());
   auto first = Submit(Request(1, 2));
   const v1::StepPlan prompt = two.TakePlan();
   auto second = Submit(Request(1, 1));
@@ -257,7 +298,7 @@ TEST_F(EngineLoopTest, StagesThatTakeTurnsGetOneStepAtATime) {
   EXPECT_TRUE(second->WaitForEnd());
 }
 
-TEST_F(EngineLoopTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
+TEST_F(RouterTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
   Serve();
   auto sink = Submit(Request(1, 10));
   v1::StepResult lie = group_->ResultOf(group_->TakePlan());
@@ -266,77 +307,77 @@ TEST_F(EngineLoopTest, AGroupThatLiesIsShutDownAndItsRequestsFail) {
   ASSERT_TRUE(sink->WaitForEnd());
   EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
   EXPECT_TRUE(Eventually([&] { return group_->shut_down(); }));
-  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
+  EXPECT_EQ(router_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
   group_->Lose(absl::OkStatus());
-  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED)
+  EXPECT_EQ(router_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED)
       << "the first reason counts";
-  FakeGroup honest(loop_.get());
+  FakeTransportGroup honest(router_.get());
   EXPECT_TRUE(honest.Join().ok());
 }
 
-TEST_F(EngineLoopTest, AFullQueueSaysWhenToRetry) {
-  EngineLoopOptions options;
-  options.max_queue = 2;
+TEST_F(RouterTest, AFullQueueSaysWhenToRetry) {
+  EngineOptions options;
+  options.limits.max_queue = 2;
   Serve(options);
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 6; ++i) sinks.push_back(Submit(Request(3, 1)));  // 4 run, 2 wait
   const absl::Status refused =
-      loop_->Submit(Request(3), std::make_shared<RecordingSink>()).status();
+      router_->Submit(Request(3), std::make_shared<RecordingSink>()).status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(wire::RetryAfter(refused).has_value());
   group_->Run();
   for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
-  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_waiting() == 0; }));
-  EXPECT_TRUE(loop_->Submit(Request(3, 1), std::make_shared<RecordingSink>()).ok());
+  EXPECT_TRUE(Eventually([&] { return router_->Status().requests_waiting() == 0; }));
+  EXPECT_TRUE(router_->Submit(Request(3, 1), std::make_shared<RecordingSink>()).ok());
 }
 
 // Four seats, but blocks for one sequence only: the other seats are no room for waiting requests.
-TEST_F(EngineLoopTest, SeatsWithoutMemoryDoNotLengthenTheQueue) {
-  EngineLoopOptions options;
-  options.max_queue = 2;
+TEST_F(RouterTest, SeatsWithoutMemoryDoNotLengthenTheQueue) {
+  EngineOptions options;
+  options.limits.max_queue = 2;
   options.layout.kv_bytes_per_rank = 2 * BlockBytes();
   Serve(options);
   std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(Request(20, 3))};
   const v1::StepPlan first = group_->TakePlan();
   for (int i = 0; i < 2; ++i) sinks.push_back(Submit(Request(20, 3)));
-  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return router_->Status().requests_running() == 1; }));
   group_->Reply(group_->ResultOf(first));  // now the loop has seen that nobody else fits
   ASSERT_TRUE(sinks[0]->WaitForTokens(1));
   const v1::StepPlan second = group_->TakePlan();
   EXPECT_TRUE(Eventually([&] {
     return absl::IsResourceExhausted(
-        loop_->Submit(Request(20, 3), std::make_shared<RecordingSink>()).status());
+        router_->Submit(Request(20, 3), std::make_shared<RecordingSink>()).status());
   }));
   group_->Reply(group_->ResultOf(second));
   group_->Run();
   for (const auto& sink : sinks) EXPECT_TRUE(sink->WaitForEnd());
 }
 
-TEST_F(EngineLoopTest, TemplatesGetTheTokenizersOwnBosAndEos) {
+TEST_F(RouterTest, TemplatesGetTheTokenizersOwnBosAndEos) {
   Make();
   v1::ModelDescription model = ByteModel();
   model.mutable_tokenizer()->set_bos_id(tessera::testing::kImStart);
   model.set_chat_template(
       "{{ bos_token }}{% for message in messages %}{{ message['content'] + eos_token }}"
       "{% endfor %}");
-  FakeGroup group(loop_.get(), model);
+  FakeTransportGroup group(router_.get(), model);
   ASSERT_TRUE(group.Join().ok());
-  const auto served = loop_->model();
+  const auto served = router_->model();
   ASSERT_TRUE(served->chat.ok()) << served->chat.status();
   const auto prompt = (*served->chat)->Render({.messages = {{.role = "user", .content = "Hi"}}});
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   EXPECT_EQ(prompt->text(), "<|im_start|>Hi<eos>");
 }
 
-TEST_F(EngineLoopTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
+TEST_F(RouterTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
   Serve();
   bool serving = false;
-  loop_->SetServingListener([&](bool now) { serving = now; });
+  router_->SetServingListener([&](bool now) { serving = now; });
   EXPECT_TRUE(serving);
   auto sink = Submit(Request(1, 2));
-  std::thread drain([&] { loop_->Drain(absl::Hours(1)); });
+  std::thread drain([&] { router_->Drain(absl::Hours(1)); });
   EXPECT_TRUE(Eventually([&] {
-    return loop_->Submit(Request(300), nullptr).status().code() == absl::StatusCode::kUnavailable;
+    return router_->Submit(Request(300), nullptr).status().code() == absl::StatusCode::kUnavailable;
   }));
   group_->Answer(2);
   drain.join();
@@ -346,35 +387,35 @@ TEST_F(EngineLoopTest, DrainLetsRunningRequestsEndAndRefusesNewOnes) {
   EXPECT_TRUE(group_->shut_down());
   EXPECT_FALSE(serving);
   group_->Lose(absl::OkStatus());
-  EXPECT_EQ(loop_->Status().groups_size(), 0);
+  EXPECT_EQ(router_->Status().groups_size(), 0);
 }
 
-TEST_F(EngineLoopTest, DrainWithoutGraceAbortsAndCutsALongerDrainShort) {
+TEST_F(RouterTest, DrainWithoutGraceAbortsAndCutsALongerDrainShort) {
   Serve();
   auto sink = Submit(Request(1, 100));
-  std::thread patient([&] { loop_->Drain(absl::InfiniteDuration()); });
-  loop_->Drain(absl::ZeroDuration());
+  std::thread patient([&] { router_->Drain(absl::InfiniteDuration()); });
+  router_->Drain(absl::ZeroDuration());
   patient.join();
   ASSERT_TRUE(sink->WaitForEnd());
   EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(EngineLoopTest, WhatDoesNotFitIsRefusedAtTheDoor) {
+TEST_F(RouterTest, WhatDoesNotFitIsRefusedAtTheDoor) {
   Serve();
   auto sink = std::make_shared<RecordingSink>();
   for (const int tokens : {0, 256, 1000}) {
-    const absl::Status status = loop_->Submit(Request(tokens), sink).status();
+    const absl::Status status = router_->Submit(Request(tokens), sink).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(status.message()), HasSubstr("prompt"));
   }
-  GenerationRequest hot = Request(3);
+  PreparedRequest hot = Request(3);
   hot.sampling.set_temperature(1000);
-  EXPECT_THAT(std::string(loop_->Submit(std::move(hot), sink).status().message()),
+  EXPECT_THAT(std::string(router_->Submit(std::move(hot), sink).status().message()),
               HasSubstr("sampling.temperature"));
-  EXPECT_EQ(loop_->Status().requests_waiting(), 0);
+  EXPECT_EQ(router_->Status().requests_waiting(), 0);
 }
 
-TEST_F(EngineLoopTest, WithLookaheadTheNextStepIsThereBeforeTheLastOnesResult) {
+TEST_F(RouterTest, WithLookaheadTheNextStepIsThereBeforeTheLastOnesResult) {
   lookahead_ = true;
   Serve();
   group_->set_text("pHello");
@@ -392,41 +433,41 @@ TEST_F(EngineLoopTest, WithLookaheadTheNextStepIsThereBeforeTheLastOnesResult) {
   EXPECT_EQ(sink->text(), "Hello");
 }
 
-TEST_F(EngineLoopTest, AThousandCancelsAtOnceLeaveNothing) {
-  EngineLoopOptions options;
-  options.max_queue = 2000;
+TEST_F(RouterTest, AThousandCancelsAtOnceLeaveNothing) {
+  EngineOptions options;
+  options.limits.max_queue = 2000;
   Serve(options);
   std::vector<int64_t> ids(1000);
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int64_t& id : ids) sinks.push_back(Submit(Request(20, 100), &id));
   const v1::StepPlan in_flight = group_->TakePlan();
-  for (const int64_t id : ids) loop_->Cancel(id);
+  for (const int64_t id : ids) router_->Cancel(id);
   group_->Reply(group_->ResultOf(in_flight));
   EXPECT_TRUE(Eventually([&] {
-    const auto status = loop_->Status();
+    const auto status = router_->Status();
     return status.requests_running() + status.requests_waiting() == 0 &&
            FreeBlocks() == AllBlocks();
   }));
   for (const auto& sink : sinks) EXPECT_EQ(sink->ends(), 0);
 }
 
-TEST_F(EngineLoopTest, AbortTellsTheSink) {
+TEST_F(RouterTest, AbortTellsTheSink) {
   Serve();
   int64_t id = 0;
   auto sink = Submit(Request(1, 100), &id);
   group_->Answer();
   ASSERT_TRUE(sink->WaitForTokens(1));
-  loop_->Abort(id, absl::CancelledError("enough"));
+  router_->Abort(id, absl::CancelledError("enough"));
   ASSERT_TRUE(sink->WaitForEnd());
   EXPECT_EQ(sink->status(), absl::CancelledError("enough"));
 }
 
-TEST_F(EngineLoopTest, ADeadlineThatPassesInTheQueueIsToldAtOnce) {
+TEST_F(RouterTest, ADeadlineThatPassesInTheQueueIsToldAtOnce) {
   Serve();
   std::vector<std::shared_ptr<RecordingSink>> running;
   for (int i = 0; i < 4; ++i) running.push_back(Submit(Request(3, 100)));
   const v1::StepPlan never_answered = group_->TakePlan();
-  GenerationRequest request = Request(3, 5);
+  PreparedRequest request = Request(3, 5);
   request.deadline = absl::Now() + absl::Milliseconds(20);
   auto sink = Submit(std::move(request));
   ASSERT_TRUE(sink->WaitForEnd());
@@ -434,33 +475,33 @@ TEST_F(EngineLoopTest, ADeadlineThatPassesInTheQueueIsToldAtOnce) {
   for (const auto& other : running) EXPECT_EQ(other->ends(), 0);
 }
 
-TEST_F(EngineLoopTest, RunningAndWaitingCountRequestsNotChoices) {
+TEST_F(RouterTest, RunningAndWaitingCountRequestsNotChoices) {
   Serve();
-  GenerationRequest several = Request(3, 50);
+  PreparedRequest several = Request(3, 50);
   several.sampling.set_n(3);
   several.sampling.set_temperature(0);
   std::vector<std::shared_ptr<RecordingSink>> sinks = {Submit(several)};
   group_->Answer(2);
   ASSERT_TRUE(sinks[0]->WaitForTokens(4));
-  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 1; }));
-  EXPECT_EQ(loop_->Status().requests_waiting(), 0);
-  EXPECT_GT(loop_->Status().scheduler().steps(), 0);
+  EXPECT_TRUE(Eventually([&] { return router_->Status().requests_running() == 1; }));
+  EXPECT_EQ(router_->Status().requests_waiting(), 0);
+  EXPECT_GT(router_->Status().scheduler().steps(), 0);
 }
 
-TEST_F(EngineLoopTest, DestructionFailsWhatIsLive) {
+TEST_F(RouterTest, DestructionFailsWhatIsLive) {
   Serve();
   auto sink = Submit(Request(1, 100));
-  loop_ = nullptr;
+  router_ = nullptr;
   EXPECT_EQ(sink->ends(), 1);
   EXPECT_EQ(sink->status().code(), absl::StatusCode::kUnavailable);
 }
 
-TEST_F(EngineLoopTest, TheServedNameCanBeGiven) {
-  EngineLoopOptions options;
+TEST_F(RouterTest, TheServedNameCanBeGiven) {
+  EngineOptions options;
   options.served_model_name = "my-model";
   Serve(options);
-  EXPECT_EQ(loop_->model()->name, "my-model");
-  EXPECT_EQ(loop_->Status().groups(0).model(), "my-model");
+  EXPECT_EQ(router_->model()->name, "my-model");
+  EXPECT_EQ(router_->Status().groups(0).model(), "my-model");
 }
 
 }  // namespace

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/group/cluster_service.h"
 #include "coordinator/group/launcher.h"
+#include "coordinator/router/router.h"
 #include "tests/coordinator/engine/recording_sink.h"
 
 namespace tessera::coordinator {
@@ -23,16 +23,16 @@ class ExternalGroupTest : public ::testing::Test {
   static constexpr int kTokens = 8;
 
   void SetUp() override {
-    EngineLoopOptions options;
+    EngineOptions options;
     options.layout.tensor_parallel = 2;
-    loop_ = EngineLoop::Create(options);
-    auto service = ClusterService::Start({}, [this](const v1::Hello&) { return loop_; });
+    router_ = Router::Create(options);
+    auto service = ClusterService::Start({}, router_.get());
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
   }
   void TearDown() override {
     service_ = nullptr;
-    loop_ = nullptr;
+    router_ = nullptr;
   }
 
   // What a person or a batch system would do.
@@ -45,18 +45,18 @@ class ExternalGroupTest : public ::testing::Test {
     options.threads_per_rank = 1;
     auto job = Launcher::Start(options, nullptr, nullptr);
     EXPECT_TRUE(job.ok()) << job.status();
-    EXPECT_TRUE(Eventually([&] { return loop_->model() != nullptr || !(*job)->running(); }));
+    EXPECT_TRUE(Eventually([&] { return router_->model() != nullptr || !(*job)->running(); }));
     if (!(*job)->running()) ADD_FAILURE() << (*job)->Wait();
     return *std::move(job);
   }
   std::shared_ptr<RecordingSink> Ask(int max_tokens) {
-    GenerationRequest request;
+    PreparedRequest request;
     request.prompt_ids = {1, 2, 3, 4, 5};
     request.sampling.set_temperature(0);
     request.sampling.set_ignore_eos(true);
     request.sampling.set_max_tokens(max_tokens);
     auto sink = std::make_shared<RecordingSink>();
-    const auto id = loop_->Submit(std::move(request), sink);
+    const auto id = router_->Submit(std::move(request), sink);
     EXPECT_TRUE(id.ok()) << id.status();
     return sink;
   }
@@ -68,7 +68,7 @@ class ExternalGroupTest : public ::testing::Test {
     return sink->ids();
   }
 
-  std::shared_ptr<EngineLoop> loop_;
+  std::unique_ptr<Router> router_;
   std::unique_ptr<ClusterService> service_;
 };
 
@@ -83,11 +83,11 @@ TEST_F(ExternalGroupTest, TheNextGroupServesAfterOneIsLost) {
   if (!cut_short->status().ok()) {
     EXPECT_EQ(cut_short->status().code(), absl::StatusCode::kUnavailable);
   }
-  ASSERT_TRUE(Eventually([&] { return loop_->model() == nullptr; }));
-  EXPECT_EQ(loop_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
+  ASSERT_TRUE(Eventually([&] { return router_->model() == nullptr; }));
+  EXPECT_EQ(router_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
   job = StartGroup();
   EXPECT_EQ(Answer(), before);
-  loop_->Drain(absl::ZeroDuration());
+  router_->Drain(absl::ZeroDuration());
   EXPECT_TRUE(job->Wait().ok()) << job->Wait();
 }
 

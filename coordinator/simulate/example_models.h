@@ -1,12 +1,12 @@
-// ModelDescriptions for tests: Llama-like models with full tensor tables, no weights.
+// ModelDescriptions for tests and simulated groups: Llama-like models with full tensor tables, no weights.
 //
 //   v1::ModelDescription model = MakeModel({.num_layers = 3, .num_heads = 9, .num_kv_heads = 3});
 //   v1::ModelDescription smol = SmolLm2();
 //
 // The table is written down here once more, apart from coordinator/plan, so that tests of the
 // planner compare two accounts of it.
-#ifndef TESSERA_TESTS_COORDINATOR_PLAN_EXAMPLE_MODELS_H_
-#define TESSERA_TESTS_COORDINATOR_PLAN_EXAMPLE_MODELS_H_
+#ifndef TESSERA_COORDINATOR_SIMULATE_EXAMPLE_MODELS_H_
+#define TESSERA_COORDINATOR_SIMULATE_EXAMPLE_MODELS_H_
 
 #include <cstdint>
 #include <string>
@@ -126,4 +126,4 @@ inline v1::ModelDescription SmolLm2() {
 
 }  // namespace tessera::testing
 
-#endif  // TESSERA_TESTS_COORDINATOR_PLAN_EXAMPLE_MODELS_H_
+#endif  // TESSERA_COORDINATOR_SIMULATE_EXAMPLE_MODELS_H_
