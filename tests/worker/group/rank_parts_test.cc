@@ -96,24 +96,24 @@ TEST(WorkerFlagsTest, NameWhatThereIs) {
 
 TEST(CoreSharesTest, StagesOfOneHostTakeTurnsOnAllCores) {
   const CoreShares one_host = {.ranks = 4, .ranks_on_host = 4, .cores = 8};
-  EXPECT_TRUE(StagesTakeTurns(one_host));
+  EXPECT_TRUE(StagesAreTimeSliced(one_host));
   EXPECT_EQ(ThreadsOf(one_host, 4), 2);  // one stage
   EXPECT_EQ(ThreadsOf(one_host, 2), 4);
   EXPECT_EQ(ThreadsOf(one_host, 1), 8);
 
   // Also where they win no threads by it.
   const CoreShares few_cores = {.ranks = 4, .ranks_on_host = 4, .cores = 3};
-  EXPECT_TRUE(StagesTakeTurns(few_cores));
+  EXPECT_TRUE(StagesAreTimeSliced(few_cores));
   EXPECT_EQ(ThreadsOf(few_cores, 2), 1);
   EXPECT_EQ(ThreadsOf(one_host, 0), 8);  // a plan that arrived damaged
 
   const CoreShares two_hosts = {.ranks = 4, .ranks_on_host = 2, .cores = 8};
-  EXPECT_FALSE(StagesTakeTurns(two_hosts));
+  EXPECT_FALSE(StagesAreTimeSliced(two_hosts));
   EXPECT_EQ(ThreadsOf(two_hosts, 2), 4);
   EXPECT_EQ(ThreadsOf({.ranks = 4, .ranks_on_host = 3, .cores = 2}, 2), 1);
 
   const CoreShares told = {.ranks = 4, .ranks_on_host = 4, .cores = 8, .threads_per_rank = 3};
-  EXPECT_FALSE(StagesTakeTurns(told));
+  EXPECT_FALSE(StagesAreTimeSliced(told));
   EXPECT_EQ(ThreadsOf(told, 1), 3);
 }
 
