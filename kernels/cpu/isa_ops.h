@@ -25,11 +25,17 @@ namespace tessera::kernels::cpu::TESSERA_PLAIN {
 
 void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
              float* out);
+void AddNormed(const double* y, double scale, const float* weight, float eps, int64_t rows,
+               int64_t cols, float* x);
+void SumSquares(const float* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                double* sums);
+void NormalizeBySums(const double* sums, int64_t width, const float* weight, float eps,
+                     int64_t rows, int64_t cols, float* x);
 void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, const InputPart& part,
                   uint8_t* prepared);
 void Rope(const RopeTable& table, int64_t token, int64_t n, int heads, int head_dim, float* x);
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
-void Add(const double* y, int64_t count, float* x);
+void Add(const double* y, double scale, int64_t count, float* x);
 
 }  // namespace tessera::kernels::cpu::TESSERA_PLAIN
 
