@@ -10,7 +10,8 @@
 
 # -O3 gains nothing outside arithmetic; what starts up or shows things to people is content with -O1.
 set(TESSERA_FAST_FOLDERS worker/engine worker/model worker/comm)      # as CMAKE_BUILD_TYPE says
-set(TESSERA_COLD_FOLDERS coordinator/cli coordinator/group coordinator/plan worker/group)  # -O1
+set(TESSERA_COLD_FOLDERS  # -O1
+  proto/flags coordinator/cli coordinator/group coordinator/plan worker/group)
 
 file(WRITE ${CMAKE_BINARY_DIR}/precompiled.cc.new "int main() {}\n")
 configure_file(${CMAKE_BINARY_DIR}/precompiled.cc.new ${CMAKE_BINARY_DIR}/precompiled.cc COPYONLY)

@@ -9,6 +9,9 @@
 # What builds or measures (deploy/build.sh, tests, benchmarks) stays in the source tree.
 include(GNUInstallDirs)
 
+# NCCL and MPI are found where they were linked from.
+set_target_properties(tessera tessera-worker PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+
 install(TARGETS tessera tessera-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(PROGRAMS deploy/fetch-model.sh DESTINATION ${CMAKE_INSTALL_BINDIR}
   RENAME tessera-fetch-model)
