@@ -1,8 +1,9 @@
 // One instruction set's kernels, without threads: the device (cpu_device.h) splits the work and
 // calls these on parts of it.
 //
-// Every op's .cc file is compiled once per instruction set, each time into its own namespace
-// (TESSERA_ISA, set by CMake together with the -m flags), and ops_table.cc collects them. Two rules
+// An op's .cc file is compiled once per instruction set that changes it, each time into its own
+// namespace (TESSERA_ISA, set by CMake together with the -m flags), and ops_table.cc collects a set's
+// own and those it takes from lesser ones (isa_ops.h). Two rules
 // keep a program able to start on a machine that lacks the better sets:
 //   - such a file defines nothing outside its namespace, and uses no inline function or template of
 //     the standard library, whose one linked copy might then hold instructions the machine lacks;
