@@ -15,13 +15,13 @@
 #include "kernels/device.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/protocol.h"
 #include "worker/group/memory_limit.h"
 #include "worker/group/process.h"
 
 namespace tessera::worker {
 namespace {
 
-constexpr int kProtocolVersion = 3;
 // How far ranks may drift apart while they open the model and while they load it.
 constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
 constexpr absl::Duration kLoadTimeout = absl::Hours(1);
@@ -176,7 +176,7 @@ absl::StatusOr<v1::ShardPlan> RankLife::JoinAsLeader() {
   v1::Hello hello;
   hello.set_group_id(group_id_);
   hello.set_world_size(world_->size());
-  hello.set_protocol_version(kProtocolVersion);
+  hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
   hello.set_stages_take_turns(!gpu_ && StagesTakeTurns(Shares()));
