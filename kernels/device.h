@@ -25,7 +25,7 @@
 //
 //   auto device = MakeDevice("cpu", {.threads = 2});
 //   const int64_t n = (*device)->BeginStep(step);
-//   (*device)->Embed(table, first_row, n, hidden);
+//   (*device)->Embed(table, first_row, 1.0f, n, hidden);
 //   (*device)->RmsNorm(hidden, weight, 1e-5f, n, hidden_size, normed);
 #ifndef TESSERA_KERNELS_DEVICE_H_
 #define TESSERA_KERNELS_DEVICE_H_
@@ -40,7 +40,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
-#include "kernels/draws.h"
+#include "kernels/sampling_queue.h"
 #include "kernels/tensor.h"
 #include "kernels/views.h"
 
@@ -55,6 +55,10 @@ struct Activation;
 // in which ranks and columns are added does not show, and a layout computes what every other does.
 // On cuda it is what Activation is.
 struct Partial;
+
+// Sums of squares of rows whose columns are spread over ranks, before the ranks add theirs up; never
+// defined either. float64 on cpu, exact as Partial is; float32 on cuda.
+struct SquareSum;
 
 // One of several products that share their input.
 struct Product {
@@ -115,6 +119,10 @@ class Device {
   virtual double* HostPartials(Partial* x) = 0;
   virtual absl::Status ReadPartials(const Partial* from, int64_t count, double* to) = 0;
   virtual absl::Status WritePartials(const double* from, int64_t count, Partial* to) = 0;
+  // Bytes of sums of squares, and the sums themselves where they are float64 in host memory, else
+  // null: float32 in the device's.
+  virtual size_t SquareSumBytes(int64_t count) const = 0;
+  virtual double* HostSquareSums(SquareSum* x) = 0;
   // Float32 values (logits) in host memory, valid until the next call: on cpu they are `from`
   // itself. Waits for the device.
   virtual absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) = 0;
@@ -139,21 +147,35 @@ class Device {
   // Drops all recordings: something that they use besides the device is about to go.
   virtual void ForgetRecordings() {}
 
-  // out[t] = row id - first_row of `table` for the id of the step's token t, or zeros where that
-  // row is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
-  virtual void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) = 0;
+  // out[t] = scale * row id - first_row of `table` for the id of the step's token t, or zeros where
+  // that row is not in the table (another rank's). table: (rows, hidden); out: (n, hidden).
+  virtual void Embed(const WeightMatrix& table, int64_t first_row, float scale, int64_t n,
+                     Activation* out) = 0;
 
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: (rows, cols), may be the same;
   // weight: (cols).
   virtual void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows,
                        int64_t cols, Activation* out) = 0;
 
-  // x += y, then as RmsNorm(x) into out. y, x, out: (rows, cols); three different places.
-  virtual void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows,
-                          int64_t cols, Activation* x, Activation* out) = 0;
+  // x += scale * y, then as RmsNorm(x) into out. y, x, out: (rows, cols); three different places.
+  virtual void AddRmsNorm(const Partial* y, float scale, const float* weight, float eps,
+                          int64_t rows, int64_t cols, Activation* x, Activation* out) = 0;
 
-  // x += y, elementwise. Both (count).
-  virtual void Add(const Partial* y, int64_t count, Activation* x) = 0;
+  // x += scale * y, elementwise. Both (count).
+  virtual void Add(const Partial* y, float scale, int64_t count, Activation* x) = 0;
+
+  // x += scale * RmsNorm(y). y, x: (rows, cols); weight: (cols).
+  virtual void AddNormed(const Partial* y, float scale, const float* weight, float eps,
+                         int64_t rows, int64_t cols, Activation* x) = 0;
+
+  // RmsNorm of rows that are wider than this rank's columns, in two halves:
+  // sums[r] = the sum of x[r][c]^2 over columns [begin, end). x: (rows, cols).
+  virtual void SumSquares(const Activation* x, int64_t rows, int64_t cols, int64_t begin,
+                          int64_t end, SquareSum* sums) = 0;
+  // x[r] = x[r] / sqrt(sums[r] / width + eps) * weight, in place, where sums are those of all ranks'
+  // columns, `width` of them. x: (rows, cols); weight: (cols).
+  virtual void NormalizeBySums(const SquareSum* sums, int64_t width, const float* weight, float eps,
+                               int64_t rows, int64_t cols, Activation* x) = 0;
 
   // out = x · wᵀ + bias for each product. x: (n, cols of every w). Sums in float32.
   virtual void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) = 0;
@@ -169,9 +191,9 @@ class Device {
                        Activation* out) = 0;
 
   // For the step's n tokens: normalizes each head of q and k where the shape has q_norm and k_norm
-  // (RmsNorm over head_dim), turns it by the token's row of the step's rotary table, and stores
-  // keys and values at the tokens' places in the cache. In place. q: (n, num_q_heads, head_dim); k,
-  // v: (n, num_kv_heads, head_dim).
+  // (RmsNorm over head_dim), turns it by the token's row of the step's rotary table if the shape has
+  // rotary, and stores keys and values at the tokens' places in the cache. In place. q: (n,
+  // num_q_heads, head_dim); k, v: (n, num_kv_heads, head_dim).
   virtual void RotateAndStore(const AttentionShape& shape, const KvCacheView& cache, int64_t n,
                               Activation* q, Activation* k, const Activation* v) = 0;
 
@@ -192,23 +214,23 @@ class Device {
   // out = x · wᵀ as float32 in device memory. x: (n, w.cols); out: (n, w.rows).
   virtual void Logits(const WeightMatrix& w, const Activation* x, int64_t n, float* out) = 0;
 
-  // The most candidates that it lists of a row; 0: it does not look at logits, read them.
-  virtual int MaxRowCandidates() const { return 0; }
-  // One answer per question: about row i of logits (questions.size(), vocab), device memory, those
-  // of tokens first_id .... candidates: (questions.size(), MaxRowCandidates()), best first, as many
-  // of a row as were asked for. Waits for the device.
-  virtual absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
-                                  absl::Span<const RowQuestion> questions, RowAnswer* answers,
-                                  RowCandidate* candidates) {
+  // The most candidates that it lists of a row; 0: it does not sample, read the logits.
+  virtual int MaxCandidates() const { return 0; }
+  // Samples from row i of logits (rows.size(), vocab) in device memory, those of tokens first_id
+  // ..., as rows[i] asks. sampled: (rows.size()); candidates: (rows.size(), MaxCandidates()), best
+  // first, as many of a row as were asked for. Waits for the device.
+  virtual absl::Status SampleRows(const float* logits, int64_t vocab, int32_t first_id,
+                                  absl::Span<const SampleRow> rows, SampledRow* sampled,
+                                  Candidate* candidates) {
     static_cast<void>(logits), static_cast<void>(vocab), static_cast<void>(first_id);
-    static_cast<void>(questions), static_cast<void>(answers), static_cast<void>(candidates);
-    return absl::UnimplementedError("this device does not look at logits");
+    static_cast<void>(rows), static_cast<void>(sampled), static_cast<void>(candidates);
+    return absl::UnimplementedError("this device does not sample");
   }
 
-  // -- steps ahead of their tokens ----------------------------------------------------------------
+  // -- async scheduling ---------------------------------------------------------------------------
 
-  // Null: what this device draws is known to the host before the next step begins.
-  virtual Draws* draws() { return nullptr; }
+  // Null: what this device samples is known to the host before the next step begins.
+  virtual SamplingQueue* sampling_queue() { return nullptr; }
 
   // Whether the device can be given this step while it is at work on the one before: nothing that
   // the step needs (memory that grows, work that was never run) makes the host wait for the device.

@@ -19,7 +19,7 @@ SchedulerLimits LimitsFor(const ServedModel& served, const EngineLoopOptions& op
   limits.max_prefill_chunk = plan.max_tokens_per_step();
   // Submit counts all live requests; in here they all wait until the first Schedule.
   limits.max_queue = options.max_queue + plan.max_sequences_per_step();
-  limits.max_steps_in_flight = served.stages_take_turns ? 1 : options.max_steps_in_flight;
+  limits.max_steps_in_flight = served.time_sliced_stages ? 1 : options.max_steps_in_flight;
   limits.lookahead = options.lookahead;
   limits.prefix_caching = options.prefix_caching;
   limits.policy = options.policy;

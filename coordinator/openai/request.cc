@@ -8,6 +8,7 @@
 #include "coordinator/openai/json_input.h"
 #include "coordinator/openai/sampling_fields.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/sampling_fields.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -46,7 +47,7 @@ CommonFields ReadCommon(JsonFields& fields, const RequestContext& context, Answe
 }
 
 void FinishStyle(JsonFields& fields, const v1::SamplingOptions& sampling, AnswerStyle* style) {
-  style->n = sampling.has_n() ? sampling.n() : 1;
+  style->n = sampling.has_n() ? sampling.n() : static_cast<int>(*model::kN.standard);
   style->prompt_logprobs = sampling.has_prompt_logprobs();
   if (style->prompt_logprobs && style->stream) {
     fields.Fail("prompt_logprobs", "is not available with \"stream\": true");
@@ -130,9 +131,8 @@ void ReadEcho(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampl
 void ReadChatLogprobs(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampling) {
   style->logprobs = fields.Bool("logprobs").value_or(false);
   const std::optional<int32_t> top = fields.Int("top_logprobs");
-  if (style->logprobs && (top.value_or(0) < 0 || top.value_or(0) > kMaxLogprobs)) {
-    fields.Fail("top_logprobs",
-                absl::StrCat("is ", *top, "; expected 0 .. ", kMaxLogprobs));
+  if (style->logprobs && !model::Allows(model::kTopLogprobs, top.value_or(0))) {
+    fields.Fail("top_logprobs", model::WhyRefused(model::kTopLogprobs, *top));
   } else if (style->logprobs) {
     sampling->set_logprobs(top.value_or(0));
   } else if (top && *top != 0) {

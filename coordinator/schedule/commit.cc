@@ -46,7 +46,7 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
     if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
-                chunk.targets.empty() ? nullptr : &result.targets(targets++), emissions);
+                chunk.targets.empty() ? nullptr : &result.prompt_logprobs(targets++), emissions);
     totals_.tokens_computed += chunk.tokens;
   }
   PublishFilled();
@@ -112,7 +112,7 @@ void Scheduler::LearnOutput(const Sequence& choice, bool whole) {
 }
 
 void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
-                            const v1::ChunkTargets* targets, std::vector<Emission>* emissions) {
+                            const v1::ChunkPromptLogprobs* targets, std::vector<Emission>* emissions) {
   Sequence* sequence = step.owners[index];
   LiveRequest* live = sequence->request;
   --sequence->in_flight;
@@ -134,8 +134,8 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     emission.request_id = sequence->request_id;
     emission.choice = sequence->choice;
     if (targets != nullptr) {
-      emission.targets.assign(targets->targets().begin(), targets->targets().end());
-      live->targets_next += targets->targets_size();
+      emission.targets.assign(targets->prompt_logprobs().begin(), targets->prompt_logprobs().end());
+      live->targets_next += targets->prompt_logprobs_size();
     }
     if (scored) emission.finished = FinishCause::kLength;
     if (token != nullptr) Append(sequence, *token, &emission);

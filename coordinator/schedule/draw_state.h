@@ -1,5 +1,5 @@
 // What a draw depends on besides its row and the sampling parameters, written into a chunk: the
-// scheduler's side of v1::DrawState. Pure functions.
+// scheduler's side of v1::LogitsState. Pure functions.
 //
 //   if (sequence.draws_next) FillDraw(sequence, vocab_size, chunk);
 #ifndef TESSERA_COORDINATOR_SCHEDULE_DRAW_STATE_H_

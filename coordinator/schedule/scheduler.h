@@ -101,7 +101,7 @@ struct Emission {
   const v1::SampledToken* token = nullptr;
   FinishCause finished = FinishCause::kNone;
   int choice = 0;  // of token and finished; kDeadline and kAborted end all choices in one emission
-  std::vector<v1::TargetLogprob> targets = {};  // of the prompt, in order, as they become known
+  std::vector<v1::PromptLogprob> targets = {};  // of the prompt, in order, as they become known
   int cached_tokens = 0;  // with a choice's first token: of the prompt, found in the prefix cache
 };
 
@@ -262,7 +262,7 @@ class Scheduler {
   // commit.cc: what the group answers.
   absl::Status CheckResult(const Step& step, const v1::StepResult& result) const;
   void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
-                   const v1::ChunkTargets* targets, std::vector<Emission>* emissions);
+                   const v1::ChunkPromptLogprobs* targets, std::vector<Emission>* emissions);
   static KvPool::Computed WhatIsComputed(const Sequence& sequence);
   void PublishFilled();
   void Learn(const Step& step, int64_t compute_micros);

@@ -10,6 +10,12 @@ namespace tessera::kernels::cpu::TESSERA_ISA {
 
 void RmsNorm(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
              float* out);
+void AddNormed(const double* y, double scale, const float* weight, float eps, int64_t rows,
+               int64_t cols, float* x);
+void SumSquares(const float* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                double* sums);
+void NormalizeBySums(const double* sums, int64_t width, const float* weight, float eps,
+                     int64_t rows, int64_t cols, float* x);
 InputForm InputFormOf(DType dtype);
 void PrepareInput(InputForm form, const float* x, int64_t cols, int64_t n, const InputPart& part,
                   uint8_t* prepared);
@@ -33,7 +39,7 @@ void AttentionFinish(const AttentionArgs& args, const AttentionTile& tile, const
 int64_t AttentionState(int rows, int head_dim);
 int64_t AttentionScratch(int head_dim);
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
-void Add(const double* y, int64_t count, float* x);
+void Add(const double* y, double scale, int64_t count, float* x);
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA
 

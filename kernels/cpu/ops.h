@@ -75,6 +75,14 @@ struct OpsTable {
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
                    float* out);
+  // x += scale * RmsNorm(y), in double and rounded once.
+  void (*add_normed)(const double* y, double scale, const float* weight, float eps, int64_t rows,
+                     int64_t cols, float* x);
+  // Row by row over columns [begin, end), in double: squares of float32 numbers are exact in it.
+  void (*sum_squares)(const float* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                      double* sums);
+  void (*normalize_by_sums)(const double* sums, int64_t width, const float* weight, float eps,
+                            int64_t rows, int64_t cols, float* x);
 
   // The form that inputs of products with weights of a type take.
   InputForm (*input_form)(DType dtype);
@@ -106,8 +114,8 @@ struct OpsTable {
   int64_t (*attention_scratch)(int head_dim);
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  // x += y, summed in double and rounded once.
-  void (*add)(const double* y, int64_t count, float* x);
+  // x += scale * y, summed in double and rounded once.
+  void (*add)(const double* y, double scale, int64_t count, float* x);
 };
 
 namespace scalar {

@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cuda_errors.h"
 #include "kernels/cuda/cuda_memory.h"
-#include "kernels/cuda/draw_queue.h"
 #include "kernels/cuda/large_matmul.h"
 #include "kernels/cuda/packed_weights.h"
+#include "kernels/cuda/sampling_queue.h"
 #include "kernels/cuda/step_arrays.h"
 #include "kernels/cuda/step_graphs.h"
 #include "kernels/cuda/step_slot.h"
@@ -35,6 +35,9 @@ const BFloat16* Bf16(const Partial* x) { return reinterpret_cast<const BFloat16*
 // A partial sum is kept as an activation is.
 Activation* AsActivation(Partial* x) { return reinterpret_cast<Activation*>(x); }
 const Activation* AsActivation(const Partial* x) { return reinterpret_cast<const Activation*>(x); }
+
+float* SumFloats(SquareSum* x) { return reinterpret_cast<float*>(x); }
+const float* SumFloats(const SquareSum* x) { return reinterpret_cast<const float*>(x); }
 
 void FreeOnDevice(std::byte* data) { CheckAtEnd("cudaFree", cudaFree(data)); }
 
@@ -76,8 +79,8 @@ class CudaDevice final : public Device {
           errors_, stream_, outgrown_,
           LargeMatMul::Options{.capability = capability_, .deterministic = deterministic_});
       graphs_ = std::make_unique<StepGraphs>(errors_, stream_);
-      draws_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
-      looks_ = std::make_unique<DrawQueue>(errors_, stream_, outgrown_);
+      sampling_queue_ = std::make_unique<CudaSamplingQueue>(errors_, stream_, outgrown_);
+      sampled_now_ = std::make_unique<CudaSamplingQueue>(errors_, stream_, outgrown_);
     }
     return errors_.first();
   }
@@ -186,6 +189,9 @@ class CudaDevice final : public Device {
     return WriteActivations(host_partials_.data(), count, AsActivation(to));
   }
 
+  size_t SquareSumBytes(int64_t count) const override { return count * sizeof(float); }
+  double* HostSquareSums(SquareSum* /*x*/) override { return nullptr; }
+
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t count) override {
     constexpr char kOperation[] = "ReadFloats";
     const size_t bytes = static_cast<size_t>(count) * sizeof(float);
@@ -208,7 +214,7 @@ class CudaDevice final : public Device {
     if (!slot_->Grow(errors_, need, outgrown_, moved)) return errors_.first();
     if (moved && replayable_) graphs_->Retire();
     if (!slot_->Upload(errors_, step, rows, stream_, counts_)) return errors_.first();
-    if (!FeedDrawn(step)) return errors_.first();
+    if (!FillPlaceholders(step)) return errors_.first();
     arrays_ = slot_->Arrays(step);
     largest_group_ = step.largest_group;
     return rows;
@@ -217,7 +223,7 @@ class CudaDevice final : public Device {
   bool TakesBehind(const StepView& step) const override {
     if (!errors_.ok() || !IsReplayable(step)) return false;
     const int64_t rows = Bucket(step.n);
-    return graphs_->Knows(rows) && draws_->Holds(step.n) &&
+    return graphs_->Knows(rows) && sampling_queue_->Holds(step.n) &&
            short_steps_.Holds(CapacityFor(step, rows, step.largest_group, step.sliding_window));
   }
 
@@ -233,9 +239,11 @@ class CudaDevice final : public Device {
 
   void ForgetRecordings() override { graphs_->Clear(); }
 
-  void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
+  void Embed(const WeightMatrix& table, int64_t first_row, float scale, int64_t n,
+             Activation* out) override {
     if (!errors_.ok() || n == 0) return;
-    errors_.CheckLaunch("Embed", LaunchEmbed(table, first_row, arrays_, n, Bf16(out), stream_));
+    errors_.CheckLaunch("Embed",
+                        LaunchEmbed(table, first_row, scale, arrays_, n, Bf16(out), stream_));
   }
 
   void RmsNorm(const Activation* x, const float* weight, float eps, int64_t rows, int64_t cols,
@@ -245,16 +253,38 @@ class CudaDevice final : public Device {
         "RmsNorm", LaunchRmsNorm(Bf16(x), weight, eps, rows, cols, Bf16(out), stream_));
   }
 
-  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
-                  Activation* x, Activation* out) override {
+  void AddRmsNorm(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                  int64_t cols, Activation* x, Activation* out) override {
     if (!errors_.ok() || rows == 0) return;
-    errors_.CheckLaunch("AddRmsNorm", LaunchAddRmsNorm(Bf16(y), weight, eps, rows, cols, Bf16(x),
-                                                       Bf16(out), stream_));
+    errors_.CheckLaunch("AddRmsNorm", LaunchAddRmsNorm(Bf16(y), scale, weight, eps, rows, cols,
+                                                       Bf16(x), Bf16(out), stream_));
   }
 
-  void Add(const Partial* y, int64_t count, Activation* x) override {
+  void Add(const Partial* y, float scale, int64_t count, Activation* x) override {
     if (!errors_.ok() || count == 0) return;
-    errors_.CheckLaunch("Add", LaunchAdd(Bf16(y), count, Bf16(x), stream_));
+    errors_.CheckLaunch("Add", LaunchAdd(Bf16(y), scale, count, Bf16(x), stream_));
+  }
+
+  void AddNormed(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                 int64_t cols, Activation* x) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("AddNormed", LaunchAddNormed(Bf16(y), scale, weight, eps, rows, cols,
+                                                     Bf16(x), stream_));
+  }
+
+  void SumSquares(const Activation* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                  SquareSum* sums) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("SumSquares", LaunchSumSquares(Bf16(x), rows, cols, begin, end,
+                                                       SumFloats(sums), stream_));
+  }
+
+  void NormalizeBySums(const SquareSum* sums, int64_t width, const float* weight, float eps,
+                       int64_t rows, int64_t cols, Activation* x) override {
+    if (!errors_.ok() || rows == 0) return;
+    errors_.CheckLaunch("NormalizeBySums",
+                        LaunchNormalizeBySums(SumFloats(sums), width, weight, eps, rows, cols,
+                                              Bf16(x), stream_));
   }
 
   void MatMul(absl::Span<const Product> products, const Activation* x, int64_t n) override {
@@ -285,20 +315,20 @@ class CudaDevice final : public Device {
     errors_.CheckLaunch("Logits", LaunchLogits(w, Bf16(x), n, out, stream_));
   }
 
-  int MaxRowCandidates() const override { return kMaxCandidates; }
+  int MaxCandidates() const override { return kMaxCandidates; }
 
-  absl::Status LookAtRows(const float* logits, int64_t vocab, int32_t first_id,
-                          absl::Span<const RowQuestion> questions, RowAnswer* answers,
-                          kernels::RowCandidate* candidates) override {
-    if (!errors_.ok() || questions.empty()) return errors_.first();
-    if (absl::Status begun = looks_->Begin(questions); !begun.ok()) return begun;
-    looks_->Draw(logits, vocab, first_id, 0, static_cast<int64_t>(questions.size()));
-    if (absl::Status ended = looks_->End(); !ended.ok()) return ended;
-    if (absl::Status waited = Wait("LookAtRows"); !waited.ok()) return waited;
-    return looks_->Collect(answers, candidates);
+  absl::Status SampleRows(const float* logits, int64_t vocab, int32_t first_id,
+                          absl::Span<const SampleRow> rows, SampledRow* sampled,
+                          Candidate* candidates) override {
+    if (!errors_.ok() || rows.empty()) return errors_.first();
+    if (absl::Status begun = sampled_now_->Begin(rows); !begun.ok()) return begun;
+    sampled_now_->Sample(logits, vocab, first_id, 0, static_cast<int64_t>(rows.size()));
+    if (absl::Status ended = sampled_now_->End(); !ended.ok()) return ended;
+    if (absl::Status waited = Wait("SampleRows"); !waited.ok()) return waited;
+    return sampled_now_->Collect(sampled, candidates);
   }
 
-  Draws* draws() override { return draws_.get(); }
+  SamplingQueue* sampling_queue() override { return sampling_queue_.get(); }
 
   void SiluMul(const Activation* gate, const Activation* up, int64_t count,
                Activation* out) override {
@@ -395,21 +425,21 @@ class CudaDevice final : public Device {
                        [](const SequenceSpan& s) { return s.num_tokens < kPrefillTokens; });
   }
 
-  // Into the ids of the step, which is uploaded: what the draws before it drew.
-  bool FeedDrawn(const StepView& step) {
+  // Puts what the batch before the step sampled into the step's ids, which are uploaded.
+  bool FillPlaceholders(const StepView& step) {
     constexpr char kOperation[] = "BeginStep";
     const int32_t* const end = step.ids != nullptr ? step.ids + step.n : step.ids;
     const int32_t* const least = std::min_element(step.ids, end);
     if (least == end || *least >= 0) return errors_.ok();
-    const DrawnRows drawn = draws_->newest();
-    if (-int64_t{*least} > drawn.rows) {
+    const RankSamples samples = sampling_queue_->newest();
+    if (-int64_t{*least} > samples.rows) {
       errors_.Fail(kOperation, absl::StatusCode::kInternal,
-                   absl::StrCat("token id ", *least, "; the draws before the step are ",
-                                drawn.rows));
+                   absl::StrCat("token id ", *least, "; the rows sampled before the step are ",
+                                samples.rows));
       return false;
     }
     return errors_.CheckLaunch(
-        kOperation, LaunchFeedDrawn(drawn, step.n, slot_->MutableIds(), stream_));
+        kOperation, LaunchFillPlaceholders(samples, step.n, slot_->MutableIds(), stream_));
   }
 
   void Copy(const char* operation, void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
@@ -463,7 +493,8 @@ class CudaDevice final : public Device {
              .group_begins = grouping.device.as<int32_t>(),
              .largest_group = largest,
              .scale = shape.scale,
-             .sliding_window = shape.sliding_window};
+             .sliding_window = shape.sliding_window,
+             .rotary = shape.rotary};
     return errors_.ok();
   }
 
@@ -478,8 +509,8 @@ class CudaDevice final : public Device {
   std::unique_ptr<WeightUpload> upload_;
   std::unique_ptr<LargeMatMul> large_;
   std::unique_ptr<StepGraphs> graphs_;
-  std::unique_ptr<DrawQueue> draws_;
-  std::unique_ptr<DrawQueue> looks_;  // of LookAtRows: of this rank's part alone
+  std::unique_ptr<CudaSamplingQueue> sampling_queue_;
+  std::unique_ptr<CudaSamplingQueue> sampled_now_;  // for SampleRows: this rank's part alone
 
   StepSlot short_steps_, long_steps_;
   StepSlot* slot_ = &long_steps_;

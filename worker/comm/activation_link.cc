@@ -46,6 +46,19 @@ class HostLink : public ActivationLink {
     return device_->WritePartials(partial_copy_.data(), count, data);
   }
 
+  absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) override {
+    if (tp_->size() == 1) return absl::OkStatus();
+    if (double* doubles = device_->HostSquareSums(data)) {
+      TESSERA_RETURN_IF_ERROR(device_->Sync());
+      return tp_->AllReduceSum(absl::MakeSpan(doubles, count));
+    }
+    copy_.resize(count);
+    const size_t bytes = device_->SquareSumBytes(count);
+    TESSERA_RETURN_IF_ERROR(device_->ReadBytes(data, bytes, copy_.data()));
+    TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(absl::MakeSpan(copy_)));
+    return device_->WriteBytes(copy_.data(), bytes, data);
+  }
+
   bool SplitsRows(int64_t rows, int64_t cols) const override {
     return !shared_.empty() && rows >= tp_->size() &&
            rows * cols * static_cast<int64_t>(sizeof(double)) >= kSplitFromBytes;

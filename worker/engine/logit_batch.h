@@ -1,5 +1,5 @@
-// Some rows of logits wherever they are: in host memory, or on a device that says of them what a
-// draw needs, so that the rows themselves seldom travel.
+// Some rows of logits wherever they are: in host memory, or on a device that samples
+// from them, so that the rows themselves seldom travel.
 //
 // Borrows what it is made of. Threads: the engine thread.
 //
@@ -26,12 +26,12 @@ class LogitBatch {
   // All rows in host memory, valid as long as the batch.
   virtual absl::StatusOr<absl::Span<const float>> OnHost() = 0;
 
-  // The most candidates that LookAtRows lists of a row; 0: look at OnHost.
+  // The most candidates that SampleRows lists of a row; 0: sample from OnHost.
   virtual int max_candidates() const { return 0; }
-  // Device::LookAtRows about all rows.
-  virtual absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> /*questions*/,
-                                  kernels::RowAnswer* /*answers*/,
-                                  kernels::RowCandidate* /*candidates*/) {
+  // Device::SampleRows for all rows.
+  virtual absl::Status SampleRows(absl::Span<const kernels::SampleRow> /*rows*/,
+                                  kernels::SampledRow* /*sampled*/,
+                                  kernels::Candidate* /*candidates*/) {
     return absl::UnimplementedError("these logits are in host memory");
   }
 };
@@ -63,11 +63,10 @@ class DeviceLogits : public LogitBatch {
     }
     return absl::MakeConstSpan(values_, place_.rows * place_.vocab);
   }
-  int max_candidates() const override { return device_->MaxRowCandidates(); }
-  absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> questions,
-                          kernels::RowAnswer* answers,
-                          kernels::RowCandidate* candidates) override {
-    return device_->LookAtRows(place_.logits, place_.vocab, place_.first_id, questions, answers,
+  int max_candidates() const override { return device_->MaxCandidates(); }
+  absl::Status SampleRows(absl::Span<const kernels::SampleRow> rows, kernels::SampledRow* sampled,
+                          kernels::Candidate* candidates) override {
+    return device_->SampleRows(place_.logits, place_.vocab, place_.first_id, rows, sampled,
                                candidates);
   }
 
@@ -77,24 +76,24 @@ class DeviceLogits : public LogitBatch {
   const float* values_ = nullptr;
 };
 
-// Rows from which the devices of all ranks have drawn, of the oldest batch under way, which has
-// arrived. The rows themselves are gone, and the answers are taken once.
-class DrawnLogits : public LogitBatch {
+// Rows from which the devices of all ranks have sampled: the oldest batch under way, which has
+// arrived. The logits themselves are gone, and what was sampled is taken once.
+class SampledLogits : public LogitBatch {
  public:
-  DrawnLogits(kernels::Draws* draws, int max_candidates)
-      : draws_(draws), max_candidates_(max_candidates) {}
+  SampledLogits(kernels::SamplingQueue* queue, int max_candidates)
+      : queue_(queue), max_candidates_(max_candidates) {}
 
   absl::StatusOr<absl::Span<const float>> OnHost() override {
-    return absl::InternalError("the logits of a step ahead of its tokens are not kept");
+    return absl::InternalError("the logits of an asynchronously scheduled step are not kept");
   }
   int max_candidates() const override { return max_candidates_; }
-  // Draws::Collect.
-  absl::Status Collect(kernels::RowAnswer* answers, kernels::RowCandidate* candidates) {
-    return draws_->Collect(answers, candidates);
+  // SamplingQueue::Collect.
+  absl::Status Collect(kernels::SampledRow* sampled, kernels::Candidate* candidates) {
+    return queue_->Collect(sampled, candidates);
   }
 
  private:
-  kernels::Draws* const draws_;
+  kernels::SamplingQueue* const queue_;
   const int max_candidates_;
 };
 

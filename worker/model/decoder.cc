@@ -140,7 +140,7 @@ kernels::StepView Decoder::ViewOf(const TokenBatch& batch) const {
 
 absl::Status Decoder::Embed() {
   // Every row but one rank's is zeros, so the sum is exact.
-  device_->Embed(weights_.token_embedding, shard_.vocab().begin(), rows_, hidden_);
+  device_->Embed(weights_.token_embedding, shard_.vocab().begin(), 1.0f, rows_, hidden_);
   return tp_->AllReduceSum(hidden_, rows_ * arch_.hidden_size());
 }
 
@@ -194,7 +194,7 @@ absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
     } else {
       TESSERA_RETURN_IF_ERROR(
           tp_->AddRows(partial_, rows_, hidden_size, [&](int64_t begin, int64_t count) {
-            device_->Add(Row(partial_, begin), count * hidden_size, Row(hidden_, begin));
+            device_->Add(Row(partial_, begin), 1.0f, count * hidden_size, Row(hidden_, begin));
           }));
       if (splits_rows_) {
         TESSERA_RETURN_IF_ERROR(tp_->GatherRows(hidden_, rows_, hidden_size));
@@ -220,7 +220,7 @@ absl::Status Decoder::AddAndNorm(const float* weight) {
   Activation* const normed = splits_rows_ ? tp_->Common(own_normed_) : own_normed_;
   TESSERA_RETURN_IF_ERROR(
       tp_->AddRows(partial_, rows_, arch_.hidden_size(), [&](int64_t begin, int64_t count) {
-        device_->AddRmsNorm(Row(partial_, begin), weight, arch_.rms_norm_eps(), count,
+        device_->AddRmsNorm(Row(partial_, begin), 1.0f, weight, arch_.rms_norm_eps(), count,
                             arch_.hidden_size(), Row(hidden_, begin), Row(normed, begin));
       }));
   normed_ = normed;

@@ -242,7 +242,7 @@ TEST_F(EngineLoopTest, StagesThatTakeTurnsGetOneStepAtATime) {
   options.max_steps_in_flight = 2;
   Make(options);
   FakeGroup two(loop_.get(), ByteModel(), 2);
-  two.set_stages_take_turns();
+  two.set_time_sliced_stages();
   two.set_text("pppp");
   ASSERT_TRUE(two.Join().ok());
   ASSERT_TRUE(loop_->WaitServing(absl::Minutes(1)).ok());

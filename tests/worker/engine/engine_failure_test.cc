@@ -161,7 +161,7 @@ TEST(EngineEndTest, AStepThatCannotBeEnqueuedHereIsRefused) {
   follower.join();
   EXPECT_EQ(ended.code(), absl::StatusCode::kInternal) << ended;
   EXPECT_THAT(std::string(ended.message()),
-              HasSubstr("step 7: expected one that this rank's device can take ahead"));
+              HasSubstr("step 7: expected one that this rank can schedule asynchronously"));
 }
 
 TEST(EngineEndTest, HeartbeatsKeepIdleRanksWithinTheirDeadline) {
