@@ -15,6 +15,7 @@
 #include "kernels/device.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/protocol.h"
 #include "worker/comm/receive_within.h"
 #include "worker/comm/status_barrier.h"
 #include "worker/group/memory_limit.h"
@@ -23,7 +24,6 @@
 namespace tessera::worker {
 namespace {
 
-constexpr int kProtocolVersion = 3;
 // How far ranks may drift apart while they open the model and while they load it.
 constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
 constexpr absl::Duration kLoadTimeout = absl::Hours(1);
@@ -178,7 +178,7 @@ absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader() {
   v1::Hello hello;
   hello.set_group_id(group_id_);
   hello.set_world_size(world_->size());
-  hello.set_protocol_version(kProtocolVersion);
+  hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
   hello.set_time_sliced_stages(!gpu_ && StagesAreTimeSliced(Shares()));

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -46,12 +47,12 @@ constexpr VectorRole kVectorRoles[] = {
     {"k_norm", &LayerWeights::k_norm, Needed::kWithQkNorm},
 };
 
-bool IsNeeded(Needed needed, const v1::Architecture& arch) {
+bool IsNeeded(Needed needed, const v1::AttentionConfig& attention) {
   switch (needed) {
     case Needed::kWithQkvBias:
-      return arch.qkv_bias();
+      return attention.qkv_bias();
     case Needed::kWithQkNorm:
-      return arch.qk_norm();
+      return attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
     default:
       return true;
   }
@@ -203,12 +204,14 @@ class Loader {
     if (shard_.has_output_head() && !result_.output.data) return Missing("output");
     if (shard_.has_output_head() && !result_.output_norm) return Missing("output_norm");
     for (size_t i = 0; i < result_.layers.size(); ++i) {
-      const std::string prefix = absl::StrCat("layers.", shard_.layers().begin() + i, ".");
+      const int layer = shard_.layers().begin() + static_cast<int>(i);
+      const v1::AttentionConfig& attention = model::LayerAt(arch(), layer).attention();
+      const std::string prefix = absl::StrCat("layers.", layer, ".");
       for (const MatrixRole& row : kMatrixRoles) {
         if (!(result_.layers[i].*row.place).data) return Missing(absl::StrCat(prefix, row.role));
       }
       for (const VectorRole& row : kVectorRoles) {
-        if (IsNeeded(row.needed, arch()) && !(result_.layers[i].*row.place)) {
+        if (IsNeeded(row.needed, attention) && !(result_.layers[i].*row.place)) {
           return Missing(absl::StrCat(prefix, row.role));
         }
       }
