@@ -38,8 +38,8 @@ OutputChunk RequestOutput::Take(const Emission& emission) {
   return chunk;
 }
 
-void RequestOutput::TakeTargets(const std::vector<v1::TargetLogprob>& targets) {
-  for (const v1::TargetLogprob& target : targets) {
+void RequestOutput::TakeTargets(const std::vector<v1::PromptLogprob>& targets) {
+  for (const v1::PromptLogprob& target : targets) {
     *opening_.add_prompt_logprobs() = Logprobs(target, options_.prompt_logprobs);
   }
 }

@@ -47,7 +47,7 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
     if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
     CommitChunk(*step, i, chunk.samples ? &result.tokens(token++) : nullptr,
-                chunk.prompt_logprob_ids.empty() ? nullptr : &result.targets(prompt_logprobs++),
+                chunk.prompt_logprob_ids.empty() ? nullptr : &result.prompt_logprobs(prompt_logprobs++),
                 emissions);
     totals_.tokens_computed += chunk.tokens;
   }
@@ -93,7 +93,7 @@ void Scheduler::LearnStep(const Step& step, int64_t compute_micros) {
 }
 
 void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
-                            const v1::ChunkTargets* prompt_logprobs,
+                            const v1::ChunkPromptLogprobs* prompt_logprobs,
                             std::vector<Emission>* emissions) {
   Sequence* sequence = step.owners[index];
   RequestState* request = sequence->request;
@@ -118,9 +118,9 @@ void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledTok
     emission.request_id = sequence->request_id;
     emission.choice = sequence->choice;
     if (prompt_logprobs != nullptr) {
-      emission.prompt_logprobs.assign(prompt_logprobs->targets().begin(),
-                                      prompt_logprobs->targets().end());
-      request->prompt_logprobs_next += prompt_logprobs->targets_size();
+      emission.prompt_logprobs.assign(prompt_logprobs->prompt_logprobs().begin(),
+                                      prompt_logprobs->prompt_logprobs().end());
+      request->prompt_logprobs_next += prompt_logprobs->prompt_logprobs_size();
     }
     if (scored) emission.finished = FinishCause::kLength;
     if (token != nullptr) Append(sequence, *token, &emission);

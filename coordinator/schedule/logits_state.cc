@@ -69,7 +69,7 @@ void KeepVocabulary(int vocab_size, std::vector<int32_t>* ids) {
 
 // The constraint's mask and what is banned besides. Something has to be left to sample: where the
 // constraint leaves nothing else, first min_tokens gives way, then the bad words.
-void FillAllowed(Sequence& sequence, int vocab_size, v1::DrawState* draw) {
+void FillAllowed(Sequence& sequence, int vocab_size, v1::LogitsState* draw) {
   const ScheduledRequest& request = sequence.request->request;
   std::vector<int32_t> banned;
   AppendBadWords(sequence, &banned);
@@ -86,7 +86,7 @@ void FillAllowed(Sequence& sequence, int vocab_size, v1::DrawState* draw) {
   draw->mutable_banned_ids()->Add(banned.begin(), banned.end());
 }
 
-void FillPenalized(const Sequence& sequence, v1::DrawState* draw) {
+void FillPenalized(const Sequence& sequence, v1::LogitsState* draw) {
   const RequestState& state = *sequence.request;
   draw->mutable_prompt_ids()->Add(state.distinct_prompt_ids.begin(),
                                   state.distinct_prompt_ids.end());
@@ -118,9 +118,9 @@ void FillSampling(Sequence& sequence, int vocab_size, v1::SequenceChunk* chunk) 
   const bool bans = !request.bad_words.empty() ||
                     sequence.emitted() + sequence.pending_samples < request.min_tokens;
   if (bans || sequence.constraint != nullptr) {
-    FillAllowed(sequence, vocab_size, chunk->mutable_draw());
+    FillAllowed(sequence, vocab_size, chunk->mutable_logits_state());
   }
-  if (HasPenalty(request.sampling)) FillPenalized(sequence, chunk->mutable_draw());
+  if (HasPenalty(request.sampling)) FillPenalized(sequence, chunk->mutable_logits_state());
 }
 
 bool HasStatelessSampling(const ScheduledRequest& request) {

@@ -1,5 +1,5 @@
 // What sampling depends on besides the row of logits and the sampling parameters, written into a
-// chunk: the scheduler's side of v1::DrawState. Pure functions.
+// chunk: the scheduler's side of v1::LogitsState. Pure functions.
 //
 //   if (chunk_samples) FillSampling(sequence, vocab_size, chunk);
 #ifndef TESSERA_COORDINATOR_SCHEDULE_LOGITS_STATE_H_

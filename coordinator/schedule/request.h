@@ -51,7 +51,7 @@ struct Emission {
   const v1::SampledToken* token = nullptr;
   FinishCause finished = FinishCause::kNone;
   int choice = 0;  // of token and finished; kDeadline and kAborted end all choices in one emission
-  std::vector<v1::TargetLogprob> prompt_logprobs = {};  // in order, as they become known
+  std::vector<v1::PromptLogprob> prompt_logprobs = {};  // in order, as they become known
   int cached_tokens = 0;  // with a choice's first token: of the prompt, found in the prefix cache
 };
 

@@ -23,7 +23,7 @@ absl::Status CheckLogprob(float logprob) {
   return absl::InternalError(absl::StrCat("log probability ", logprob, "; expected a finite one"));
 }
 
-// `Logprob`: SampledToken or TargetLogprob.
+// `Logprob`: SampledToken or PromptLogprob.
 template <typename Logprob>
 absl::Status CheckAlternatives(const Logprob& logprob, int most, int vocab_size) {
   if (logprob.top_ids_size() != logprob.top_logprobs_size() || logprob.top_ids_size() > most) {
@@ -64,7 +64,7 @@ absl::Status CheckLogits(const ExpectedChunk& chunk, const v1::ChunkLogits& logi
   return absl::OkStatus();
 }
 
-absl::Status CheckPromptLogprob(int32_t wanted, int most, const v1::TargetLogprob& target,
+absl::Status CheckPromptLogprob(int32_t wanted, int most, const v1::PromptLogprob& target,
                                 int vocab_size) {
   if (target.token_id() != wanted) {
     return absl::InternalError(
@@ -79,18 +79,18 @@ absl::Status CheckPromptLogprob(int32_t wanted, int most, const v1::TargetLogpro
   return CheckAlternatives(target, most, vocab_size);
 }
 
-absl::Status CheckPromptLogprobs(const ExpectedChunk& chunk, const v1::ChunkTargets& targets,
+absl::Status CheckPromptLogprobs(const ExpectedChunk& chunk, const v1::ChunkPromptLogprobs& targets,
                                  int vocab_size) {
   if (targets.sequence_id() != chunk.sequence_id) {
     return absl::InternalError(absl::StrCat("targets are for sequence ", targets.sequence_id()));
   }
-  if (static_cast<size_t>(targets.targets_size()) != chunk.prompt_logprob_ids.size()) {
-    return absl::InternalError(absl::StrCat(targets.targets_size(), " targets; expected ",
+  if (static_cast<size_t>(targets.prompt_logprobs_size()) != chunk.prompt_logprob_ids.size()) {
+    return absl::InternalError(absl::StrCat(targets.prompt_logprobs_size(), " targets; expected ",
                                             chunk.prompt_logprob_ids.size()));
   }
-  for (int i = 0; i < targets.targets_size(); ++i) {
+  for (int i = 0; i < targets.prompt_logprobs_size(); ++i) {
     TESSERA_RETURN_IF_ERROR(CheckPromptLogprob(chunk.prompt_logprob_ids[static_cast<size_t>(i)],
-                                               chunk.num_prompt_logprobs, targets.targets(i),
+                                               chunk.num_prompt_logprobs, targets.prompt_logprobs(i),
                                                vocab_size));
   }
   return absl::OkStatus();
@@ -120,7 +120,7 @@ absl::Status CheckCount(const char* what, int actual, int expected) {
 absl::Status CheckCounts(const Counts& wanted, const v1::StepResult& result) {
   TESSERA_RETURN_IF_ERROR(CheckCount("tokens", result.tokens_size(), wanted.tokens));
   TESSERA_RETURN_IF_ERROR(CheckCount("blocks of logits", result.logits_size(), wanted.logits));
-  return CheckCount("lists of targets", result.targets_size(), wanted.targets);
+  return CheckCount("lists of targets", result.prompt_logprobs_size(), wanted.targets);
 }
 
 absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result, int vocab_size,
@@ -135,7 +135,7 @@ absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result
   }
   if (!chunk.prompt_logprob_ids.empty()) {
     TESSERA_RETURN_IF_ERROR(
-        CheckPromptLogprobs(chunk, result.targets(next->targets++), vocab_size));
+        CheckPromptLogprobs(chunk, result.prompt_logprobs(next->targets++), vocab_size));
   }
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include "coordinator/schedule/logits_state.h"
 #include "coordinator/schedule/overload_estimator.h"
 #include "coordinator/schedule/preemption_policy.h"
+#include "coordinator/schedule/queue_full.h"
 #include "coordinator/schedule/scheduling_policy.h"
 #include "coordinator/schedule/sequence.h"
 #include "coordinator/schedule/sequence_table.h"
@@ -150,9 +151,8 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   }
   const size_t waiting = live_.size() - static_cast<size_t>(table_->running_requests());
   if (waiting >= static_cast<size_t>(limits_.max_queue)) {
-    return wire::OverloadedError(
-        absl::StrCat("the queue is full: ", waiting, " requests are waiting"),
-        policy::kRetryAfterFullQueue);
+    return QueueFullError(static_cast<int64_t>(waiting), limits_.max_queue,
+                          policy::kRetryAfterFullQueue);
   }
   return absl::OkStatus();
 }

@@ -49,8 +49,8 @@ v1::SequenceChunk* KeptChunkAt(int index, const Sequence& sequence, EarlierPlan*
 // A decode that follows another one of the same sequence: the token changes, and a block may be
 // new. All else in the chunk is what it was.
 bool IsPlainDecode(const v1::SequenceChunk& chunk) {
-  return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.has_draw() &&
-         chunk.target_ids_size() == 0;
+  return chunk.token_ids_size() == 1 && chunk.has_sampling() && !chunk.has_logits_state() &&
+         chunk.prompt_logprob_ids_size() == 0;
 }
 
 void FillNextToken(const Sequence& sequence, v1::SequenceChunk* chunk) {
@@ -87,10 +87,10 @@ void FillPromptLogprobs(int count, Sequence* sequence, v1::SequenceChunk* chunk,
   for (int position = sequence->sent + 1; position <= sequence->sent + count; ++position) {
     const bool wanted = position >= sequence->prompt_logprobs_next && position < end;
     const int32_t id = wanted ? sequence->tokens[static_cast<size_t>(position)] : kNotWanted;
-    chunk->add_target_ids(id);
+    chunk->add_prompt_logprob_ids(id);
     if (wanted) expected->prompt_logprob_ids.push_back(id);
   }
-  chunk->set_num_target_logprobs(state.request.num_prompt_logprobs);
+  chunk->set_num_prompt_logprobs(state.request.num_prompt_logprobs);
   expected->num_prompt_logprobs = state.request.num_prompt_logprobs;
   sequence->prompt_logprobs_next = end;
 }

@@ -7,7 +7,7 @@
 
 #include "coordinator/engine/admit.h"
 #include "coordinator/engine/bad_words.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -34,8 +34,8 @@ class RequestOutputTest : public ::testing::Test {
     emission.token = &tokens_.back();
     return emission;
   }
-  static v1::TargetLogprob Target(int id) {
-    v1::TargetLogprob target;
+  static v1::PromptLogprob Target(int id) {
+    v1::PromptLogprob target;
     target.set_token_id(id);
     target.set_logprob(-1);
     for (int i = 0; i < 2; ++i) {

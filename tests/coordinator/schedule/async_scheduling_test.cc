@@ -165,12 +165,12 @@ TEST_F(AsyncSchedulingTest, MinTokensAreCountedAhead) {
   request.min_tokens = 2;
   Add(request);
   Send();
-  EXPECT_THAT(plan_->chunks(0).draw().banned_ids(), ElementsAre(5, 6));
+  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(5, 6));
   Send();
-  EXPECT_THAT(plan_->chunks(0).draw().banned_ids(), ElementsAre(5, 6)) << "the second token";
+  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(5, 6)) << "the second token";
   Answer();
   Send();
-  EXPECT_THAT(plan_->chunks(0).draw().banned_ids(), IsEmpty()) << "the third";
+  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), IsEmpty()) << "the third";
   RunToTheEnd();
   EXPECT_EQ(output(1), ReferenceTokens(request, 1'000));
 }
@@ -181,12 +181,12 @@ TEST_F(AsyncSchedulingTest, PenaltiesLeaveTheTokenStillSampledToTheLeader) {
   request.sampling.set_frequency_penalty(0.5f);
   Add(request);
   Send();
-  EXPECT_EQ(plan_->chunks(0).draw().output_ids_size(), 0);
+  EXPECT_EQ(plan_->chunks(0).logits_state().output_ids_size(), 0);
   Send();
-  EXPECT_EQ(plan_->chunks(0).draw().output_ids_size(), 0);
+  EXPECT_EQ(plan_->chunks(0).logits_state().output_ids_size(), 0);
   Answer();
   Send();
-  EXPECT_THAT(plan_->chunks(0).draw().output_ids(), ElementsAre(output(1)[0]));
+  EXPECT_THAT(plan_->chunks(0).logits_state().output_ids(), ElementsAre(output(1)[0]));
   RunToTheEnd();
   EXPECT_EQ(output(1), ReferenceTokens(request, 1'000));
 }

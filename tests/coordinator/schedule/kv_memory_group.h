@@ -116,7 +116,7 @@ class KvMemoryGroup {
   void ExecuteChunk(const v1::StepPlan& plan, const v1::SequenceChunk& chunk,
                     v1::StepResult* result) {
     std::vector<int32_t> tokens(chunk.token_ids().begin(), chunk.token_ids().end());
-    v1::DrawState draw = chunk.draw();
+    v1::LogitsState draw = chunk.logits_state();
     if (chunk.last_token_from_step() != 0) {
       const auto drawn = drawn_.find(chunk.sequence_id());
       ASSERT_NE(drawn, drawn_.end());
@@ -125,21 +125,21 @@ class KvMemoryGroup {
       if (Penalizes(chunk.sampling())) draw.add_output_ids(tokens.back());
     }
     uint64_t hash = ReadPrefix(chunk);
-    v1::ChunkTargets targets;
+    v1::ChunkPromptLogprobs targets;
     for (int i = 0; i < chunk.token_ids_size(); ++i) {
       const int32_t token = tokens[static_cast<size_t>(i)];
       hash = MixToken(hash, token);
       At(chunk, chunk.start_position() + i) = {token, hash};
-      if (chunk.target_ids_size() > 0 && chunk.target_ids(i) != -1) {
-        v1::TargetLogprob* target = targets.add_targets();
-        target->set_token_id(chunk.target_ids(i));
-        target->set_logprob(FakeLogprob(hash, chunk.target_ids(i)));
+      if (chunk.prompt_logprob_ids_size() > 0 && chunk.prompt_logprob_ids(i) != -1) {
+        v1::PromptLogprob* target = targets.add_prompt_logprobs();
+        target->set_token_id(chunk.prompt_logprob_ids(i));
+        target->set_logprob(FakeLogprob(hash, chunk.prompt_logprob_ids(i)));
         target->set_vocab_rank(1);
       }
     }
-    if (chunk.target_ids_size() > 0) {
+    if (chunk.prompt_logprob_ids_size() > 0) {
       targets.set_sequence_id(chunk.sequence_id());
-      *result->add_targets() = targets;
+      *result->add_prompt_logprobs() = targets;
     }
     if (chunk.return_logits()) AddLogits(chunk, result);
     if (!chunk.has_sampling()) return;
@@ -225,8 +225,8 @@ class KvMemoryGroup {
       const bool unknown = i == count - 1 && chunk.last_token_from_step() != 0;
       ASSERT_EQ(chunk.token_ids(i) == -1, unknown);
     }
-    ASSERT_TRUE(chunk.target_ids_size() == 0 || chunk.target_ids_size() == count);
-    ASSERT_TRUE(chunk.has_sampling() || !chunk.has_draw());
+    ASSERT_TRUE(chunk.prompt_logprob_ids_size() == 0 || chunk.prompt_logprob_ids_size() == count);
+    ASSERT_TRUE(chunk.has_sampling() || !chunk.has_logits_state());
   }
 
   // Whoever is still written is nobody else's.

@@ -43,13 +43,13 @@ class FixedConstraint : public TokenConstraint {
 
 class LogitsStateTest : public tessera::testing::SchedulerTest {
  protected:
-  v1::DrawState LogitsStateOf(const ScheduledRequest& request) {
+  v1::LogitsState LogitsStateOf(const ScheduledRequest& request) {
     Start(Limits());
     Add(request);
     Send();
     const v1::SequenceChunk chunk = plan_->chunks(0);
     Answer();
-    return chunk.draw();
+    return chunk.logits_state();
   }
 };
 
@@ -57,7 +57,7 @@ TEST_F(LogitsStateTest, NothingToSay) {
   Start(Limits());
   Add(Request(1, 5));
   Send();
-  EXPECT_FALSE(plan_->chunks(0).has_draw());
+  EXPECT_FALSE(plan_->chunks(0).has_logits_state());
 }
 
 TEST_F(LogitsStateTest, PromptIdsOnlyWithARepetitionPenaltyAndDistinct) {
@@ -83,7 +83,7 @@ TEST_F(LogitsStateTest, OutputIdsWithAnyPenalty) {
     Tick();
     Tick();
     Send();
-    EXPECT_THAT(plan_->chunks(0).draw().output_ids(),
+    EXPECT_THAT(plan_->chunks(0).logits_state().output_ids(),
                 ElementsAre(output(1).at(0), output(1).at(1)));
     Answer();
   }
@@ -95,10 +95,10 @@ TEST_F(LogitsStateTest, StopIdsAreBannedForTheFirstTokens) {
   request.min_tokens = 2;
   EXPECT_THAT(LogitsStateOf(request).banned_ids(), ElementsAre(4, 6)) << "those the model has";
   Send();
-  EXPECT_THAT(plan_->chunks(0).draw().banned_ids(), ElementsAre(4, 6));
+  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(4, 6));
   Answer();
   Send();
-  EXPECT_FALSE(plan_->chunks(0).has_draw());
+  EXPECT_FALSE(plan_->chunks(0).has_logits_state());
 }
 
 TEST_F(LogitsStateTest, ABadWordIsBannedWhereItWouldBeCompleted) {
@@ -116,7 +116,7 @@ TEST_F(LogitsStateTest, TheMaskFollowsTheTokens) {
   Add(request);
   for (int i = 0; i < 3; ++i) {
     Send();
-    EXPECT_EQ(plan_->chunks(0).draw().allowed_mask(), expected->AllowedMask());
+    EXPECT_EQ(plan_->chunks(0).logits_state().allowed_mask(), expected->AllowedMask());
     Answer();
     EXPECT_TRUE(expected->Accept(output(1).back()));
   }

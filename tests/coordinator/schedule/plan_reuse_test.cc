@@ -56,12 +56,12 @@ v1::StepResult Answer(const v1::StepPlan& plan) {
       token->set_sequence_id(chunk.sequence_id());
       token->set_token_id(static_cast<int32_t>(chunk.sequence_id() + plan.step_id()) % 100);
     }
-    if (chunk.target_ids_size() == 0) continue;
-    v1::ChunkTargets* targets = result.add_targets();
+    if (chunk.prompt_logprob_ids_size() == 0) continue;
+    v1::ChunkPromptLogprobs* targets = result.add_prompt_logprobs();
     targets->set_sequence_id(chunk.sequence_id());
-    for (const int32_t id : chunk.target_ids()) {
+    for (const int32_t id : chunk.prompt_logprob_ids()) {
       if (id < 0) continue;
-      v1::TargetLogprob* target = targets->add_targets();
+      v1::PromptLogprob* target = targets->add_prompt_logprobs();
       target->set_token_id(id);
       target->set_vocab_rank(1);
     }

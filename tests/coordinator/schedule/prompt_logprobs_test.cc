@@ -39,8 +39,8 @@ TEST_F(PromptLogprobsTest, AScoreEndsWithItsLastLogprobAndSamplesNothing) {
   Start(Limits());
   Add(Scored(1, 5, 3));
   EXPECT_THAT(Tick(), ElementsAre("1:0+5"));
-  EXPECT_THAT(plan_->chunks(0).target_ids(), ElementsAre(-1, -1, 4, 5, -1));
-  EXPECT_EQ(plan_->chunks(0).num_target_logprobs(), 2);
+  EXPECT_THAT(plan_->chunks(0).prompt_logprob_ids(), ElementsAre(-1, -1, 4, 5, -1));
+  EXPECT_EQ(plan_->chunks(0).num_prompt_logprobs(), 2);
   ASSERT_EQ(last_.size(), 1u);
   EXPECT_EQ(last_[0].finished, FinishCause::kLength);
   EXPECT_EQ(last_[0].token, nullptr);

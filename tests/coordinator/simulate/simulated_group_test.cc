@@ -1,5 +1,5 @@
-// The simulated group itself: what it refuses, what it computes, when, and that an engine loop can
-// be served by it.
+// The simulated group itself: what it refuses, what it computes, when, and that a router can be
+// served by it.
 #include "coordinator/simulate/simulated_group.h"
 
 #include <memory>
@@ -95,26 +95,26 @@ TEST_F(SimulatedWorkerTest, MasksAndBansDecide) {
   v1::StepPlan plan = Plan(1, {{1, {1}, 0, {0}}});
   std::string mask(33, '\0');
   mask[5] = 0x12;  // tokens 41 and 44
-  plan.mutable_chunks(0)->mutable_draw()->set_allowed_mask(mask);
+  plan.mutable_chunks(0)->mutable_logits_state()->set_allowed_mask(mask);
   EXPECT_THAT(OneToken(plan), ::testing::AnyOf(41, 44));
-  plan.mutable_chunks(0)->mutable_draw()->add_banned_ids(44);
+  plan.mutable_chunks(0)->mutable_logits_state()->add_banned_ids(44);
   EXPECT_EQ(OneToken(plan), 41);
-  plan.mutable_chunks(0)->mutable_draw()->add_banned_ids(41);
+  plan.mutable_chunks(0)->mutable_logits_state()->add_banned_ids(41);
   EXPECT_THAT(Refusal(plan), HasSubstr("no token may be drawn"));
 }
 
 TEST_F(SimulatedWorkerTest, TargetsAreScoredInOrder) {
   v1::StepPlan plan = Plan(1, {{1, {1, 2, 3}, 0, {0, 1}, false}});
-  for (const int32_t target : {2, -1, 7}) plan.mutable_chunks(0)->add_target_ids(target);
-  plan.mutable_chunks(0)->set_num_target_logprobs(2);
+  for (const int32_t target : {2, -1, 7}) plan.mutable_chunks(0)->add_prompt_logprob_ids(target);
+  plan.mutable_chunks(0)->set_num_prompt_logprobs(2);
   const absl::StatusOr<v1::StepResult> result = worker_.Execute(plan);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->tokens_size(), 0);
-  ASSERT_EQ(result->targets_size(), 1);
-  ASSERT_EQ(result->targets(0).targets_size(), 2);
-  EXPECT_EQ(result->targets(0).targets(0).token_id(), 2);
-  EXPECT_EQ(result->targets(0).targets(1).token_id(), 7);
-  EXPECT_EQ(result->targets(0).targets(1).top_ids_size(), 2);
+  ASSERT_EQ(result->prompt_logprobs_size(), 1);
+  ASSERT_EQ(result->prompt_logprobs(0).prompt_logprobs_size(), 2);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(0).token_id(), 2);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(1).token_id(), 7);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(1).top_ids_size(), 2);
 }
 
 TEST_F(SimulatedWorkerTest, ASeedCountsOnlyWithATemperature) {
@@ -182,26 +182,30 @@ TEST_F(SimulatedPipelineTest, StagesOverlapStepsOfDifferentSequences) {
 // ---- through the seam ---------------------------------------------------------------------------
 
 // An observer that sends one plan after the other and remembers what comes back.
-class Loop final : public coordinator::GroupObserver {
+class Observer final : public coordinator::GroupObserver {
  public:
-  absl::StatusOr<v1::ShardPlan> OnJoin(
+  static constexpr coordinator::GroupHandle kHandle{7};
+
+  absl::StatusOr<coordinator::JoinedGroup> OnJoin(
       const v1::Hello& hello, std::shared_ptr<coordinator::GroupTransport> transport) override {
     if (hello.world_size() != 1) return absl::InvalidArgumentError("one rank, please");
     transport_ = std::move(transport);
-    v1::ShardPlan plan;
-    plan.set_num_kv_blocks(4);
-    plan.set_kv_block_tokens(2);
-    plan.set_pipeline_parallel_size(1);
-    return plan;
+    coordinator::JoinedGroup joined{.handle = kHandle, .plan = {}};
+    joined.plan.set_num_kv_blocks(4);
+    joined.plan.set_kv_block_tokens(2);
+    joined.plan.set_pipeline_parallel_size(1);
+    return joined;
   }
-  void OnRankReport(const v1::RankReport&) override {}
-  void OnReady() override { ready_ = true; }
-  void OnStepResult(v1::StepResult result) override {
+  void OnRankReport(coordinator::GroupHandle, const v1::RankReport&) override {}
+  void OnReady(coordinator::GroupHandle group) override { ready_ = group == kHandle; }
+  void OnStepResult(coordinator::GroupHandle group, v1::StepResult result) override {
+    EXPECT_EQ(group, kHandle);
     std::lock_guard<std::mutex> lock(mu_);
     results_.push_back(std::move(result));
     changed_.notify_all();
   }
-  void OnLost(absl::Status why) override {
+  void OnLost(coordinator::GroupHandle group, absl::Status why) override {
+    EXPECT_EQ(group, kHandle);
     std::lock_guard<std::mutex> lock(mu_);
     lost_ = std::move(why);
     changed_.notify_all();
@@ -231,57 +235,57 @@ class Loop final : public coordinator::GroupObserver {
 TEST(SimulatedGroupTest, AnswersInOrderAndEndsInOrder) {
   for (const SimulatedCost& cost :
        {SimulatedCost{}, SimulatedCost{.base = absl::Milliseconds(1)}}) {
-    Loop loop;
-    const auto group = SimulatedGroup::Start(&loop, {.cost = cost});
+    Observer observer;
+    const auto group = SimulatedGroup::Start(&observer, {.cost = cost});
     ASSERT_TRUE(group.ok()) << group.status();
-    EXPECT_TRUE(loop.ready_);
+    EXPECT_TRUE(observer.ready_);
     const std::vector<int32_t> expected = SimulatedModel{}.Continue({1, 2}, {}, 2);
-    ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
-    ASSERT_TRUE(loop.transport_->SendPlan(Plan(2, {{1, {-1}, 2, {3, 0}, true, 1}})).ok());
-    ASSERT_TRUE(loop.WaitForResults(2));
-    EXPECT_EQ(loop.results_[0].tokens(0).token_id(), expected[0]);
-    EXPECT_EQ(loop.results_[1].tokens(0).token_id(), expected[1]);
-    loop.transport_->Shutdown("enough");
-    EXPECT_TRUE(loop.WaitLost().ok());
-    EXPECT_TRUE(absl::IsUnavailable(loop.transport_->SendPlan(Plan(3, {{1, {1}, 0, {0}}}))));
+    ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
+    ASSERT_TRUE(observer.transport_->SendPlan(Plan(2, {{1, {-1}, 2, {3, 0}, true, 1}})).ok());
+    ASSERT_TRUE(observer.WaitForResults(2));
+    EXPECT_EQ(observer.results_[0].tokens(0).token_id(), expected[0]);
+    EXPECT_EQ(observer.results_[1].tokens(0).token_id(), expected[1]);
+    observer.transport_->Shutdown("enough");
+    EXPECT_TRUE(observer.WaitLost().ok());
+    EXPECT_TRUE(absl::IsUnavailable(observer.transport_->SendPlan(Plan(3, {{1, {1}, 0, {0}}}))));
     EXPECT_EQ((*group)->steps(), 2);
   }
 }
 
 TEST(SimulatedGroupTest, AnswersNothingWhileHeld) {
-  Loop loop;
-  const auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  const auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
   (*group)->SetHeld(true);
-  ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
+  ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
   EXPECT_EQ((*group)->steps(), 0);
   (*group)->SetHeld(false);
-  EXPECT_TRUE(loop.WaitForResults(1));
+  EXPECT_TRUE(observer.WaitForResults(1));
   (*group)->SetHeld(true);
   (*group)->Lose(absl::UnavailableError("held or not"));
-  EXPECT_EQ(loop.WaitLost(), absl::UnavailableError("held or not"));
+  EXPECT_EQ(observer.WaitLost(), absl::UnavailableError("held or not"));
 }
 
 TEST(SimulatedGroupTest, IsLostForTheReasonGiven) {
-  Loop loop;
-  auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
   (*group)->Lose(absl::UnavailableError("a rank died"));
-  EXPECT_EQ(loop.WaitLost(), absl::UnavailableError("a rank died"));
+  EXPECT_EQ(observer.WaitLost(), absl::UnavailableError("a rank died"));
   group->reset();
 }
 
 TEST(SimulatedGroupTest, APlanThatBreaksTheProtocolEndsIt) {
-  Loop loop;
-  const auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  const auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
-  ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1}, 0, {4}}})).ok());
-  EXPECT_THAT(std::string(loop.WaitLost().message()), HasSubstr("block 4 of 4"));
+  ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1}, 0, {4}}})).ok());
+  EXPECT_THAT(std::string(observer.WaitLost().message()), HasSubstr("block 4 of 4"));
 }
 
 TEST(SimulatedGroupTest, TakesNoForAnAnswer) {
-  Loop loop;
-  EXPECT_EQ(SimulatedGroup::Start(&loop, {.world_size = 2}).status(),
+  Observer observer;
+  EXPECT_EQ(SimulatedGroup::Start(&observer, {.world_size = 2}).status(),
             absl::InvalidArgumentError("one rank, please"));
 }
 
