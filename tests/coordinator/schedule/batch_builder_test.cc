@@ -28,6 +28,7 @@ class BatchBuilderTest : public ::testing::Test {
   void Start(const SchedulerLimits& limits) {
     cache_ = std::make_unique<KvCacheManager>(limits);
     table_ = std::make_unique<SequenceTable>(TenantQueueOptions{}, limits.max_sequences_per_step);
+    ASSERT_EQ(table_->tenants().TenantIndex("a"), 0);
     estimator_ = std::make_unique<OverloadEstimator>(limits, &cost_);
     admission_ = std::make_unique<DeadlineAdmission>(limits, cache_.get(), estimator_.get());
     preemption_ = std::make_unique<PreemptionPolicy>(cache_.get(), table_.get());
