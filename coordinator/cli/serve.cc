@@ -25,7 +25,7 @@ struct ServeFlags {
 
 void AddModelFlags(CLI::App& app, ServeOptions& options) {
   AddFlag(app, "--model", options.model, "A .gguf file or a Hugging Face folder");
-  AddFlag(app, "--served-model-name", options.served_model_name,
+  AddFlag(app, "--served-model-name", options.engine.served_model_name,
           "What clients call the model (default: its own name)");
   AddFlag(app, "--load-format", options.load_format,
           "auto, gguf, safetensors, or dummy: random weights from a config alone")
@@ -60,17 +60,19 @@ void AddListeningFlags(CLI::App& app, ServeFlags& flags) {
 
 void AddSchedulingFlags(CLI::App& app, ServeFlags& flags) {
   ServeOptions& options = flags.options;
-  AddFlag(app, "--max-queue", options.max_queue, "Requests that may wait; more are refused")
+  AddFlag(app, "--max-queue", options.engine.limits.max_queue,
+          "Requests that may wait; more are refused")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
   AddFlag(app, "--scheduling-policy", flags.policy,
           "fcfs: by arrival; priority: lower priority values first")
       ->check(CLI::IsMember({"fcfs", "priority"}))
       ->capture_default_str();
-  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching", options.prefix_caching,
+  app.add_flag("--enable-prefix-caching,!--no-enable-prefix-caching",
+               options.engine.limits.prefix_caching,
                "Keep the KV blocks of prompts for those that begin alike (default: on)")
       ->envname(EnvironmentName("--enable-prefix-caching"));
-  AddFlag(app, "--prefill-stretch", options.prefill_stretch,
+  AddFlag(app, "--prefill-stretch", options.engine.limits.prefill_stretch,
           "How much longer prompts may make a step of running streams; 0: no bound")
       ->check(CLI::Range(0.0, 1000.0))
       ->capture_default_str();
@@ -116,8 +118,8 @@ int RunServe(ServeFlags flags) {
     return 2;
   }
   options.http = !flags.no_http;
-  options.lookahead = !flags.no_lookahead;
-  options.policy =
+  options.engine.limits.lookahead = !flags.no_lookahead;
+  options.engine.limits.policy =
       flags.policy == "priority" ? SchedulingPolicy::kPriority : SchedulingPolicy::kFcfs;
   options.shutdown_timeout = absl::Seconds(flags.shutdown_timeout);
   if (!flags.hostfile.empty()) options.mpirun_args = {"--hostfile", flags.hostfile};
@@ -134,7 +136,7 @@ Command AddServe(CLI::App& parent) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App* app = parent.add_subcommand("serve", "Serve a model from a group of workers");
   AddModelFlags(*app, flags->options);
-  AddLayoutFlags(*app, flags->options.layout);
+  AddLayoutFlags(*app, flags->options.engine.layout);
   AddListeningFlags(*app, *flags);
   AddSchedulingFlags(*app, *flags);
   AddLaunchFlags(*app, *flags);
