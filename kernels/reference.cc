@@ -110,6 +110,34 @@ std::vector<double> RmsNorm(const float* x, const float* weight, double eps, int
   return out;
 }
 
+std::vector<double> AddNormed(const float* y, double scale, const float* weight, double eps,
+                              int64_t rows, int64_t cols, const float* x) {
+  std::vector<double> out = RmsNorm(y, weight, eps, rows, cols);
+  for (int64_t i = 0; i < rows * cols; ++i) out[i] = x[i] + scale * out[i];
+  return out;
+}
+
+std::vector<double> SumSquares(const float* x, int64_t rows, int64_t cols, int64_t begin,
+                               int64_t end) {
+  std::vector<double> sums(rows);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = begin; c < end; ++c) {
+      sums[r] += static_cast<double>(x[r * cols + c]) * x[r * cols + c];
+    }
+  }
+  return sums;
+}
+
+std::vector<double> NormalizeBySums(const double* sums, int64_t width, const float* weight,
+                                    double eps, int64_t rows, int64_t cols, const float* x) {
+  std::vector<double> out(rows * cols);
+  for (int64_t r = 0; r < rows; ++r) {
+    const double root = std::sqrt(sums[r] / static_cast<double>(width) + eps);
+    for (int64_t c = 0; c < cols; ++c) out[r * cols + c] = x[r * cols + c] / root * weight[c];
+  }
+  return out;
+}
+
 std::vector<double> Rope(const RopeTable& table, int64_t n, int heads, int head_dim,
                          const float* x) {
   std::vector<double> out(x, x + n * heads * head_dim);

@@ -19,6 +19,14 @@ void DequantizeRow(DType dtype, const void* row, int64_t begin, int64_t end, flo
 std::vector<double> MatMul(const MatrixView& w, const float* x, const float* bias, int64_t n);
 std::vector<double> RmsNorm(const float* x, const float* weight, double eps, int64_t rows,
                             int64_t cols);
+// x + scale * RmsNorm(y).
+std::vector<double> AddNormed(const float* y, double scale, const float* weight, double eps,
+                              int64_t rows, int64_t cols, const float* x);
+// Per row, over columns [begin, end).
+std::vector<double> SumSquares(const float* x, int64_t rows, int64_t cols, int64_t begin,
+                               int64_t end);
+std::vector<double> NormalizeBySums(const double* sums, int64_t width, const float* weight,
+                                    double eps, int64_t rows, int64_t cols, const float* x);
 // Row t of the table for token t. x: (n, heads, head_dim).
 std::vector<double> Rope(const RopeTable& table, int64_t n, int heads, int head_dim,
                          const float* x);

@@ -87,7 +87,7 @@ struct SequenceSpan {
 // The tokens of one step, in the order of their sequences. Host memory.
 struct StepView {
   int64_t n = 0;
-  const int32_t* ids = nullptr;  // (n), < 0: see Draws; null behind the first stage
+  const int32_t* ids = nullptr;  // (n), < 0: see sampling_queue.h; null behind the first stage
   const SequenceSpan* sequences = nullptr;  // (num_sequences), in the order of their tokens
   int64_t num_sequences = 0;
   RopeTable rope;  // row t: of the step's token t
@@ -107,6 +107,7 @@ struct AttentionShape {
   const int32_t* kv_head_of = nullptr;
   float scale = 0;         // on q·k, usually 1/sqrt(head_dim)
   int sliding_window = 0;  // last positions attended to; 0 = all
+  bool rotary = true;      // queries and keys turn by the step's table
   // (head_dim) in device memory, or null: no q/k norm.
   const float* q_norm = nullptr;
   const float* k_norm = nullptr;

@@ -23,7 +23,7 @@ parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(suite sanitizer models mpirun)
 failed=0
 fail() { echo "FAILED: $*"; failed=1; }
-suites=(elementwise rotate_and_store draws matmul attention)
+suites=(elementwise rotate_and_store sampling matmul attention)
 
 build_suite() {
   core_begin && core_compile || return 1
@@ -72,7 +72,7 @@ run_sanitizer() {
   [ -x "$sanitizer" ] || { echo "NOTE: no compute-sanitizer; SKIPPED"; return; }
   local names=() pids=()
   for tool in memcheck racecheck; do
-    for name in elementwise rotate_and_store draws attention; do
+    for name in elementwise rotate_and_store sampling attention; do
       run_tests "$OUT/$tool-$name.log" 300 "$sanitizer" --tool "$tool" --error-exitcode 9 \
         "$OUT/${name}_test" >"$OUT/$tool-$name.end" &
       pids+=($!)

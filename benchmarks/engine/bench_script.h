@@ -2,7 +2,7 @@
 //
 // The streams are dealt over as many groups as there are steps in flight. Within a group prompts go
 // first, one stream per step and as many tokens as the coordinator would send (pipeline_fill.h),
-// then all its streams decode together. Tokens are drawn greedily and fed back, so that a run
+// then all its streams decode together. Tokens are sampled greedily and fed back, so that a run
 // contains what serving contains except the network.
 //
 // Threads: the engine thread of rank 0.

@@ -191,7 +191,7 @@ absl::Status Run(Flags flags) {
                              .threads_per_rank = flags.threads};
   flags.threads = ThreadsOf(shares, flags.tp);
   if (flags.steps_in_flight == 0) {
-    const bool in_turns = flags.device == "cpu" && StagesTakeTurns(shares);
+    const bool in_turns = flags.device == "cpu" && StagesAreTimeSliced(shares);
     flags.steps_in_flight = in_turns ? 1 : flags.pp;
   }
   std::unique_ptr<Communicator> world;

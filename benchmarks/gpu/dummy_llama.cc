@@ -198,7 +198,7 @@ absl::StatusOr<int64_t> DummyLlama::Begin(int64_t batch, int64_t context, int64_
 absl::Status DummyLlama::Step(int64_t batch, int64_t context, int64_t tokens) {
   int64_t rows = 0;
   GPU_BENCH_ASSIGN(rows, Begin(batch, context, tokens));
-  device_->Embed(embedding_, 0, rows, hidden_);
+  device_->Embed(embedding_, 0, 1.0f, rows, hidden_);
   GPU_BENCH_RETURN_IF_ERROR(device_->Replayable(0, rows, [&] {
     RunLayers(rows);
     return absl::OkStatus();
@@ -225,11 +225,13 @@ void DummyLlama::RunLayers(int64_t rows) {
     device_->RotateAndStore(Heads(), Cache(i), rows, q_, k_, v_);
     device_->Attention(q_, Heads(), Cache(i), rows, attended_);
     device_->MatMulPartial(layer.wo, attended_, rows, 64, partial_);
-    device_->AddRmsNorm(partial_, layer.ffn_norm, kEps, rows, shape_.hidden, hidden_, normed_);
+    device_->AddRmsNorm(partial_, 1.0f, layer.ffn_norm, kEps, rows, shape_.hidden, hidden_,
+                        normed_);
     device_->MatMul({{layer.gate, nullptr, gate_}, {layer.up, nullptr, up_}}, normed_, rows);
     device_->SiluMul(gate_, up_, rows * shape_.ffn, gate_);
     device_->MatMulPartial(layer.down, gate_, rows, 64, partial_);
-    device_->AddRmsNorm(partial_, layer.attn_norm, kEps, rows, shape_.hidden, hidden_, normed_);
+    device_->AddRmsNorm(partial_, 1.0f, layer.attn_norm, kEps, rows, shape_.hidden, hidden_,
+                        normed_);
   }
 }
 

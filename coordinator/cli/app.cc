@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <iostream>
-#include <memory>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -21,18 +20,6 @@ Examples:
   tessera serve --model model.gguf -tp 2 -pp 2
   tessera chat --message "What is the capital of France?"
   tessera status)";
-
-// Flags with their defaults; CLI11's own lines also tell types, ranges and environment names, which
-// the errors and the footer do.
-class PlainFormatter : public CLI::Formatter {
- public:
-  PlainFormatter() { column_width(28); }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    if (option->get_items_expected_max() == 0) return "";
-    const std::string value = option->get_default_str();
-    return value.empty() ? " ..." : absl::StrCat(" ... (=", value, ")");
-  }
-};
 
 // "tessera serve", or "tessera" while no subcommand was recognized.
 std::string ProgramName(const CLI::App& app) {
@@ -78,28 +65,41 @@ int Parse(CLI::App& app, std::vector<std::string> args) {
   } catch (const CLI::ParseError& error) {
     // A mistyped flag explains a missing one, not the other way around.
     const std::string unexpected = Unexpected(app);
-    return UsageError(app, unexpected.empty() ? error.what() : unexpected);
+    return UsageError(app, unexpected.empty() ? flags::MistakeText(error) : unexpected);
   }
   return -1;
+}
+
+struct Program {
+  Program();
+  CLI::App app;
+  std::vector<Command> commands;
+};
+
+Program::Program() : app("Tessera: one language model, split over many workers", "tessera") {
+  flags::UsePlainHelp(app);
+  app.set_version_flag("--version", std::string("tessera ") + TESSERA_VERSION, "Print the version");
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  commands = {AddServe(app), AddGenerate(app), AddChat(app),  AddStatus(app),
+              AddPlan(app),  AddTokenize(app), AddBatch(app), AddPerplexity(app)};
 }
 
 }  // namespace
 
 int RunCommandLine(const std::vector<std::string>& args) {
-  CLI::App app("Tessera: one language model, split over many workers", "tessera");
-  app.formatter(std::make_shared<PlainFormatter>());  // the subcommands inherit it
-  app.set_version_flag("--version", std::string("tessera ") + TESSERA_VERSION, "Print the version");
-  app.require_subcommand(1);
-  app.footer(kFooter);
-  const std::vector<Command> commands = {
-      AddServe(app), AddGenerate(app), AddChat(app),  AddStatus(app),
-      AddPlan(app),  AddTokenize(app), AddBatch(app), AddPerplexity(app)};
-  const int usage = Parse(app, RewriteShortFlags(args));
+  Program program;
+  const int usage = Parse(program.app, RewriteShortFlags(args));
   if (usage >= 0) return usage;
-  for (const Command& command : commands) {
+  for (const Command& command : program.commands) {
     if (command.app->parsed()) return command.run();
   }
   return 2;
+}
+
+void LookAtFlags(const std::function<void(const CLI::App&)>& look) {
+  const Program program;
+  look(program.app);
 }
 
 }  // namespace tessera::coordinator

@@ -29,6 +29,8 @@ namespace {
 
 constexpr absl::Duration kRedraw = absl::Milliseconds(200), kPlainLine = absl::Seconds(10);
 
+using flags::Declare;
+
 struct BatchFlags {
   ServerAddress server;
   std::string input;
@@ -190,13 +192,22 @@ Command AddBatch(CLI::App& parent) {
   auto flags = std::make_shared<BatchFlags>();
   CLI::App* app = parent.add_subcommand("batch", "Answer a file of requests, in OpenAI's format");
   AddServerFlags(*app, flags->server);
-  app->add_option("input", flags->input, "The requests, one JSON object a line")->required();
-  app->add_option("-o,--output", flags->output,
-                  "The results; those it has already are not asked for again")
+  Declare(*app,
+          {.name = "input", .help = "The requests, one JSON object a line", .value = "PATH"},
+          flags->input)
       ->required();
-  AddFlag(*app, "--concurrency", flags->concurrency, "Requests on their way at a time")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
+  Declare(*app,
+          {.name = "-o,--output",
+           .help = "The results; those it has already are not asked for again",
+           .value = "PATH"},
+          flags->output)
+      ->required();
+  Declare(*app,
+          {.name = "--concurrency",
+           .help = "On their way at a time",
+           .range = Range{.lowest = 1, .highest = 1024},
+           .unit = "requests"},
+          flags->concurrency);
   app->footer(
       "A line: {\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"/v1/chat/completions\","
       "\"body\":{...}}\n"

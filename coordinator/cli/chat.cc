@@ -20,6 +20,8 @@
 namespace tessera::coordinator {
 namespace {
 
+using flags::Declare;
+
 struct ChatFlags {
   ServerAddress server;
   std::string model;
@@ -97,12 +99,15 @@ Command AddChat(CLI::App& parent) {
   auto flags = std::make_shared<ChatFlags>();
   CLI::App* app = parent.add_subcommand("chat", "Talk with the model");
   AddServerFlags(*app, flags->server);
-  AddFlag(*app, "--model", flags->model, "The model's served name (default: the one served)");
-  CLI::Option* message = AddFlag(*app, "--message", flags->message,
-                                 "Ask this and end (default: a conversation, line by line)");
-  AddFlag(*app, "--system", flags->system, "The system message in front");
+  Declare(*app, kServedName, flags->model);
+  CLI::Option* message = Declare(*app,
+                                 {.name = "--message",
+                                  .help = "Ask this and end",
+                                  .otherwise = "a conversation, line by line"},
+                                 flags->message);
+  Declare(*app, {.name = "--system", .help = "The system message in front"}, flags->system);
   AddSamplingFlags(*app, flags->sampling);
-  AddSwitch(*app, "--json", flags->json, "Print every answer as a JSON object");
+  Declare(*app, {.name = "--json", .help = "Print every answer as a JSON object"}, flags->json);
   app->footer(
       "Examples:\n"
       "  tessera chat\n"

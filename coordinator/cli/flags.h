@@ -1,61 +1,42 @@
-// Flags that several subcommands share, and how all of them are declared: each --some-flag can also
-// be given as TESSERA_SOME_FLAG in the environment.
+// Flags that several subcommands share. How any flag is declared: proto/flags; each --some-flag can
+// also be given as TESSERA_SOME_FLAG in the environment.
 //
-//   AddFlag(app, "--max-tokens", flags->max_tokens, "Length of the answer at most");
+//   AddLayoutFlags(app, options.layout);
+//   AddSamplingFlags(app, flags.sampling);
+//   ...
+//   *request.mutable_sampling() = ToOptions(flags.sampling);
 #ifndef TESSERA_COORDINATOR_CLI_FLAGS_H_
 #define TESSERA_COORDINATOR_CLI_FLAGS_H_
 
-#include <CLI/CLI.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "coordinator/cli/client.h"
 #include "coordinator/plan/shard_planner.h"
+#include "proto/flags/declare.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
 
-// "--max-model-len" → "TESSERA_MAX_MODEL_LEN".
-std::string EnvironmentName(const std::string& flag);
-
 // The single-dash names people know from vLLM, which CLI11 would read as clusters of letters:
-// "-tp" → "--tensor-parallel-size", "-tp=2" likewise, "-pp", "-dp". Nothing after "--" is touched.
+// "-tp" → "--tensor-parallel-size", "-tp=2" likewise, "-pp". Nothing after "--" is touched.
 std::vector<std::string> RewriteShortFlags(const std::vector<std::string>& args);
-
-// `flag` may carry a single-letter alias first: "-m,--model".
-template <typename Value>
-CLI::Option* AddFlag(CLI::App& app, const std::string& flag, Value& value,
-                     const std::string& help) {
-  CLI::Option* option = app.add_option(flag, value, help);
-  option->envname(EnvironmentName(flag.substr(flag.find("--"))));
-  return option;
-}
-
-CLI::Option* AddSwitch(CLI::App& app, const std::string& flag, bool& value,
-                       const std::string& help);
 
 // --tensor-parallel-size and what else shapes a group.
 void AddLayoutFlags(CLI::App& app, Layout& layout);
+
+// --model of those who ask a server.
+inline constexpr flags::Flag kServedName = {.name = "--model",
+                                            .help = "The model's served name",
+                                            .value = "NAME",
+                                            .otherwise = "the one served"};
 
 // --server HOST:PORT, and who asks: --api-key, --tenant.
 void AddServerFlags(CLI::App& app, ServerAddress& server);
 
 // Sampling as the command line says it; what was not given is the server's to choose.
 struct SamplingFlags {
-  std::optional<int> max_tokens;
-  std::optional<float> temperature;
-  std::optional<int> top_k;
-  std::optional<float> top_p;
-  std::optional<float> min_p;
-  std::optional<uint64_t> seed;
-  std::vector<std::string> stop;
-  bool ignore_eos = false;
-  std::optional<int> logprobs;
-  std::optional<int> min_tokens;
-  std::optional<float> repetition_penalty;
-  std::optional<float> presence_penalty;
-  std::optional<float> frequency_penalty;
+  v1::SamplingOptions options;  // but structured
   // Structured output; at most one of these.
   std::string json_schema;
   bool json_object = false;
@@ -63,6 +44,8 @@ struct SamplingFlags {
   std::vector<std::string> choices;
 };
 
+// The fields of proto/model/sampling_fields.h that say so, and structured output. `flags` outlives
+// the parsing.
 void AddSamplingFlags(CLI::App& app, SamplingFlags& flags);
 v1::SamplingOptions ToOptions(const SamplingFlags& flags);
 

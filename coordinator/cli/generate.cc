@@ -17,6 +17,8 @@
 namespace tessera::coordinator {
 namespace {
 
+using flags::Declare;
+
 struct GenerateFlags {
   ServerAddress server;
   std::string model;
@@ -53,11 +55,13 @@ Command AddGenerate(CLI::App& parent) {
   auto flags = std::make_shared<GenerateFlags>();
   CLI::App* app = parent.add_subcommand("generate", "Continue a prompt, streaming the text");
   AddServerFlags(*app, flags->server);
-  AddFlag(*app, "--model", flags->model, "The model's served name (default: the one served)");
+  Declare(*app, kServedName, flags->model);
   CLI::Option* prompt =
-      AddFlag(*app, "--prompt", flags->prompt, "The text to continue (default: standard input)");
+      Declare(*app,
+              {.name = "--prompt", .help = "The text to continue", .otherwise = "standard input"},
+              flags->prompt);
   AddSamplingFlags(*app, flags->sampling);
-  AddSwitch(*app, "--json", flags->json, "Print one JSON object at the end");
+  Declare(*app, {.name = "--json", .help = "Print one JSON object at the end"}, flags->json);
   app->footer(
       "Examples:\n"
       "  tessera generate --prompt \"Once upon a time\" --max-tokens 64\n"

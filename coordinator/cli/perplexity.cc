@@ -23,6 +23,7 @@
 #include "coordinator/cli/terminal.h"
 #include "proto/base/utf8.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/sampling_fields.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -30,6 +31,8 @@ namespace {
 constexpr int kDefaultContext = 2048;
 // Of text in one call: the server refuses more than it is sure to take.
 constexpr size_t kPieceBytes = size_t{512} << 10;
+
+using flags::Declare;
 
 struct PerplexityFlags {
   ServerAddress server;
@@ -158,13 +161,21 @@ Command AddPerplexity(CLI::App& parent) {
   auto flags = std::make_shared<PerplexityFlags>();
   CLI::App* app = parent.add_subcommand("perplexity", "How well the model predicts a text");
   AddServerFlags(*app, flags->server);
-  app->add_option("file", flags->file, "The text")->required();
-  AddFlag(*app, "--context", flags->context,
-          "Tokens of one window (default: what the model takes, 2048 at most)")
-      ->check(CLI::Range(2, 1 << 24));
-  AddFlag(*app, "--stride", flags->stride,
-          "Tokens each further window scores (default: half the context)")
-      ->check(CLI::Range(1, 1 << 24));
+  Declare(*app, {.name = "file", .help = "The text", .value = "PATH"}, flags->file)->required();
+  Declare(*app,
+          {.name = "--context",
+           .help = "One window",
+           .range = Range{.lowest = 2, .highest = model::kMostTokens},
+           .unit = "tokens",
+           .otherwise = "what the model takes, 2048 at most"},
+          flags->context);
+  Declare(*app,
+          {.name = "--stride",
+           .help = "What each further window scores",
+           .range = Range{.lowest = 1, .highest = model::kMostTokens},
+           .unit = "tokens",
+           .otherwise = "half the context"},
+          flags->stride);
   app->footer("Example:\n  tessera perplexity book.txt --context 1024 --stride 512");
   return {app, [flags] { return RunPerplexity(*flags); }};
 }

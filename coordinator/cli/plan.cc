@@ -11,9 +11,13 @@
 #include "coordinator/cli/terminal.h"
 #include "coordinator/plan/shard_planner.h"
 #include "proto/base/status_macros.h"
+#include "proto/flags/worker_flags.h"
 
 namespace tessera::coordinator {
 namespace {
+
+using flags::Declare;
+using flags::PassedOn;
 
 struct PlanFlags {
   DescribeOptions describe;
@@ -46,14 +50,11 @@ Command AddPlan(CLI::App& parent) {
   auto flags = std::make_shared<PlanFlags>();
   CLI::App* app = parent.add_subcommand(
       "plan", "Show what every rank would own, and how much memory that takes");
-  AddFlag(*app, "--model", flags->describe.model, "A .gguf file or a Hugging Face folder")
-      ->required();
-  AddFlag(*app, "--load-format", flags->describe.load_format, "auto, gguf, safetensors or dummy")
-      ->check(CLI::IsMember({"auto", "gguf", "safetensors", "dummy"}));
-  AddFlag(*app, "--quantization", flags->describe.quantization, "fp8: as 8-bit floats")
-      ->check(CLI::IsMember({"fp8"}));
+  Declare(*app, flags::kModel, flags->describe.model)->required();
+  Declare(*app, PassedOn(flags::kLoadFormat), flags->describe.load_format);
+  Declare(*app, PassedOn(flags::kQuantization), flags->describe.quantization);
   AddLayoutFlags(*app, flags->layout);
-  AddSwitch(*app, "--json", flags->json, "Print the plan as JSON");
+  Declare(*app, {.name = "--json", .help = "Print the plan as JSON"}, flags->json);
   app->footer(
       "Examples:\n"
       "  tessera plan --model model.gguf -tp 4\n"

@@ -20,6 +20,7 @@
 #include "proto/base/host_port.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/flags/worker_flags.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -98,17 +99,17 @@ absl::Status ServeSession::OpenDoors() {
 
 std::vector<std::string> WorkerArguments(const ServeOptions& options) {
   std::vector<std::string> args;
-  const auto pass_on = [&args](const char* flag, const std::string& value) {
-    if (!value.empty()) args.insert(args.end(), {flag, value});
+  const auto pass_on = [&args](const flags::Flag& flag, const std::string& value) {
+    if (!value.empty()) args.insert(args.end(), {std::string(flag.name), value});
   };
   if (options.comm_timeout_seconds > 0) {
-    pass_on("--comm-timeout", absl::StrCat(options.comm_timeout_seconds));
+    pass_on(flags::kCommTimeout, absl::StrCat(options.comm_timeout_seconds));
   }
-  pass_on("--device", options.device);
-  pass_on("--comm", options.comm);
-  pass_on("--quantization", options.quantization);
-  pass_on("--instruction-set", options.instruction_set);
-  if (options.deterministic) args.push_back("--deterministic");
+  pass_on(flags::kDevice, options.device);
+  pass_on(flags::kComm, options.comm);
+  pass_on(flags::kQuantization, options.quantization);
+  pass_on(flags::kInstructionSet, options.instruction_set);
+  if (options.deterministic) args.emplace_back(flags::kDeterministic.name);
   return args;
 }
 

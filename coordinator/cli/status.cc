@@ -24,9 +24,11 @@ namespace {
 
 constexpr absl::Duration kPollEvery = absl::Milliseconds(100);
 
+using flags::Declare;
+
 struct StatusFlags {
   ServerAddress server;
-  double wait_seconds = 0;
+  absl::Duration wait = absl::ZeroDuration();
   bool has_chat_format = false;
   bool json = false;
 };
@@ -100,7 +102,7 @@ absl::StatusOr<bool> CanChat(Client& client) {
 absl::StatusOr<int> RunStatus(const StatusFlags& flags) {
   const auto client = Client::Connect(flags.server);
   TESSERA_ASSIGN_OR_RETURN(const ClusterStatus status,
-                           Poll(*client, absl::Seconds(flags.wait_seconds)));
+                           Poll(*client, flags.wait));
   TESSERA_RETURN_IF_ERROR(Print(status, flags.json));
   if (!Serves(status)) return 1;
   if (!flags.has_chat_format) return 0;
@@ -115,11 +117,16 @@ Command AddStatus(CLI::App& parent) {
   CLI::App* app = parent.add_subcommand(
       "status", "Show the cluster map; exit status 0 only while a group serves");
   AddServerFlags(*app, flags->server);
-  AddFlag(*app, "--wait", flags->wait_seconds, "Seconds to wait for a group that serves")
-      ->check(CLI::NonNegativeNumber);
-  AddSwitch(*app, "--has-chat-format", flags->has_chat_format,
-            "Exit status 0 only if the model served can chat, too");
-  AddSwitch(*app, "--json", flags->json, "Print the status as JSON");
+  flags::DeclareSeconds(*app,
+                        {.name = "--wait",
+                         .help = "How long to wait for a group that serves",
+                         .range = flags::kWaits},
+                        flags->wait);
+  Declare(*app,
+          {.name = "--has-chat-format",
+           .help = "Exit status 0 only if the model served can chat, too"},
+          flags->has_chat_format);
+  Declare(*app, {.name = "--json", .help = "Print the status as JSON"}, flags->json);
   app->footer(
       "Examples:\n"
       "  tessera status\n"

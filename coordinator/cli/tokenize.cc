@@ -19,13 +19,17 @@
 #include "coordinator/cli/terminal.h"
 #include "coordinator/text/tokenizer/text_stream.h"
 #include "coordinator/text/tokenizer/tokenizer.h"
-#include "proto/base/utf8.h"
 #include "proto/base/status_macros.h"
+#include "proto/base/utf8.h"
+#include "proto/flags/worker_flags.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using nlohmann::json;
+
+using flags::Declare;
+using flags::Flag;
 
 struct TokenizeFlags {
   std::string model;
@@ -129,19 +133,26 @@ absl::Status RunEncode(const TokenizeFlags& flags, bool text_given) {
 Command AddTokenize(CLI::App& parent) {
   auto flags = std::make_shared<TokenizeFlags>();
   CLI::App* app = parent.add_subcommand("tokenize", "Show a text's tokens, or the text of tokens");
-  AddFlag(*app, "--model", flags->model,
-          "A .gguf file or a Hugging Face folder (default: ask --server)");
+  Flag model = flags::kModel;
+  model.otherwise = "ask --server";
+  Declare(*app, model, flags->model);
   AddServerFlags(*app, flags->server);
-  CLI::Option* text = AddFlag(*app, "--text", flags->text, "The text (default: standard input)");
+  CLI::Option* text = Declare(
+      *app, {.name = "--text", .help = "The text", .otherwise = "standard input"}, flags->text);
   CLI::Option* decode =
-      AddFlag(*app, "--decode", flags->decode, "Ids to turn back into text, e.g. 1,2,3")
+      Declare(*app,
+              {.name = "--decode",
+               .help = "Ids to turn back into text, e.g. 1,2,3",
+               .value = "NUMBERS"},
+              flags->decode)
           ->delimiter(',')
-          ->allow_extra_args(false)
           ->excludes(text);
-  AddSwitch(*app, "--add-special-tokens", flags->add_special,
-            "BOS and EOS where the model has them");
-  AddSwitch(*app, "--parse-special", flags->parse_special, "Take \"<|im_end|>\" as its token");
-  AddSwitch(*app, "--json", flags->json, "Print JSON");
+  Declare(*app,
+          {.name = "--add-special-tokens", .help = "BOS and EOS where the model has them"},
+          flags->add_special);
+  Declare(*app, {.name = "--parse-special", .help = "Take \"<|im_end|>\" as its token"},
+          flags->parse_special);
+  Declare(*app, {.name = "--json", .help = "Print JSON"}, flags->json);
   app->footer(
       "Examples:\n"
       "  tessera tokenize --model model.gguf --text \"Hello, world\"\n"

@@ -59,11 +59,11 @@ void SetTargets(const PreparedRequest& request, const CheckedSampling& sampling,
                 ScheduledRequest& scheduled) {
   if (request.score_from >= 0) {
     scheduled.max_tokens = 0;
-    scheduled.targets_from = request.score_from;
+    scheduled.prompt_logprobs_from = request.score_from;
   } else if (sampling.prompt_logprobs >= 0 && request.prompt_ids.size() > 1) {
-    scheduled.targets_from = 1;
+    scheduled.prompt_logprobs_from = 1;
   }
-  scheduled.target_logprobs = std::max(sampling.prompt_logprobs, 0);
+  scheduled.num_prompt_logprobs = std::max(sampling.prompt_logprobs, 0);
 }
 
 }  // namespace

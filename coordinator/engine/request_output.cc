@@ -22,7 +22,7 @@ RequestOutput::RequestOutput(RequestOutputOptions options)
 
 OutputChunk RequestOutput::Take(const Emission& emission) {
   OutputChunk chunk;
-  TakeTargets(emission.targets);
+  TakeTargets(emission.prompt_logprobs);
   cached_tokens_ = std::max(cached_tokens_, emission.cached_tokens);
   Choice& choice = choices_[static_cast<size_t>(emission.choice)];
   const bool finished = emission.finished != FinishCause::kNone;
@@ -38,8 +38,8 @@ OutputChunk RequestOutput::Take(const Emission& emission) {
   return chunk;
 }
 
-void RequestOutput::TakeTargets(const std::vector<v1::TargetLogprob>& targets) {
-  for (const v1::TargetLogprob& target : targets) {
+void RequestOutput::TakeTargets(const std::vector<v1::PromptLogprob>& targets) {
+  for (const v1::PromptLogprob& target : targets) {
     *opening_.add_prompt_logprobs() = Logprobs(target, options_.prompt_logprobs);
   }
 }

@@ -56,12 +56,12 @@ class RequestOutput {
     bool ended = false;
   };
 
-  void TakeTargets(const std::vector<v1::TargetLogprob>& targets);
+  void TakeTargets(const std::vector<v1::PromptLogprob>& targets);
   void AddToken(const v1::SampledToken& token, bool is_stop_token, Choice& choice,
                 v1::GenerateResponse& message);
   void EndChoice(v1::FinishReason reason, Choice& choice, OutputChunk& chunk);
   v1::TokenLogprob Logprob(int32_t id, float value) const;
-  // Of a SampledToken or a TargetLogprob.
+  // Of a SampledToken or a PromptLogprob.
   template <typename Token>
   v1::TokenLogprobs Logprobs(const Token& token, int most) const;
 

@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hel
   TESSERA_RETURN_IF_ERROR(ValidateDescription(hello.model()));
   auto model = std::make_shared<ServedModel>();
   model->description = hello.model();
-  model->stages_take_turns = hello.stages_take_turns();
+  model->time_sliced_stages = hello.time_sliced_stages();
   model->name = served_name.empty() ? hello.model().name() : served_name;
   Layout with_memory = layout;
   if (hello.free_memory_bytes_size() == layout.tensor_parallel * layout.pipeline_parallel) {

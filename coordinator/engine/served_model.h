@@ -24,7 +24,7 @@ struct ServedModel {
   std::string name;
   v1::ModelDescription description;
   v1::ShardPlan plan;
-  bool stages_take_turns = false;         // v1::Hello's
+  bool time_sliced_stages = false;         // v1::Hello's
   std::unique_ptr<Tokenizer> tokenizer;   // null when the model has none
   std::unique_ptr<ModelGrammar> grammar;  // likewise
   // An error when the model has no chat template, or none that can be evaluated.

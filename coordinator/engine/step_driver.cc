@@ -18,7 +18,7 @@ SchedulerLimits LimitsFor(const ServedModel& served, SchedulerLimits limits) {
   limits.max_prefill_chunk = plan.max_tokens_per_step();
   // Submit counts all live requests; in here they all wait until the first Schedule.
   limits.max_queue += plan.max_sequences_per_step();
-  if (served.stages_take_turns) limits.max_steps_in_flight = 1;
+  if (served.time_sliced_stages) limits.max_steps_in_flight = 1;
   limits.vocab_size = served.description.architecture().vocab_size();
   return limits;
 }

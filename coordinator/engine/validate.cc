@@ -1,40 +1,27 @@
 #include "coordinator/engine/validate.h"
 
 #include <algorithm>
-#include <cmath>
+#include <optional>
 #include <set>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/sampling_fields.h"
+#include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using wire::FieldError;
 
-// One sampling number and the interval it must lie in.
-struct FloatRange {
-  absl::string_view field;
-  float low;
-  bool low_allowed;
-  float high;
-};
+using model::SamplingField;
 
-absl::Status CheckFloat(float value, const FloatRange& range) {
-  const bool above = range.low_allowed ? value >= range.low : value > range.low;
-  // Written so that NaN, for which every comparison is false, is refused.
-  if (above && value <= range.high) return absl::OkStatus();
-  const std::string shown = std::isnan(value) ? "NaN" : absl::StrCat(value);
-  return FieldError(range.field,
-                    absl::StrCat("is ", shown, "; expected ", range.low_allowed ? "" : "more than ",
-                                 range.low, " .. ", range.high));
-}
+std::string NameOf(const SamplingField& field) { return absl::StrCat("sampling.", field.name); }
 
-absl::Status CheckInt(int value, absl::string_view field, int low, int high) {
-  if (value >= low && value <= high) return absl::OkStatus();
-  return FieldError(field, absl::StrCat("is ", value, "; expected ", low, " .. ", high));
+absl::Status CheckNumber(const SamplingField& field, absl::string_view name, double value) {
+  if (model::Allows(field, value)) return absl::OkStatus();
+  return FieldError(name, model::WhyRefused(field, value));
 }
 
 absl::Status CheckCount(int count, absl::string_view field, int most) {
@@ -42,37 +29,34 @@ absl::Status CheckCount(int count, absl::string_view field, int most) {
   return FieldError(field, absl::StrCat("has ", count, " entries; expected at most ", most));
 }
 
-// Some words that only a model with a tokenizer can look for.
-struct WordList {
-  absl::string_view field;
-  const google::protobuf::RepeatedPtrField<std::string>& words;
-  int most;
-  int most_bytes;
-};
+using Words = google::protobuf::RepeatedPtrField<std::string>;
 
-absl::Status CheckWords(const WordList& list, bool has_tokenizer) {
-  TESSERA_RETURN_IF_ERROR(CheckCount(list.words.size(), list.field, list.most));
-  if (!list.words.empty() && !has_tokenizer) {
-    return FieldError(list.field, "is set; expected none: this model has no tokenizer");
+// Only a model with a tokenizer can look for words.
+absl::Status CheckWords(const SamplingField& field, const Words& words, bool has_tokenizer) {
+  const std::string name = NameOf(field);
+  TESSERA_RETURN_IF_ERROR(CheckCount(words.size(), name, field.most));
+  if (!words.empty() && !has_tokenizer) {
+    return FieldError(name, "is set; expected none: this model has no tokenizer");
   }
-  for (int i = 0; i < list.words.size(); ++i) {
-    const size_t bytes = list.words[i].size();
-    if (bytes >= 1 && bytes <= static_cast<size_t>(list.most_bytes)) continue;
-    return FieldError(absl::StrCat(list.field, "[", i, "]"),
-                      absl::StrCat("has ", bytes, " bytes; expected 1 .. ", list.most_bytes));
+  for (int i = 0; i < words.size(); ++i) {
+    const size_t bytes = words[i].size();
+    if (bytes >= 1 && bytes <= static_cast<size_t>(field.most_bytes)) continue;
+    return FieldError(absl::StrCat(name, "[", i, "]"),
+                      absl::StrCat("has ", bytes, " bytes; expected 1 .. ", field.most_bytes));
   }
   return absl::OkStatus();
 }
 
 absl::Status CheckLogitBias(const v1::SamplingOptions& options, int vocab_size) {
-  constexpr absl::string_view kField = "sampling.logit_bias";
-  TESSERA_RETURN_IF_ERROR(CheckCount(options.logit_bias().size(), kField, kMaxLogitBias));
+  const std::string name = NameOf(model::kLogitBias);
+  const int count = static_cast<int>(options.logit_bias().size());
+  TESSERA_RETURN_IF_ERROR(CheckCount(count, name, model::kLogitBias.most));
   for (const auto& [id, bias] : options.logit_bias()) {
-    const std::string field = absl::StrCat(kField, "[", id, "]");
+    const std::string field = absl::StrCat(name, "[", id, "]");
     if (id < 0 || id >= vocab_size) {
       return FieldError(field, absl::StrCat("names no token; expected ids 0 .. ", vocab_size - 1));
     }
-    TESSERA_RETURN_IF_ERROR(CheckFloat(bias, {field, -kMaxBias, true, kMaxBias}));
+    TESSERA_RETURN_IF_ERROR(CheckNumber(model::kLogitBias, field, bias));
   }
   return absl::OkStatus();
 }
@@ -90,32 +74,19 @@ absl::Status CheckBesideStructured(const v1::SamplingOptions& options, bool has_
   return absl::OkStatus();
 }
 
-absl::Status CheckNumbers(const v1::SamplingOptions& o) {
-  const auto or_one = [](bool has, float value) { return has ? value : 1.0f; };
-  const FloatRange temperature{"sampling.temperature", 0, true, 100};
-  const FloatRange top_p{"sampling.top_p", 0, false, 1};
-  const FloatRange min_p{"sampling.min_p", 0, true, 1};
-  const FloatRange repetition{"sampling.repetition_penalty", 0, false, 100};
-  const FloatRange presence{"sampling.presence_penalty", -2, true, 2};
-  const FloatRange frequency{"sampling.frequency_penalty", -2, true, 2};
-  TESSERA_RETURN_IF_ERROR(CheckFloat(or_one(o.has_temperature(), o.temperature()), temperature));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(or_one(o.has_top_p(), o.top_p()), top_p));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(o.min_p(), min_p));
-  TESSERA_RETURN_IF_ERROR(
-      CheckFloat(or_one(o.has_repetition_penalty(), o.repetition_penalty()), repetition));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(o.presence_penalty(), presence));
-  TESSERA_RETURN_IF_ERROR(CheckFloat(o.frequency_penalty(), frequency));
-  TESSERA_RETURN_IF_ERROR(CheckInt(o.top_k(), "sampling.top_k", -1, kMaxTokens));
-  TESSERA_RETURN_IF_ERROR(CheckInt(o.logprobs(), "sampling.logprobs", 0, kMaxLogprobs));
-  TESSERA_RETURN_IF_ERROR(
-      CheckInt(o.prompt_logprobs(), "sampling.prompt_logprobs", 0, kMaxLogprobs));
-  return CheckInt(o.has_n() ? o.n() : 1, "sampling.n", 1, kMaxN);
-}
-
-absl::Status CheckLengths(const v1::SamplingOptions& options) {
-  const int max_tokens = options.has_max_tokens() ? options.max_tokens() : kMaxTokens;
-  TESSERA_RETURN_IF_ERROR(CheckInt(max_tokens, "sampling.max_tokens", 1, kMaxTokens));
-  return CheckInt(options.min_tokens(), "sampling.min_tokens", 0, max_tokens);
+// What was left out has its default, which is in range.
+absl::Status CheckNumbers(const v1::SamplingOptions& options) {
+  for (const SamplingField& field : model::kSamplingFields) {
+    if (const std::optional<double> value = model::NumberIn(options, field)) {
+      TESSERA_RETURN_IF_ERROR(CheckNumber(field, NameOf(field), *value));
+    }
+  }
+  if (!options.has_max_tokens() || options.min_tokens() <= options.max_tokens()) {
+    return absl::OkStatus();
+  }
+  return FieldError(NameOf(model::kMinTokens),
+                    absl::StrCat("is ", options.min_tokens(), "; expected 0 .. ",
+                                 options.max_tokens()));
 }
 
 absl::Status CheckPromptLogprobs(const v1::SamplingOptions& options, int told_tokens) {
@@ -127,18 +98,26 @@ absl::Status CheckPromptLogprobs(const v1::SamplingOptions& options, int told_to
                                  " prompt tokens; expected at most ", kMaxPromptLogprobs));
 }
 
+float NumberOr(bool sent, float value, const SamplingField& field) {
+  return sent ? value : static_cast<float>(*field.standard);
+}
+
 v1::SamplingParams ParamsOf(const v1::SamplingOptions& options, uint64_t default_seed) {
+  using namespace model;  // the fields' names
+  const v1::SamplingOptions& o = options;
   v1::SamplingParams params;
-  params.set_temperature(options.has_temperature() ? options.temperature() : 1.0f);
-  params.set_top_k(std::max(options.top_k(), 0));
-  params.set_top_p(options.has_top_p() ? options.top_p() : 1.0f);
-  params.set_min_p(options.min_p());
-  params.set_seed(options.has_seed() ? options.seed() : default_seed);
-  params.set_num_logprobs(options.has_logprobs() ? options.logprobs() : -1);
-  params.set_repetition_penalty(options.has_repetition_penalty() ? options.repetition_penalty()
-                                                                 : 1.0f);
-  params.set_presence_penalty(options.presence_penalty());
-  params.set_frequency_penalty(options.frequency_penalty());
+  params.set_temperature(NumberOr(o.has_temperature(), o.temperature(), kTemperature));
+  params.set_top_k(std::max(o.top_k(), 0));
+  params.set_top_p(NumberOr(o.has_top_p(), o.top_p(), kTopP));
+  params.set_min_p(NumberOr(o.has_min_p(), o.min_p(), kMinP));
+  params.set_seed(o.has_seed() ? o.seed() : default_seed);
+  params.set_num_logprobs(o.has_logprobs() ? o.logprobs() : -1);
+  params.set_repetition_penalty(
+      NumberOr(o.has_repetition_penalty(), o.repetition_penalty(), kRepetitionPenalty));
+  params.set_presence_penalty(
+      NumberOr(o.has_presence_penalty(), o.presence_penalty(), kPresencePenalty));
+  params.set_frequency_penalty(
+      NumberOr(o.has_frequency_penalty(), o.frequency_penalty(), kFrequencyPenalty));
   for (const auto& [id, bias] : options.logit_bias()) {
     params.add_bias_ids(id);
     params.add_bias_values(bias);
@@ -180,17 +159,15 @@ absl::StatusOr<CheckedSampling> CheckSampling(const v1::SamplingOptions& options
                                               const SamplingDefaults& defaults) {
   const bool has_tokenizer = defaults.has_tokenizer;
   TESSERA_RETURN_IF_ERROR(CheckNumbers(options));
-  TESSERA_RETURN_IF_ERROR(CheckLengths(options));
   TESSERA_RETURN_IF_ERROR(CheckPromptLogprobs(options, defaults.told_tokens));
-  TESSERA_RETURN_IF_ERROR(CheckWords(
-      {"sampling.stop", options.stop(), kMaxStopStrings, kMaxStopStringBytes}, has_tokenizer));
-  TESSERA_RETURN_IF_ERROR(CheckWords(
-      {"sampling.bad_words", options.bad_words(), kMaxBadWords, kMaxBadWordBytes}, has_tokenizer));
+  TESSERA_RETURN_IF_ERROR(CheckWords(model::kStop, options.stop(), has_tokenizer));
+  TESSERA_RETURN_IF_ERROR(CheckWords(model::kBadWords, options.bad_words(), has_tokenizer));
   TESSERA_RETURN_IF_ERROR(CheckLogitBias(options, defaults.vocab_size));
+  const std::string stop_ids_name = NameOf(model::kStopTokenIds);
   TESSERA_RETURN_IF_ERROR(
-      CheckCount(options.stop_token_ids_size(), "sampling.stop_token_ids", kMaxStopTokenIds));
+      CheckCount(options.stop_token_ids_size(), stop_ids_name, model::kStopTokenIds.most));
   TESSERA_RETURN_IF_ERROR(
-      CheckTokenIds(options.stop_token_ids(), "sampling.stop_token_ids", defaults.vocab_size));
+      CheckTokenIds(options.stop_token_ids(), stop_ids_name, defaults.vocab_size));
   TESSERA_RETURN_IF_ERROR(CheckBesideStructured(options, has_tokenizer));
 
   const int room = defaults.context_tokens - defaults.prompt_tokens;
@@ -198,7 +175,7 @@ absl::StatusOr<CheckedSampling> CheckSampling(const v1::SamplingOptions& options
   checked.params = ParamsOf(options, defaults.seed);
   checked.max_tokens = options.has_max_tokens() ? std::min(options.max_tokens(), room) : room;
   checked.min_tokens = std::min(options.min_tokens(), checked.max_tokens);
-  checked.choices = options.has_n() ? options.n() : 1;
+  checked.choices = options.has_n() ? options.n() : static_cast<int>(*model::kN.standard);
   checked.prompt_logprobs = options.has_prompt_logprobs() ? options.prompt_logprobs() : -1;
   checked.stop.assign(options.stop().begin(), options.stop().end());
   const std::set<int32_t> stop_ids(options.stop_token_ids().begin(),
@@ -209,15 +186,17 @@ absl::StatusOr<CheckedSampling> CheckSampling(const v1::SamplingOptions& options
 }
 
 absl::Status CheckPriority(int32_t priority) {
-  return CheckInt(priority, "priority", -kMaxPriority, kMaxPriority);
+  return CheckNumber(model::kPriority, model::kPriority.name, priority);
 }
 
 absl::Status CheckScoreOptions(const v1::ScoreRequest& request) {
-  TESSERA_RETURN_IF_ERROR(CheckInt(request.top_logprobs(), "top_logprobs", 0, kMaxLogprobs));
+  TESSERA_RETURN_IF_ERROR(
+      CheckNumber(model::kTopLogprobs, model::kTopLogprobs.name, request.top_logprobs()));
   const int count = request.continuations_size();
-  if (count >= 1 && count <= kMaxContinuations) return absl::OkStatus();
-  return FieldError("continuations",
-                    absl::StrCat("has ", count, " entries; expected 1 .. ", kMaxContinuations));
+  if (model::Allows(model::kContinuations, count)) return absl::OkStatus();
+  return FieldError(model::kContinuations.name,
+                    absl::StrCat("has ", count, " entries; expected ",
+                                 model::ValuesText(model::kContinuations)));
 }
 
 absl::Status CheckRequestId(absl::string_view request_id) {

@@ -23,19 +23,8 @@
 
 namespace tessera::coordinator {
 
-inline constexpr int kMaxStopStrings = 16;
-inline constexpr int kMaxStopStringBytes = 1024;
-inline constexpr int kMaxTokens = 1 << 24;  // also of top_k: beyond any vocabulary
-inline constexpr int kMaxLogprobs = 20;
-inline constexpr int kMaxLogitBias = 1024;  // entries
-inline constexpr float kMaxBias = 100;
-inline constexpr int kMaxStopTokenIds = 128;
-inline constexpr int kMaxBadWords = 64;
-inline constexpr int kMaxBadWordBytes = 256;
-inline constexpr int kMaxN = 64;
-inline constexpr int kMaxPriority = 1'000'000;  // and as much below zero
+// The sampling fields' own bounds stand in proto/model/sampling_fields.h.
 inline constexpr int kMaxRequestIdBytes = 128;
-inline constexpr int kMaxContinuations = 256;
 inline constexpr size_t kMaxScoreTokens = size_t{1} << 20;  // of all continuations with the prompt
 // Log probabilities that one message tells of the prompt: what fits gRPC's 4 MB with room to spare.
 inline constexpr int64_t kMaxPromptLogprobs = 100'000;

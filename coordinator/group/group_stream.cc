@@ -11,22 +11,22 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/protocol.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kProtocolVersion = 3;
 constexpr int kMaxWorldSize = 4096;
 constexpr size_t kMaxGroupIdBytes = 128;
 constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text
 constexpr int kWriteBlockBytes = 64 << 10;
 
 absl::Status CheckHello(const v1::Hello& hello) {
-  if (hello.protocol_version() != kProtocolVersion) {
+  if (hello.protocol_version() != wire::kProtocolVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat("the worker group speaks cluster protocol ", hello.protocol_version(),
-                     ", this coordinator speaks ", kProtocolVersion));
+                     ", this coordinator speaks ", wire::kProtocolVersion));
   }
   if (hello.group_id().empty() || hello.group_id().size() > kMaxGroupIdBytes) {
     return absl::InvalidArgumentError(absl::StrCat("hello.group_id has ", hello.group_id().size(),

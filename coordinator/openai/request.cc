@@ -8,13 +8,13 @@
 #include "coordinator/openai/json_input.h"
 #include "coordinator/openai/sampling_fields.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/sampling_fields.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kDefaultCompletionTokens = 16;  // OpenAI's
 constexpr size_t kMaxIds = kMaxJsonValues;
 constexpr size_t kMaxSamplingBytes = size_t{32} << 20;  // each prompt gets its copy
 
@@ -46,7 +46,7 @@ CommonFields ReadCommon(JsonFields& fields, const RequestContext& context, Answe
 }
 
 void FinishStyle(JsonFields& fields, const v1::SamplingOptions& sampling, AnswerStyle* style) {
-  style->n = sampling.has_n() ? sampling.n() : 1;
+  style->n = sampling.has_n() ? sampling.n() : static_cast<int>(*model::kN.standard);
   style->prompt_logprobs = sampling.has_prompt_logprobs();
   if (style->prompt_logprobs && style->stream) {
     fields.Fail("prompt_logprobs", "is not available with \"stream\": true");
@@ -130,9 +130,8 @@ void ReadEcho(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampl
 void ReadChatLogprobs(JsonFields& fields, AnswerStyle* style, v1::SamplingOptions* sampling) {
   style->logprobs = fields.Bool("logprobs").value_or(false);
   const std::optional<int32_t> top = fields.Int("top_logprobs");
-  if (style->logprobs && (top.value_or(0) < 0 || top.value_or(0) > kMaxLogprobs)) {
-    fields.Fail("top_logprobs",
-                absl::StrCat("is ", *top, "; expected 0 .. ", kMaxLogprobs));
+  if (style->logprobs && !model::Allows(model::kTopLogprobs, top.value_or(0))) {
+    fields.Fail("top_logprobs", model::WhyRefused(model::kTopLogprobs, *top));
   } else if (style->logprobs) {
     sampling->set_logprobs(top.value_or(0));
   } else if (top && *top != 0) {
@@ -155,7 +154,7 @@ absl::StatusOr<OpenAiRequest> ParseCompletion(absl::string_view body,
   const CommonFields common = ReadCommon(fields, context, &style);
   v1::SamplingOptions sampling;
   ReadSampling(fields, &sampling);
-  sampling.set_max_tokens(fields.Int("max_tokens").value_or(kDefaultCompletionTokens));
+  sampling.set_max_tokens(fields.Int("max_tokens").value_or(model::kCompletionTokens));
   if (auto logprobs = fields.Int("logprobs")) sampling.set_logprobs(*logprobs);
   style.logprobs = sampling.has_logprobs();
   if (!fields.String("suffix").value_or("").empty()) {

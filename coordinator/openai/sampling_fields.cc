@@ -2,14 +2,18 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "proto/model/sampling_fields.h"
 
 namespace tessera::coordinator {
 namespace {
 
+using model::SamplingField;
+using model::SamplingKind;
 using nlohmann::json;
 
 void ReadLogitBias(JsonFields& fields, v1::SamplingOptions* options) {
@@ -126,6 +130,40 @@ void StructuredReader::StructuredOutputs() {
   fields_.Adopt(inner.status());
 }
 
+// Values of one type each; a map of biases and structured output have readers of their own.
+void ReadField(JsonFields& fields, const SamplingField& field, v1::SamplingOptions* options) {
+  switch (field.kind) {
+    case SamplingKind::kInt:
+      if (auto v = fields.Int(field.name)) model::SetInt(field, *v, options);
+      return;
+    case SamplingKind::kFloat:
+      if (auto v = fields.Float(field.name)) model::SetFloat(field, *v, options);
+      return;
+    case SamplingKind::kSeed:
+      if (auto v = fields.Uint64(field.name)) model::SetSeed(field, *v, options);
+      return;
+    case SamplingKind::kBool:
+      if (auto v = fields.Bool(field.name)) model::SetBool(field, *v, options);
+      return;
+    case SamplingKind::kTexts: {
+      // OpenAI's stop may be one string; bad_words is a list.
+      const bool one = field.name == absl::string_view(model::kStop.name);
+      auto texts = one ? fields.StringOrStrings(field.name) : fields.Strings(field.name);
+      if (!texts) return;
+      for (std::string& text : *texts) model::AddText(field, std::move(text), options);
+      return;
+    }
+    case SamplingKind::kTokenIds:
+      if (auto ids = fields.Ints(field.name)) {
+        for (const int32_t id : *ids) model::AddTokenId(field, id, options);
+      }
+      return;
+    case SamplingKind::kBias:
+    case SamplingKind::kStructured:
+      return;
+  }
+}
+
 struct Unsupported {
   const char* field;
   bool harmless_bool;  // the value that asks for nothing; any other type is refused
@@ -134,26 +172,10 @@ struct Unsupported {
 }  // namespace
 
 void ReadSampling(JsonFields& fields, v1::SamplingOptions* options) {
-  if (auto v = fields.Float("temperature")) options->set_temperature(*v);
-  if (auto v = fields.Int("top_k")) options->set_top_k(*v);
-  if (auto v = fields.Float("top_p")) options->set_top_p(*v);
-  if (auto v = fields.Float("min_p")) options->set_min_p(*v);
-  if (auto v = fields.Uint64("seed")) options->set_seed(*v);
-  if (auto v = fields.Bool("ignore_eos")) options->set_ignore_eos(*v);
-  if (auto v = fields.Float("repetition_penalty")) options->set_repetition_penalty(*v);
-  if (auto v = fields.Float("presence_penalty")) options->set_presence_penalty(*v);
-  if (auto v = fields.Float("frequency_penalty")) options->set_frequency_penalty(*v);
-  if (auto v = fields.Int("min_tokens")) options->set_min_tokens(*v);
-  if (auto v = fields.Int("n")) options->set_n(*v);
-  if (auto v = fields.Int("prompt_logprobs")) options->set_prompt_logprobs(*v);
-  if (auto v = fields.StringOrStrings("stop")) {
-    for (std::string& stop : *v) options->add_stop(std::move(stop));
-  }
-  if (auto v = fields.Ints("stop_token_ids")) {
-    for (const int32_t id : *v) options->add_stop_token_ids(id);
-  }
-  if (auto v = fields.Strings("bad_words")) {
-    for (std::string& word : *v) options->add_bad_words(std::move(word));
+  for (const SamplingField& field : model::kSamplingFields) {
+    const absl::string_view name = field.name;
+    if (name == model::kMaxTokens.name || name == model::kLogprobs.name) continue;
+    ReadField(fields, field, options);
   }
   ReadLogitBias(fields, options);
   ReadStructuredOutput(fields, options);

@@ -13,6 +13,7 @@
 #include "absl/time/clock.h"
 #include "proto/base/mutex.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/protocol.h"
 #include "coordinator/simulate/simulated_worker.h"
 
 namespace tessera::testing {
@@ -157,7 +158,7 @@ absl::StatusOr<std::unique_ptr<SimulatedGroup>> SimulatedGroup::Start(
   v1::Hello hello;
   hello.set_group_id("simulated");
   hello.set_world_size(options.world_size);
-  hello.set_protocol_version(3);
+  hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = options.description;
   auto wire = std::make_shared<Wire>();
   TESSERA_ASSIGN_OR_RETURN(const coordinator::JoinedGroup joined, observer->OnJoin(hello, wire));

@@ -21,7 +21,7 @@ uint64_t Mix(uint64_t a, uint64_t b) {
 
 class Allowed {
  public:
-  Allowed(int vocab_size, const v1::DrawState* draw) : vocab_size_(vocab_size), draw_(draw) {}
+  Allowed(int vocab_size, const v1::LogitsState* draw) : vocab_size_(vocab_size), draw_(draw) {}
 
   bool operator()(int32_t id) const {
     if (id < 0 || id >= vocab_size_) return false;
@@ -49,7 +49,7 @@ class Allowed {
 
  private:
   const int vocab_size_;
-  const v1::DrawState* draw_;
+  const v1::LogitsState* draw_;
 };
 
 float LogprobOf(uint64_t hash) { return -0.25f - static_cast<float>(hash % 1000) / 500; }
@@ -70,7 +70,7 @@ uint64_t SimulatedModel::Extend(uint64_t state, int32_t token) {
 }
 
 bool SimulatedModel::Draw(uint64_t state, const v1::SamplingParams& sampling,
-                          const v1::DrawState* draw, v1::SampledToken* token) const {
+                          const v1::LogitsState* draw, v1::SampledToken* token) const {
   const uint64_t hash = Mix(state, sampling.temperature() > 0 ? sampling.seed() : 0);
   const bool ends = eos_one_in > 0 && (hash >> 32) % static_cast<uint64_t>(eos_one_in) == 0;
   const Allowed allowed(vocab_size, draw);
@@ -83,9 +83,9 @@ bool SimulatedModel::Draw(uint64_t state, const v1::SamplingParams& sampling,
   return true;
 }
 
-v1::TargetLogprob SimulatedModel::Score(uint64_t state, int32_t target, int num_top) const {
+v1::PromptLogprob SimulatedModel::Score(uint64_t state, int32_t target, int num_top) const {
   const uint64_t hash = Extend(state, target);
-  v1::TargetLogprob score;
+  v1::PromptLogprob score;
   score.set_token_id(target);
   score.set_logprob(LogprobOf(hash));
   score.set_vocab_rank(1 + static_cast<int>(hash % static_cast<uint64_t>(vocab_size)));

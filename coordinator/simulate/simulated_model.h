@@ -1,7 +1,7 @@
 // A model without weights: the next token is a hash of all tokens before it and of the seed, so
 // that whoever has the prompt can say what the answer must be.
 //
-// Honours DrawState (masks and banned ids), the seed (with a temperature) and targets. Penalties
+// Honours LogitsState (masks and banned ids), the seed (with a temperature) and targets. Penalties
 // and biases change nothing. Pure; any thread.
 //
 //   SimulatedModel model;
@@ -28,11 +28,11 @@ struct SimulatedModel {
 
   // The token after a sequence in `state`: lower-case letters and spaces, as far as they are
   // allowed. `draw` may be null. False when nothing is allowed.
-  bool Draw(uint64_t state, const v1::SamplingParams& sampling, const v1::DrawState* draw,
+  bool Draw(uint64_t state, const v1::SamplingParams& sampling, const v1::LogitsState* draw,
             v1::SampledToken* token) const;
 
   // What the model thinks of `target` after a sequence in `state`.
-  v1::TargetLogprob Score(uint64_t state, int32_t target, int num_top) const;
+  v1::PromptLogprob Score(uint64_t state, int32_t target, int num_top) const;
 
   // What a sequence that begins with `prompt` goes on with.
   std::vector<int32_t> Continue(absl::Span<const int32_t> prompt,

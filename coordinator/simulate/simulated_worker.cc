@@ -83,8 +83,8 @@ absl::Status SimulatedWorker::CheckChunk(const v1::SequenceChunk& chunk) const {
       return Wrong(chunk, absl::StrCat("block ", block, " of ", options_.num_blocks));
     }
   }
-  if (chunk.target_ids_size() != 0 && chunk.target_ids_size() != chunk.token_ids_size()) {
-    return Wrong(chunk, absl::StrCat(chunk.target_ids_size(), " targets for ",
+  if (chunk.prompt_logprob_ids_size() != 0 && chunk.prompt_logprob_ids_size() != chunk.token_ids_size()) {
+    return Wrong(chunk, absl::StrCat(chunk.prompt_logprob_ids_size(), " targets for ",
                                      chunk.token_ids_size(), " tokens"));
   }
   return absl::OkStatus();
@@ -142,25 +142,25 @@ absl::StatusOr<uint64_t> SimulatedWorker::StateBefore(const v1::SequenceChunk& c
 
 absl::Status SimulatedWorker::ExecuteChunk(const v1::SequenceChunk& chunk, v1::StepResult* result) {
   TESSERA_ASSIGN_OR_RETURN(uint64_t state, StateBefore(chunk));
-  v1::ChunkTargets targets;
+  v1::ChunkPromptLogprobs targets;
   for (int i = 0; i < chunk.token_ids_size(); ++i) {
     TESSERA_ASSIGN_OR_RETURN(const int32_t token, TokenAt(chunk, i));
     state = SimulatedModel::Extend(state, token);
     At(chunk, chunk.start_position() + i) = {state, token};
-    if (i < chunk.target_ids_size() && chunk.target_ids(i) >= 0) {
-      *targets.add_targets() =
-          options_.model.Score(state, chunk.target_ids(i), chunk.num_target_logprobs());
+    if (i < chunk.prompt_logprob_ids_size() && chunk.prompt_logprob_ids(i) >= 0) {
+      *targets.add_prompt_logprobs() =
+          options_.model.Score(state, chunk.prompt_logprob_ids(i), chunk.num_prompt_logprobs());
     }
   }
-  if (chunk.target_ids_size() > 0) {
+  if (chunk.prompt_logprob_ids_size() > 0) {
     targets.set_sequence_id(chunk.sequence_id());
-    *result->add_targets() = std::move(targets);
+    *result->add_prompt_logprobs() = std::move(targets);
   }
   if (chunk.return_logits()) return Wrong(chunk, "a simulated model has no logits");
   if (!chunk.has_sampling()) return absl::OkStatus();
   v1::SampledToken* token = result->add_tokens();
   token->set_sequence_id(chunk.sequence_id());
-  const v1::DrawState* draw = chunk.has_draw() ? &chunk.draw() : nullptr;
+  const v1::LogitsState* draw = chunk.has_logits_state() ? &chunk.logits_state() : nullptr;
   if (options_.model.Draw(state, chunk.sampling(), draw, token)) return absl::OkStatus();
   return Wrong(chunk, "no token may be drawn");
 }

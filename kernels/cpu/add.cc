@@ -2,8 +2,10 @@
 
 namespace tessera::kernels::cpu::TESSERA_ISA {
 
-void Add(const double* y, int64_t count, float* x) {
-  for (int64_t i = 0; i < count; ++i) x[i] = static_cast<float>(static_cast<double>(x[i]) + y[i]);
+void Add(const double* y, double scale, int64_t count, float* x) {
+  for (int64_t i = 0; i < count; ++i) {
+    x[i] = static_cast<float>(static_cast<double>(x[i]) + scale * y[i]);
+  }
 }
 
 }  // namespace tessera::kernels::cpu::TESSERA_ISA

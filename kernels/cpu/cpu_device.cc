@@ -28,6 +28,9 @@ const float* Floats(const Activation* x) { return reinterpret_cast<const float*>
 double* Doubles(Partial* x) { return reinterpret_cast<double*>(x); }
 const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>(x); }
 
+double* Doubles(SquareSum* x) { return reinterpret_cast<double*>(x); }
+const double* Doubles(const SquareSum* x) { return reinterpret_cast<const double*>(x); }
+
 // Of nothing too, whose pointers may be null.
 void Copy(const void* from, size_t bytes, void* to) {
   if (bytes > 0) std::memcpy(to, from, bytes);
@@ -117,6 +120,9 @@ class CpuDevice final : public Device {
     return absl::OkStatus();
   }
 
+  size_t SquareSumBytes(int64_t count) const override { return count * sizeof(double); }
+  double* HostSquareSums(SquareSum* x) override { return Doubles(x); }
+
   absl::StatusOr<const float*> ReadFloats(const float* from, int64_t /*count*/) override {
     return from;
   }
@@ -137,7 +143,8 @@ class CpuDevice final : public Device {
     return step.n;
   }
 
-  void Embed(const WeightMatrix& table, int64_t first_row, int64_t n, Activation* out) override {
+  void Embed(const WeightMatrix& table, int64_t first_row, float scale, int64_t n,
+             Activation* out) override {
     workers_.Split(n, 1, n * table.cols >= kMinParallelElements,
                    [&](int64_t begin, int64_t end, int) {
                      for (int64_t t = begin; t < end; ++t) {
@@ -145,6 +152,8 @@ class CpuDevice final : public Device {
                        const int64_t row = step_.ids[t] - first_row;
                        if (row >= 0 && row < table.rows) {
                          UnpackRow(table.dtype, table.data, table.cols, row, to);
+                         if (scale == 1.0f) continue;
+                         for (int64_t c = 0; c < table.cols; ++c) to[c] *= scale;
                        } else {
                          std::fill(to, to + table.cols, 0.0f);
                        }
@@ -161,20 +170,47 @@ class CpuDevice final : public Device {
                    });
   }
 
-  void AddRmsNorm(const Partial* y, const float* weight, float eps, int64_t rows, int64_t cols,
-                  Activation* x, Activation* out) override {
+  void AddRmsNorm(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                  int64_t cols, Activation* x, Activation* out) override {
     workers_.Split(
         rows, 1, rows * cols >= kMinParallelElements, [&](int64_t begin, int64_t end, int) {
           const int64_t first = begin * cols;
-          ops_.add(Doubles(y) + first, (end - begin) * cols, Floats(x) + first);
+          ops_.add(Doubles(y) + first, scale, (end - begin) * cols, Floats(x) + first);
           ops_.rms_norm(Floats(x) + first, weight, eps, end - begin, cols, Floats(out) + first);
         });
   }
 
-  void Add(const Partial* y, int64_t count, Activation* x) override {
+  void Add(const Partial* y, float scale, int64_t count, Activation* x) override {
     workers_.Split(count, kAlignment, count >= 4 * kMinParallelElements,
                    [&](int64_t begin, int64_t end, int) {
-                     ops_.add(Doubles(y) + begin, end - begin, Floats(x) + begin);
+                     ops_.add(Doubles(y) + begin, scale, end - begin, Floats(x) + begin);
+                   });
+  }
+
+  void AddNormed(const Partial* y, float scale, const float* weight, float eps, int64_t rows,
+                 int64_t cols, Activation* x) override {
+    workers_.Split(rows, 1, rows * cols >= kMinParallelElements,
+                   [&](int64_t begin, int64_t end, int) {
+                     ops_.add_normed(Doubles(y) + begin * cols, scale, weight, eps, end - begin,
+                                     cols, Floats(x) + begin * cols);
+                   });
+  }
+
+  void SumSquares(const Activation* x, int64_t rows, int64_t cols, int64_t first, int64_t last,
+                  SquareSum* sums) override {
+    workers_.Split(rows, 1, rows * (last - first) >= kMinParallelElements,
+                   [&](int64_t begin, int64_t end, int) {
+                     ops_.sum_squares(Floats(x) + begin * cols, end - begin, cols, first, last,
+                                      Doubles(sums) + begin);
+                   });
+  }
+
+  void NormalizeBySums(const SquareSum* sums, int64_t width, const float* weight, float eps,
+                       int64_t rows, int64_t cols, Activation* x) override {
+    workers_.Split(rows, 1, rows * cols >= kMinParallelElements,
+                   [&](int64_t begin, int64_t end, int) {
+                     ops_.normalize_by_sums(Doubles(sums) + begin, width, weight, eps, end - begin,
+                                            cols, Floats(x) + begin * cols);
                    });
   }
 
@@ -257,7 +293,7 @@ class CpuDevice final : public Device {
     if (norm != nullptr) {
       ops_.rms_norm(x, norm, shape.norm_eps, (end - begin) * heads, shape.head_dim, x);
     }
-    ops_.rope(step_.rope, begin, end - begin, heads, shape.head_dim, x);
+    if (shape.rotary) ops_.rope(step_.rope, begin, end - begin, heads, shape.head_dim, x);
   }
 
   const OpsTable& ops_;

@@ -1,8 +1,9 @@
 // One instruction set's kernels, without threads: the device (cpu_device.h) splits the work and
 // calls these on parts of it.
 //
-// Every op's .cc file is compiled once per instruction set, each time into its own namespace
-// (TESSERA_ISA, set by CMake together with the -m flags), and ops_table.cc collects them. Two rules
+// An op's .cc file is compiled once per instruction set that changes it, each time into its own
+// namespace (TESSERA_ISA, set by CMake together with the -m flags), and ops_table.cc collects a set's
+// own and those it takes from lesser ones (isa_ops.h). Two rules
 // keep a program able to start on a machine that lacks the better sets:
 //   - such a file defines nothing outside its namespace, and uses no inline function or template of
 //     the standard library, whose one linked copy might then hold instructions the machine lacks;
@@ -75,6 +76,14 @@ struct OpsTable {
 
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t rows, int64_t cols,
                    float* out);
+  // x += scale * RmsNorm(y), in double and rounded once.
+  void (*add_normed)(const double* y, double scale, const float* weight, float eps, int64_t rows,
+                     int64_t cols, float* x);
+  // Row by row over columns [begin, end), in double: squares of float32 numbers are exact in it.
+  void (*sum_squares)(const float* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                      double* sums);
+  void (*normalize_by_sums)(const double* sums, int64_t width, const float* weight, float eps,
+                            int64_t rows, int64_t cols, float* x);
 
   // The form that inputs of products with weights of a type take.
   InputForm (*input_form)(DType dtype);
@@ -106,8 +115,8 @@ struct OpsTable {
   int64_t (*attention_scratch)(int head_dim);
 
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  // x += y, summed in double and rounded once.
-  void (*add)(const double* y, int64_t count, float* x);
+  // x += scale * y, summed in double and rounded once.
+  void (*add)(const double* y, double scale, int64_t count, float* x);
 };
 
 namespace scalar {

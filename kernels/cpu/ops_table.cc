@@ -11,6 +11,9 @@ extern const OpsTable kOps;  // tests compile sets that ops.h does not know
 const OpsTable kOps = {
     .name = TESSERA_QUOTE(TESSERA_ISA),
     .rms_norm = RmsNorm,
+    .add_normed = AddNormed,
+    .sum_squares = SumSquares,
+    .normalize_by_sums = NormalizeBySums,
     .input_form = InputFormOf,
     .prepare_input = PrepareInput,
     .multiply = Multiply,

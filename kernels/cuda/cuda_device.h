@@ -1,14 +1,14 @@
-// The Device of one NVIDIA GPU: bfloat16 activations, keys and values; every operation is put on one
-// stream by its launcher (ops.h), and the host goes on at once. Contract: kernels/device.h.
+// The Device of one NVIDIA GPU: bfloat16 activations, keys and values; every operation is put on
+// one stream by its launcher (ops.h), and the host goes on at once. Contract: kernels/device.h.
 //
-// Steps of few tokens run in rows of a power of two, as recorded graphs (step_graphs.h); rows beyond
-// the step's tokens have position -1. Longer ones are launched operation by operation, their
+// Steps of few tokens run in rows of a power of two, as recorded graphs (step_graphs.h); rows
+// beyond the step's tokens have position -1. Longer ones are launched operation by operation, their
 // products through cuBLASLt unless `deterministic`, which keeps to kernels whose rows do not depend
 // on how many there are.
 //
-// A recorded step waits for nothing on the host, so the next one can be put behind it (TakesBehind):
-// tokens are drawn on the GPU (draw_queue.h), chosen among the draws of all ranks and put among the
-// next step's ids there.
+// A recorded step waits for nothing on the host, so the next one can be put behind it
+// (TakesBehind): tokens are sampled on the GPU (sampling_queue.h), chosen among those of all ranks
+// and put in the places of the next step's placeholders there.
 //
 // Memory that an operation outgrows, and recordings that point to it, stay until the GPU is seen to
 // be idle (cuda_memory.h): no operation waits for it, which waits for other ranks.

@@ -1,5 +1,5 @@
 // The Gumbel noise of a token, keyed by seed, position and token id: the same numbers as the host's
-// (worker/engine/gumbel.h says why and how; a test compares them), so a draw does not depend on where
+// (kernels/gumbel.h says why and how; a test compares them), so a sample does not depend on where
 // it was made.
 #ifndef TESSERA_KERNELS_CUDA_NOISE_CUH_
 #define TESSERA_KERNELS_CUDA_NOISE_CUH_

@@ -20,6 +20,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/sampling.h"
 #include "kernels/tensor.h"
 
 struct CUstream_st;
@@ -82,19 +83,30 @@ struct StepArrays {
 
 // -- elementwise, norms -------------------------------------------------------------------------
 
-// out[t] = row ids[t] - first_row of `table`, or zeros where that is not in the table. table: as
-// packed_weights.h lays it out, any type; out: (n, table.cols).
-[[nodiscard]] int LaunchEmbed(const WeightMatrix& table, int64_t first_row, const StepArrays& step,
-                              int64_t n, BFloat16* out, Stream stream);
+// out[t] = scale * row ids[t] - first_row of `table`, or zeros where that is not in the table.
+// table: as packed_weights.h lays it out, any type; out: (n, table.cols).
+[[nodiscard]] int LaunchEmbed(const WeightMatrix& table, int64_t first_row, float scale,
+                              const StepArrays& step, int64_t n, BFloat16* out, Stream stream);
 
 // As Device::RmsNorm; out may be x. weight: (cols) float32.
 [[nodiscard]] int LaunchRmsNorm(const BFloat16* x, const float* weight, float eps, int64_t rows,
                                 int64_t cols, BFloat16* out, Stream stream);
-// x += y rounded to bfloat16, then RmsNorm(x) into out. Three different places.
-[[nodiscard]] int LaunchAddRmsNorm(const BFloat16* y, const float* weight, float eps, int64_t rows,
-                                   int64_t cols, BFloat16* x, BFloat16* out, Stream stream);
-// x += y. (count)
-[[nodiscard]] int LaunchAdd(const BFloat16* y, int64_t count, BFloat16* x, Stream stream);
+// x += scale * y rounded to bfloat16, then RmsNorm(x) into out. Three different places.
+[[nodiscard]] int LaunchAddRmsNorm(const BFloat16* y, float scale, const float* weight, float eps,
+                                   int64_t rows, int64_t cols, BFloat16* x, BFloat16* out,
+                                   Stream stream);
+// x += scale * y. (count)
+[[nodiscard]] int LaunchAdd(const BFloat16* y, float scale, int64_t count, BFloat16* x,
+                            Stream stream);
+// x += scale * RmsNorm(y). weight: (cols) float32; two different places.
+[[nodiscard]] int LaunchAddNormed(const BFloat16* y, float scale, const float* weight, float eps,
+                                  int64_t rows, int64_t cols, BFloat16* x, Stream stream);
+// As Device::SumSquares and Device::NormalizeBySums. sums: (rows).
+[[nodiscard]] int LaunchSumSquares(const BFloat16* x, int64_t rows, int64_t cols, int64_t begin,
+                                   int64_t end, float* sums, Stream stream);
+[[nodiscard]] int LaunchNormalizeBySums(const float* sums, int64_t width, const float* weight,
+                                        float eps, int64_t rows, int64_t cols, BFloat16* x,
+                                        Stream stream);
 // out = silu(gate) * up. (count); out may be gate.
 [[nodiscard]] int LaunchSiluMul(const BFloat16* gate, const BFloat16* up, int64_t count,
                                 BFloat16* out, Stream stream);
@@ -125,6 +137,7 @@ struct AttentionHeads {
   int largest_group = 0;  // max of begins[k + 1] - begins[k]
   float scale = 0;
   int sliding_window = 0;  // 0 = all
+  bool rotary = true;      // RotateAndStore turns queries and keys
 };
 inline constexpr int kMaxHeadDim = 256;
 
@@ -189,49 +202,29 @@ inline constexpr int64_t BFloat16Pitch(int64_t cols) { return (cols + 63) / 64 *
 
 // -- sampling -----------------------------------------------------------------------------------
 
-// What one rank can say of one row of its logits: worker/engine/logit_row.h on the device.
-struct RowRequest {
-  uint64_t seed = 0;
-  int64_t position = 0;    // of the token to be drawn
-  float temperature = 0;   // 0: greedy, and no scaled mass
-  int32_t candidates = 0;  // how many best to list, at most kMaxCandidates
-};
-inline constexpr int kMaxCandidates = 256;
+inline constexpr int kMaxCandidates = 256;  // the most listed of a row
 
-struct RowResult {
-  double score = 0;       // of the draw: logit / temperature + Gumbel noise, or the logit
-  double raw_mass = 0;    // ln sum exp(logit)
-  double scaled_mass = 0; // ln sum exp(logit / temperature); raw_mass when temperature is 0
-  int32_t id = 0;         // of the draw (global); -1 when a logit is not finite, then nothing else
-                          // of the result means anything
-  float logit = 0;        // of the draw
-  int32_t greedy_id = 0;  // the largest logit, ties by lowest id
-  float greedy_logit = 0;
-};
+// The rows of kernels/sampling.h. logits: (count, vocab), those of tokens first_id ...; rows:
+// (count); sampled: (count), of a row that is not finite the ids alone, kNotFinite; candidates:
+// (count, kMaxCandidates), best first (ties by lowest id), only the first rows[r].num_candidates of
+// a row are written; may be null when no row asks for any.
+[[nodiscard]] int LaunchSampleRows(const float* logits, int64_t count, int64_t vocab,
+                                   int32_t first_id, const SampleRow* rows, SampledRow* sampled,
+                                   Candidate* candidates, Stream stream);
 
-struct RowCandidate {
-  float logit;
-  int32_t id;  // -1 pads
-};
-
-// logits: (rows, vocab), those of tokens first_id ...; requests: (rows); results: (rows);
-// candidates: (rows, kMaxCandidates), best first (ties by lowest id), only the first
-// requests[r].candidates of a row are written; may be null when no row asks for any.
-[[nodiscard]] int LaunchSampleRows(const float* logits, int64_t rows, int64_t vocab,
-                                   int32_t first_id, const RowRequest* requests,
-                                   RowResult* results, RowCandidate* candidates, Stream stream);
-
-// What `ranks` ranks drew from their parts of the same rows, by earlier SampleRows: (ranks, rows).
-struct DrawnRows {
-  const RowResult* results = nullptr;
+// What `ranks` ranks sampled from their parts of the same rows, by earlier SampleRows: (ranks,
+// rows).
+struct RankSamples {
+  const SampledRow* sampled = nullptr;
   int64_t rows = 0;
   int ranks = 1;
-  int64_t pitch = 0;  // results from one rank's first to the next one's
+  int64_t pitch = 0;  // rows from one rank's first to the next one's
 };
-// ids[t] = the id drawn for row -1 - ids[t] where ids[t] < 0; in place. Of several ranks' draws
-// that of the highest score, among equals the lowest id; -1 where one's row was not finite (Embed
-// makes zeros of it). ids: (n), none below -drawn.rows.
-[[nodiscard]] int LaunchFeedDrawn(const DrawnRows& drawn, int64_t n, int32_t* ids, Stream stream);
+// ids[t] = the id sampled from row -1 - ids[t] where ids[t] < 0; in place. Among several ranks' it
+// is that of the highest score, among equals the lowest id; -1 where one's row was not finite
+// (Embed makes zeros of it). ids: (n), none below -samples.rows.
+[[nodiscard]] int LaunchFillPlaceholders(const RankSamples& samples, int64_t n, int32_t* ids,
+                                         Stream stream);
 
 }  // namespace tessera::kernels::cuda
 

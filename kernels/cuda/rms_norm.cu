@@ -1,4 +1,5 @@
-// RMSNorm of rows, alone or with the residual add before it: one block per row, the row kept in
+// RMSNorm of rows, alone, with the residual add before it or behind it, or in two halves where the
+// columns are spread over ranks: one block per row, the row kept in
 // registers between its two uses, so each input is read once and each output written once: 4 (plain)
 // or 8 bytes of traffic per element. Rows that do not fit the registers are read again.
 #include "kernels/cuda/vectors.cuh"
@@ -14,6 +15,7 @@ struct RmsNormArgs {
   View<const float> weight;
   View<BFloat16> x;  // with a residual: becomes x + y; without, it is only read
   View<BFloat16> out;
+  float scale = 1;  // of y
   float eps = 0;
   int64_t cols = 0;
   bool aligned = false;  // every row starts at 16 bytes
@@ -29,7 +31,7 @@ TESSERA_DEVICE Bits<4> LoadSum(const RmsNormArgs& args, int64_t row, int64_t col
     const Floats8 b = UnpackBf16(LoadEight(args.y, row + col, args.cols - col, args.aligned));
     Floats8 sum;
     TESSERA_UNROLL
-    for (int i = 0; i < 8; ++i) sum.v[i] = a.v[i] + b.v[i];
+    for (int i = 0; i < 8; ++i) sum.v[i] = a.v[i] + args.scale * b.v[i];
     x = PackBf16(sum);
   }
   return x;
@@ -98,6 +100,52 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void RmsNormKernel(RmsNormArgs
   }
 }
 
+// x += scale * RmsNorm(y), where y is read twice: the second time out of the cache.
+TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void AddNormedKernel(RmsNormArgs args) {
+  TESSERA_SHARED(float, partial, kThreads / 32);
+  const int64_t row = BlockX() * args.cols;
+  float squares = 0;
+  for (int64_t col = 8 * ThreadIndex(); col < args.cols; col += 8 * kThreads) {
+    squares += SumOfSquares(LoadEight(args.y, row + col, args.cols - col, args.aligned));
+  }
+  const float mean = BlockSum<kThreads>(squares, partial) / static_cast<float>(args.cols);
+  const float factor = args.scale * Rsqrt(mean + args.eps);
+  for (int64_t col = 8 * ThreadIndex(); col < args.cols; col += 8 * kThreads) {
+    const Floats8 y = UnpackBf16(LoadEight(args.y, row + col, args.cols - col, args.aligned));
+    Floats8 x = UnpackBf16(LoadEight(args.x, row + col, args.cols - col, args.aligned));
+    TESSERA_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      if (col + i < args.cols) x.v[i] += y.v[i] * factor * args.weight.Get(col + i);
+    }
+    StoreEight(args.x, row + col, args.cols - col, args.aligned, PackBf16(x));
+  }
+}
+
+// One element after the other: the columns are a few heads that begin anywhere.
+TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void SumSquaresKernel(View<const BFloat16> x,
+                                                                        int64_t cols, int64_t begin,
+                                                                        int64_t end,
+                                                                        View<float> sums) {
+  TESSERA_SHARED(float, partial, kThreads / 32);
+  float squares = 0;
+  for (int64_t col = begin + ThreadIndex(); col < end; col += kThreads) {
+    const float value = ToFloat(x.Get(BlockX() * cols + col));
+    squares += value * value;
+  }
+  const float sum = BlockSum<kThreads>(squares, partial);
+  if (ThreadIndex() == 0) sums.Set(BlockX(), sum);
+}
+
+TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void NormalizeBySumsKernel(
+    View<const float> sums, float width, View<const float> weight, float eps, int64_t cols,
+    View<BFloat16> x) {
+  const float factor = Rsqrt(sums.Get(BlockX()) / width + eps);
+  for (int64_t col = ThreadIndex(); col < cols; col += kThreads) {
+    const int64_t i = BlockX() * cols + col;
+    x.Set(i, FloatToBf16(ToFloat(x.Get(i)) * factor * weight.Get(col)));
+  }
+}
+
 }  // namespace
 
 int LaunchRmsNorm(const BFloat16* x, const float* weight, float eps, int64_t rows, int64_t cols,
@@ -113,18 +161,48 @@ int LaunchRmsNorm(const BFloat16* x, const float* weight, float eps, int64_t row
   return Launch("RmsNorm", RmsNormKernel<false>, {.x = rows, .threads = kThreads}, stream, args);
 }
 
-int LaunchAddRmsNorm(const BFloat16* y, const float* weight, float eps, int64_t rows, int64_t cols,
-                     BFloat16* x, BFloat16* out, Stream stream) {
+int LaunchAddRmsNorm(const BFloat16* y, float scale, const float* weight, float eps, int64_t rows,
+                     int64_t cols, BFloat16* x, BFloat16* out, Stream stream) {
   if (rows == 0) return kLaunched;
   RmsNormArgs args;
   args.y = TESSERA_VIEW(y, rows * cols);
   args.weight = TESSERA_VIEW(weight, cols);
   args.x = TESSERA_VIEW(x, rows * cols);
   args.out = TESSERA_VIEW(out, rows * cols);
+  args.scale = scale;
   args.eps = eps;
   args.cols = cols;
   args.aligned = cols % 8 == 0 && IsAligned16(x) && IsAligned16(y) && IsAligned16(out);
   return Launch("AddRmsNorm", RmsNormKernel<true>, {.x = rows, .threads = kThreads}, stream, args);
+}
+
+int LaunchAddNormed(const BFloat16* y, float scale, const float* weight, float eps, int64_t rows,
+                    int64_t cols, BFloat16* x, Stream stream) {
+  if (rows == 0) return kLaunched;
+  RmsNormArgs args;
+  args.y = TESSERA_VIEW(y, rows * cols);
+  args.weight = TESSERA_VIEW(weight, cols);
+  args.x = TESSERA_VIEW(x, rows * cols);
+  args.scale = scale;
+  args.eps = eps;
+  args.cols = cols;
+  args.aligned = cols % 8 == 0 && IsAligned16(x) && IsAligned16(y);
+  return Launch("AddNormed", AddNormedKernel, {.x = rows, .threads = kThreads}, stream, args);
+}
+
+int LaunchSumSquares(const BFloat16* x, int64_t rows, int64_t cols, int64_t begin, int64_t end,
+                     float* sums, Stream stream) {
+  if (rows == 0) return kLaunched;
+  return Launch("SumSquares", SumSquaresKernel, {.x = rows, .threads = kThreads}, stream,
+                TESSERA_VIEW(x, rows * cols), cols, begin, end, TESSERA_VIEW(sums, rows));
+}
+
+int LaunchNormalizeBySums(const float* sums, int64_t width, const float* weight, float eps,
+                          int64_t rows, int64_t cols, BFloat16* x, Stream stream) {
+  if (rows == 0) return kLaunched;
+  return Launch("NormalizeBySums", NormalizeBySumsKernel, {.x = rows, .threads = kThreads}, stream,
+                TESSERA_VIEW(sums, rows), static_cast<float>(width), TESSERA_VIEW(weight, cols),
+                eps, cols, TESSERA_VIEW(x, rows * cols));
 }
 
 }  // namespace tessera::kernels::cuda

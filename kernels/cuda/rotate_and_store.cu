@@ -147,7 +147,7 @@ int LaunchRotateAndStore(const AttentionHeads& heads, const HeadNorms& norms,
   args.num_q_heads = heads.num_q_heads;
   args.num_kv_heads = heads.num_kv_heads;
   args.head_dim = heads.head_dim;
-  args.rope_dim = step.rope_dim;
+  args.rope_dim = heads.rotary ? step.rope_dim : 0;
   args.block_tokens = cache.block_tokens;
   args.interleaved = step.rope_interleaved;
   const int64_t warps = n * (heads.num_q_heads + 2 * heads.num_kv_heads);

@@ -1,4 +1,4 @@
-// What a rank can say of its part of a row of logits: is all of it finite, the largest, a draw by
+// What a rank can say of its part of a row of logits: is all of it finite, the largest, a sample by
 // Gumbel noise, log-sum-exp as is and at the temperature, the best candidates. One block per row;
 // the row is read from memory once and then, 3 times at most, from the L2 cache: bound by 4 bytes per
 // logit and, for a single row, by what one multiprocessor can read.
@@ -19,9 +19,9 @@ constexpr int kRoom = 2048;  // keys collected
 
 struct SampleArgs {
   View<const float> logits;  // (rows, vocab)
-  View<const RowRequest> requests;
-  View<RowResult> results;
-  View<RowCandidate> candidates;
+  View<const SampleRow> rows;
+  View<SampledRow> sampled;
+  View<Candidate> candidates;
   int64_t vocab = 0;
   int32_t first_id = 0;
 };
@@ -68,29 +68,29 @@ TESSERA_DEVICE double BlockSumDouble(double value, const Shared<double>& partial
   return sum;
 }
 
-struct Draw {
+struct Scored {
   double score;
   uint64_t key;  // of the logit: ties by lowest index are not ties of keys, so compare indices
 };
-TESSERA_DEVICE bool Better(const Draw& a, const Draw& b) {
+TESSERA_DEVICE bool Better(const Scored& a, const Scored& b) {
   return a.score > b.score || (a.score == b.score && IndexOf(a.key) < IndexOf(b.key));
 }
 
-TESSERA_DEVICE Draw BlockBest(Draw draw, const Shared<double>& scores,
+TESSERA_DEVICE Scored BlockBest(Scored scored, const Shared<double>& scores,
                               const Shared<uint64_t>& keys) {
   TESSERA_UNROLL
   for (int mask = 16; mask > 0; mask /= 2) {
-    const Draw other = {ShuffleXor(draw.score, mask), ShuffleXor(draw.key, mask)};
-    if (Better(other, draw)) draw = other;
+    const Scored other = {ShuffleXor(scored.score, mask), ShuffleXor(scored.key, mask)};
+    if (Better(other, scored)) scored = other;
   }
   SyncThreads();
-  if (Lane() == 0) scores.Set(WarpIndex(), draw.score), keys.Set(WarpIndex(), draw.key);
+  if (Lane() == 0) scores.Set(WarpIndex(), scored.score), keys.Set(WarpIndex(), scored.key);
   SyncThreads();
   for (int w = 0; w < kWarps; ++w) {
-    const Draw other = {scores.Get(w), keys.Get(w)};
-    if (Better(other, draw)) draw = other;
+    const Scored other = {scores.Get(w), keys.Get(w)};
+    if (Better(other, scored)) scored = other;
   }
-  return draw;
+  return scored;
 }
 
 // Sorts keys[0, count), count a power of two up to kRoom, the largest first.
@@ -136,7 +136,7 @@ TESSERA_DEVICE void StoreBest(const SampleArgs& args, int64_t row, int count, ui
   SyncThreads();
   const int found = collected.Get(0);
   const auto candidate = [&](uint64_t key) {
-    return RowCandidate{LogitOf(key), args.first_id + static_cast<int32_t>(IndexOf(key))};
+    return Candidate{LogitOf(key), args.first_id + static_cast<int32_t>(IndexOf(key))};
   };
   if (found <= kRoom) {
     int size = 1;
@@ -169,7 +169,7 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 1) void SampleRowsKernel(SampleAr
   TESSERA_SHARED(int32_t, collected, 1);
   const int64_t row = BlockX();
   const int64_t begin = row * args.vocab;
-  const RowRequest request = args.requests.Get(row);
+  const SampleRow request = args.rows.Get(row);
 
   uint64_t my_best = 0;
   float zeros = 0;  // NaN once a logit was NaN or infinite
@@ -182,41 +182,38 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 1) void SampleRowsKernel(SampleAr
   const double not_finite = BlockSumDouble(zeros == 0.0f ? 0.0 : 1.0, partial);
   if (not_finite != 0) {  // the whole block
     if (ThreadIndex() == 0) {
-      RowResult result;
-      result.id = -1;
-      result.greedy_id = -1;
-      args.results.Set(row, result);
+      args.sampled.Set(row, SampledRow{});  // kNotFinite
     }
     return;
   }
   const uint64_t greedy = BlockMax(my_best, partial_keys);
   const float largest = LogitOf(greedy);
-  const bool draws = request.temperature > 0;
-  const double temperature = draws ? request.temperature : 1.0;
+  const bool random = request.temperature > 0;
+  const double temperature = random ? request.temperature : 1.0;
   const float inverse = static_cast<float>(1.0 / temperature);
 
   const Noise noise(request.seed, request.position);
   const int32_t greedy_id = args.first_id + static_cast<int32_t>(IndexOf(greedy));
-  Draw best = {largest, greedy};
-  if (draws) best.score = largest / temperature + noise.Gumbel(greedy_id);
+  Scored best = {largest, greedy};
+  if (random) best.score = largest / temperature + noise.Gumbel(greedy_id);
   float raw = 0;
   float scaled = 0;
   for (int64_t i = ThreadIndex(); i < args.vocab; i += kThreads) {
     const float logit = args.logits.Get(begin + i);
     raw += Exp(logit - largest);
-    if (!draws) continue;
+    if (!random) continue;
     scaled += Exp((logit - largest) * inverse);
     const int32_t id = args.first_id + static_cast<int32_t>(i);
     const double score = logit / temperature;
     if (score + noise.GumbelBound(id) < best.score) continue;
-    const Draw draw = {score + noise.Gumbel(id), KeyOf(logit, static_cast<uint32_t>(i))};
-    if (Better(draw, best)) best = draw;
+    const Scored scored = {score + noise.Gumbel(id), KeyOf(logit, static_cast<uint32_t>(i))};
+    if (Better(scored, best)) best = scored;
   }
   best = BlockBest(best, partial, partial_keys);
   const double raw_mass = BlockSumDouble(raw, partial);
   const double scaled_mass = BlockSumDouble(scaled, partial);
   if (ThreadIndex() == 0) {
-    RowResult result;
+    SampledRow result;
     result.score = best.score;
     result.id = args.first_id + static_cast<int32_t>(IndexOf(best.key));
     result.logit = LogitOf(best.key);
@@ -224,31 +221,31 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 1) void SampleRowsKernel(SampleAr
     result.greedy_logit = largest;
     result.raw_mass = largest + LogDouble(raw_mass);
     result.scaled_mass =
-        draws ? largest / temperature + LogDouble(scaled_mass) : result.raw_mass;
-    args.results.Set(row, result);
+        random ? largest / temperature + LogDouble(scaled_mass) : result.raw_mass;
+    args.sampled.Set(row, result);
   }
-  if (request.candidates > 0) {
+  if (request.num_candidates > 0) {
     const int count =
-        request.candidates < kMaxCandidates ? request.candidates : kMaxCandidates;
+        request.num_candidates < kMaxCandidates ? request.num_candidates : kMaxCandidates;
     StoreBest(args, row, count, my_best, keys, partial_keys, collected);
   }
 }
 
 }  // namespace
 
-int LaunchSampleRows(const float* logits, int64_t rows, int64_t vocab, int32_t first_id,
-                     const RowRequest* requests, RowResult* results, RowCandidate* candidates,
+int LaunchSampleRows(const float* logits, int64_t count, int64_t vocab, int32_t first_id,
+                     const SampleRow* rows, SampledRow* sampled, Candidate* candidates,
                      Stream stream) {
-  if (rows == 0) return kLaunched;
+  if (count == 0) return kLaunched;
   if (vocab < 1) return kNoSuchKernel;
   SampleArgs args;
-  args.logits = TESSERA_VIEW(logits, rows * vocab);
-  args.requests = TESSERA_VIEW(requests, rows);
-  args.results = TESSERA_VIEW(results, rows);
-  args.candidates = TESSERA_VIEW(candidates, rows * kMaxCandidates);
+  args.logits = TESSERA_VIEW(logits, count * vocab);
+  args.rows = TESSERA_VIEW(rows, count);
+  args.sampled = TESSERA_VIEW(sampled, count);
+  args.candidates = TESSERA_VIEW(candidates, count * kMaxCandidates);
   args.vocab = vocab;
   args.first_id = first_id;
-  return Launch("SampleRows", SampleRowsKernel, {.x = rows, .threads = kThreads}, stream, args);
+  return Launch("SampleRows", SampleRowsKernel, {.x = count, .threads = kThreads}, stream, args);
 }
 
 }  // namespace tessera::kernels::cuda

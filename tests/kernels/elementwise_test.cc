@@ -1,4 +1,5 @@
-// Embed, RMSNorm with and without a sum before it, SiluMul, Add, GatherRows and LookAtRows.
+// Embed, RMSNorm with and without a sum before it or behind it, and in parts of its columns, SiluMul,
+// Add, GatherRows and SampleRows.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,10 +9,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/gumbel.h"
 #include "kernels/reference.h"
 #include "tests/kernels/host_ops.h"
 #include "tests/kernels/kernel_testing.h"
-#include "worker/engine/gumbel.h"
 
 namespace tessera::kernels {
 namespace {
@@ -64,6 +65,24 @@ TEST_P(ElementwiseTest, EmbedGivesZerosForRowsOfOtherRanks) {
   }
 }
 
+TEST_P(ElementwiseTest, EmbedMultipliesRowsByTheScale) {
+  HostOps ops(DeviceOf(GetParam()));
+  const int64_t cols = 96;
+  const auto bytes = RandomWeights(DType::kQ8_0, 10, cols, random_);
+  const std::vector<int32_t> ids = {3, 0, 9, 12};
+  const auto out = ops.Embed({bytes.data(), DType::kQ8_0, 10, cols}, ids, 0, 5.5f);
+  for (size_t t = 0; t < ids.size(); ++t) {
+    std::vector<float> expected(cols, 0.0f);
+    if (ids[t] < 10) {
+      reference::DequantizeRow(DType::kQ8_0, &bytes[ids[t] * RowBytes(DType::kQ8_0, cols)], 0, cols,
+                               expected.data());
+    }
+    for (float& value : expected) value *= 5.5f;
+    expected = ops.Rounded(expected);
+    ExpectSameBits(&out[t * cols], expected.data(), cols, absl::StrCat("id ", ids[t]));
+  }
+}
+
 TEST_P(ElementwiseTest, RmsNormEqualsTheReference) {
   HostOps ops(DeviceOf(GetParam()));
   for (int64_t cols : {1, 3, 8, 24, 64, 100, 576, 4096}) {
@@ -111,13 +130,82 @@ TEST_P(ElementwiseTest, AddRmsNormIsAddThenRmsNorm) {
         const auto x = RandomFloats(rows * cols, random_);
         const auto y = RandomFloats(rows * cols, random_);
         const auto weight = RandomFloats(cols, random_);
-        const auto [sum, normed] = ops.AddRmsNorm(y, weight, 1e-5f, rows, cols, x);
-        const std::string what = absl::StrCat("rows ", rows, ", cols ", cols);
-        ExpectSameBits(sum.data(), ops.Add(y, x).data(), rows * cols, what);
-        ExpectSameBits(normed.data(), ops.RmsNorm(sum, weight, 1e-5f, rows, cols).data(),
-                       rows * cols, what);
+        for (float scale : {1.0f, 0.22f}) {
+          const auto [sum, normed] = ops.AddRmsNorm(y, weight, 1e-5f, rows, cols, x, scale);
+          const std::string what = absl::StrCat("rows ", rows, ", cols ", cols, " by ", scale);
+          ExpectSameBits(sum.data(), ops.Add(y, x, scale).data(), rows * cols, what);
+          ExpectSameBits(normed.data(), ops.RmsNorm(sum, weight, 1e-5f, rows, cols).data(),
+                         rows * cols, what);
+        }
       }
     }
+  }
+}
+
+TEST_P(ElementwiseTest, AddNormedEqualsTheReferenceAndDoesNotDependOnRowsOrThreads) {
+  HostOps ops(DeviceOf(GetParam(), 1));
+  HostOps threads(DeviceOf(GetParam(), 3));
+  for (int64_t cols : {1, 7, 24, 64, 577}) {
+    for (int64_t rows : {1, 5, 70}) {
+      const auto x = RandomFloats(rows * cols, random_);
+      const auto y = RandomFloats(rows * cols, random_);
+      const auto weight = RandomFloats(cols, random_);
+      const std::string what = absl::StrCat("rows ", rows, ", cols ", cols);
+      const auto sum = ops.AddNormed(y, 0.7f, weight, 1e-5f, rows, cols, x);
+      ExpectNear(sum,
+                 reference::AddNormed(ops.Rounded(y).data(), 0.7f, weight.data(), 1e-5f, rows, cols,
+                                      ops.Rounded(x).data()),
+                 2e-6 + Rounding(ops.device()), what);
+      const auto on_threads = threads.AddNormed(y, 0.7f, weight, 1e-5f, rows, cols, x);
+      ExpectSameBits(on_threads.data(), sum.data(), rows * cols, what);
+      const int64_t last = (rows - 1) * cols;
+      const auto alone = ops.AddNormed({&y[last], &y[last] + cols}, 0.7f, weight, 1e-5f, 1, cols,
+                                       {&x[last], &x[last] + cols});
+      ExpectSameBits(alone.data(), &sum[last], cols, what);
+    }
+  }
+}
+
+// Three ranks, of whose columns two share some: those that both hold count once.
+TEST_P(ElementwiseTest, RmsNormInPartsEqualsTheReference) {
+  for (int threads : {1, 3}) {
+    HostOps ops(DeviceOf(GetParam(), threads));
+    for (int64_t unit : {1, 8, 64}) {
+      const int64_t rows = 40, cols = 9 * unit;
+      const auto x = RandomFloats(rows * cols, random_);
+      const auto weight = RandomFloats(cols, random_);
+      const auto expected = reference::RmsNorm(ops.Rounded(x).data(), weight.data(), 1e-5, rows,
+                                               cols);
+      const std::vector<HostOps::ColumnPart> parts = {{0, 4 * unit, 0, 4 * unit},
+                                                      {3 * unit, 7 * unit, 4 * unit, 7 * unit},
+                                                      {7 * unit, cols, 7 * unit, cols}};
+      const auto normed = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols, parts);
+      for (size_t i = 0; i < parts.size(); ++i) {
+        std::vector<double> own;
+        for (int64_t r = 0; r < rows; ++r) {
+          own.insert(own.end(), &expected[r * cols + parts[i].from],
+                     &expected[r * cols] + parts[i].to);
+        }
+        ExpectNear(normed[i], own, 2e-6 + Rounding(ops.device()),
+                   absl::StrCat("unit ", unit, ", part ", i));
+      }
+    }
+  }
+}
+
+// On a CPU the sums are exact enough for all cuts to round to the same numbers.
+TEST_P(ElementwiseTest, HowColumnsAreCutDoesNotShowInTheNorm) {
+  HostOps ops(DeviceOf(GetParam()));
+  if (gpu()) GTEST_SKIP() << "sums in float32 show how they were cut";
+  const int64_t rows = 40, cols = 96;
+  const auto x = RandomFloats(rows * cols, random_);
+  const auto weight = RandomFloats(cols, random_);
+  const auto whole = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols, {{0, cols, 0, cols}})[0];
+  const auto cut = ops.RmsNormInParts(x, weight, 1e-5f, rows, cols,
+                                      {{0, 56, 0, 56}, {40, 96, 56, 96}});
+  for (int64_t r = 0; r < rows; ++r) {
+    ExpectSameBits(&cut[0][r * 56], &whole[r * cols], 56, absl::StrCat("first of row ", r));
+    ExpectSameBits(&cut[1][r * 56], &whole[r * cols + 40], 56, absl::StrCat("last of row ", r));
   }
 }
 
@@ -197,19 +285,19 @@ TEST_P(ElementwiseTest, AddAdds) {
   }
 }
 
-// The draw with the host's own noise, the greedy one, the masses and the best of each row.
-TEST_P(ElementwiseTest, LooksAtRowsAsTheHostWould) {
+// The sample with the host's own noise, the greedy one, the masses and the best of each row.
+TEST_P(ElementwiseTest, SamplesRowsAsTheHostWould) {
   HostOps ops(DeviceOf(GetParam()));
   Device& device = ops.device();
-  const int most = device.MaxRowCandidates();
+  const int most = device.MaxCandidates();
   if (most == 0) GTEST_SKIP() << "this device does not look at logits";
   const int32_t first_id = 128;
-  const std::vector<RowQuestion> questions = {
+  const std::vector<SampleRow> asked = {
       {.seed = 1, .position = 0, .temperature = 0, .num_candidates = 0},
       {.seed = 1, .position = 7, .temperature = 1, .num_candidates = 1},
       {.seed = ~uint64_t{0}, .position = 1 << 20, .temperature = 5, .num_candidates = most},
       {.seed = 9, .position = 3, .temperature = 1, .num_candidates = 0}};
-  const auto rows = static_cast<int64_t>(questions.size());
+  const auto rows = static_cast<int64_t>(asked.size());
   for (int64_t vocab : {1, 2, 31, 1025, 5000}) {
     std::vector<float> logits = RandomFloats(rows * vocab, random_);
     for (float& logit : logits) logit *= 3;
@@ -217,18 +305,18 @@ TEST_P(ElementwiseTest, LooksAtRowsAsTheHostWould) {
     auto memory = device.Allocate(logits.size() * sizeof(float));
     ASSERT_TRUE(memory.ok());
     ASSERT_TRUE(device.WriteBytes(logits.data(), logits.size() * sizeof(float), memory->get()).ok());
-    std::vector<RowAnswer> answers(rows);
-    std::vector<RowCandidate> candidates(rows * most);
+    std::vector<SampledRow> sampled(rows);
+    std::vector<Candidate> candidates(rows * most);
     const absl::Status looked =
-        device.LookAtRows(reinterpret_cast<const float*>(memory->get()), vocab, first_id, questions,
-                          answers.data(), candidates.data());
+        device.SampleRows(reinterpret_cast<const float*>(memory->get()), vocab, first_id, asked,
+                          sampled.data(), candidates.data());
     ASSERT_TRUE(looked.ok()) << looked;
-    EXPECT_FALSE(answers[rows - 1].finite) << "vocab " << vocab;
+    EXPECT_FALSE(sampled[rows - 1].finite()) << "vocab " << vocab;
     for (int64_t r = 0; r + 1 < rows; ++r) {
       const std::string what = absl::StrCat("vocab ", vocab, ", row ", r);
       const float* row = &logits[r * vocab];
-      const RowQuestion& question = questions[r];
-      const RowAnswer& answer = answers[r];
+      const SampleRow& row_asked = asked[r];
+      const SampledRow& found = sampled[r];
       std::vector<int32_t> order(vocab);  // best first, ties by lowest id
       std::iota(order.begin(), order.end(), 0);
       std::stable_sort(order.begin(), order.end(),
@@ -238,24 +326,24 @@ TEST_P(ElementwiseTest, LooksAtRowsAsTheHostWould) {
         for (int64_t i = 0; i < vocab; ++i) sum += std::exp(row[i] / temperature);
         return std::log(sum);
       };
-      EXPECT_TRUE(answer.finite) << what;
-      EXPECT_EQ(answer.greedy_id, first_id + order[0]) << what;
-      EXPECT_EQ(answer.greedy_logit, row[order[0]]) << what;
-      EXPECT_LE(std::abs(answer.raw_mass - mass(1)), 1e-4) << what;
-      int32_t drawn = order[0];
-      if (question.temperature > 0) {
-        const worker::NoiseRow noise(question.seed, question.position);
+      EXPECT_TRUE(found.finite()) << what;
+      EXPECT_EQ(found.greedy_id, first_id + order[0]) << what;
+      EXPECT_EQ(found.greedy_logit, row[order[0]]) << what;
+      EXPECT_LE(std::abs(found.raw_mass - mass(1)), 1e-4) << what;
+      int32_t chosen = order[0];
+      if (row_asked.temperature > 0) {
+        const NoiseRow noise(row_asked.seed, row_asked.position);
         const auto score = [&](int32_t i) {
-          return row[i] / double{question.temperature} + noise.Gumbel(first_id + i);
+          return row[i] / double{row_asked.temperature} + noise.Gumbel(first_id + i);
         };
-        for (int32_t i = 0; i < vocab; ++i) drawn = score(i) > score(drawn) ? i : drawn;
-        EXPECT_LE(std::abs(answer.score - score(drawn)), 1e-12 * std::abs(score(drawn))) << what;
-        EXPECT_LE(std::abs(answer.scaled_mass - mass(question.temperature)), 1e-4) << what;
+        for (int32_t i = 0; i < vocab; ++i) chosen = score(i) > score(chosen) ? i : chosen;
+        EXPECT_LE(std::abs(found.score - score(chosen)), 1e-12 * std::abs(score(chosen))) << what;
+        EXPECT_LE(std::abs(found.scaled_mass - mass(row_asked.temperature)), 1e-4) << what;
       }
-      EXPECT_EQ(answer.id, first_id + drawn) << what;
-      EXPECT_EQ(answer.logit, row[drawn]) << what;
-      for (int c = 0; c < question.num_candidates; ++c) {
-        const RowCandidate& candidate = candidates[r * most + c];
+      EXPECT_EQ(found.id, first_id + chosen) << what;
+      EXPECT_EQ(found.logit, row[chosen]) << what;
+      for (int c = 0; c < row_asked.num_candidates; ++c) {
+        const Candidate& candidate = candidates[r * most + c];
         EXPECT_EQ(candidate.id, c < vocab ? first_id + order[c] : -1) << what << ", place " << c;
         if (candidate.id < 0) continue;
         EXPECT_EQ(candidate.logit, row[candidate.id - first_id]) << what << ", place " << c;

@@ -192,13 +192,13 @@ std::vector<float> HostOps::Logits(const MatrixView& w, const std::vector<float>
 }
 
 std::vector<float> HostOps::Embed(const MatrixView& table, const std::vector<int32_t>& ids,
-                                  int64_t first_row) {
+                                  int64_t first_row, float scale) {
   const auto [memory, matrix] = UploadWeights(table);
   OwnedStep step;
   step.AddSequence(0, ids, std::vector<int32_t>(ids.size() / 16 + 1, 0));
   Begin(step);
   const On<Activation> out = Upload(std::vector<float>(ids.size() * table.cols, 7.0f));
-  device_->Embed(matrix, first_row, step.n(), out.get());
+  device_->Embed(matrix, first_row, scale, step.n(), out.get());
   return Download(out.get(), step.n() * table.cols);
 }
 
@@ -214,13 +214,67 @@ std::vector<float> HostOps::RmsNorm(const std::vector<float>& x, const std::vect
 
 std::pair<std::vector<float>, std::vector<float>> HostOps::AddRmsNorm(
     const std::vector<float>& y, const std::vector<float>& weight, float eps, int64_t rows,
-    int64_t cols, const std::vector<float>& x) {
+    int64_t cols, const std::vector<float>& x, float by) {
   const On<Partial> added = UploadPartials(y);
   const On<Activation> sum = Upload(x);
   const On<float> scale = UploadFloats(weight);
   const On<Activation> out = Space(rows * cols);
-  device_->AddRmsNorm(added.get(), scale.get(), eps, rows, cols, sum.get(), out.get());
+  device_->AddRmsNorm(added.get(), by, scale.get(), eps, rows, cols, sum.get(), out.get());
   return {Download(sum.get(), rows * cols), Download(out.get(), rows * cols)};
+}
+
+std::vector<float> HostOps::AddNormed(const std::vector<float>& y, float scale,
+                                      const std::vector<float>& weight, float eps, int64_t rows,
+                                      int64_t cols, const std::vector<float>& x) {
+  const On<Partial> added = UploadPartials(y);
+  const On<Activation> sum = Upload(x);
+  const On<float> factors = UploadFloats(weight);
+  device_->AddNormed(added.get(), scale, factors.get(), eps, rows, cols, sum.get());
+  return Download(sum.get(), rows * cols);
+}
+
+std::vector<std::vector<float>> HostOps::RmsNormInParts(const std::vector<float>& x,
+                                                        const std::vector<float>& weight, float eps,
+                                                        int64_t rows, int64_t cols,
+                                                        const std::vector<ColumnPart>& parts) {
+  // The ranks' sums are added up as their link does: in double where the device's are, else float.
+  const size_t bytes = device_->SquareSumBytes(rows);
+  const bool doubles = bytes == static_cast<size_t>(rows) * sizeof(double);
+  std::vector<double> totals(rows);
+  std::vector<float> float_totals(rows);
+  std::vector<On<Activation>> uploaded;
+  for (const ColumnPart& part : parts) {
+    const int64_t width = part.to - part.from;
+    std::vector<float> own;
+    for (int64_t r = 0; r < rows; ++r) {
+      own.insert(own.end(), &x[r * cols + part.from], &x[r * cols + part.from] + width);
+    }
+    uploaded.push_back(Upload(own));
+    const On<SquareSum> sums = Reserve<SquareSum>(bytes);
+    device_->SumSquares(uploaded.back().get(), rows, width, part.sum_from - part.from,
+                        part.sum_to - part.from, sums.get());
+    std::vector<double> as_doubles(rows);
+    std::vector<float> as_floats(rows);
+    void* const to = doubles ? static_cast<void*>(as_doubles.data()) : as_floats.data();
+    Check(device_->ReadBytes(sums.get(), bytes, to));
+    for (int64_t r = 0; r < rows; ++r) {
+      totals[r] += as_doubles[r];
+      float_totals[r] += as_floats[r];
+    }
+  }
+  const On<SquareSum> sums = Reserve<SquareSum>(bytes);
+  const void* const from = doubles ? static_cast<const void*>(totals.data()) : float_totals.data();
+  Check(device_->WriteBytes(from, bytes, sums.get()));
+  std::vector<std::vector<float>> normed;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const int64_t width = parts[i].to - parts[i].from;
+    const On<float> factors =
+        UploadFloats({&weight[parts[i].from], &weight[parts[i].from] + width});
+    device_->NormalizeBySums(sums.get(), cols, factors.get(), eps, rows, width,
+                             uploaded[i].get());
+    normed.push_back(Download(uploaded[i].get(), rows * width));
+  }
+  return normed;
 }
 
 std::vector<float> HostOps::SiluMul(const std::vector<float>& gate, const std::vector<float>& up,
@@ -234,11 +288,12 @@ std::vector<float> HostOps::SiluMul(const std::vector<float>& gate, const std::v
   return Download(to, count);
 }
 
-std::vector<float> HostOps::Add(const std::vector<float>& y, const std::vector<float>& x) {
+std::vector<float> HostOps::Add(const std::vector<float>& y, const std::vector<float>& x,
+                                float scale) {
   const auto count = static_cast<int64_t>(x.size());
   const On<Partial> added = UploadPartials(y);
   const On<Activation> sum = Upload(x);
-  device_->Add(added.get(), count, sum.get());
+  device_->Add(added.get(), scale, count, sum.get());
   return Download(sum.get(), count);
 }
 

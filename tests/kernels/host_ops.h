@@ -64,7 +64,7 @@ class HostOps {
                                     int segment);
   std::vector<float> Logits(const MatrixView& w, const std::vector<float>& x, int64_t n);
   std::vector<float> Embed(const MatrixView& table, const std::vector<int32_t>& ids,
-                           int64_t first_row);
+                           int64_t first_row, float scale = 1);
   std::vector<float> RmsNorm(const std::vector<float>& x, const std::vector<float>& weight,
                              float eps, int64_t rows, int64_t cols, bool in_place = false);
   // The new x, and the normed one.
@@ -72,10 +72,25 @@ class HostOps {
                                                                const std::vector<float>& weight,
                                                                float eps, int64_t rows,
                                                                int64_t cols,
-                                                               const std::vector<float>& x);
+                                                               const std::vector<float>& x,
+                                                               float scale = 1);
+  std::vector<float> AddNormed(const std::vector<float>& y, float scale,
+                               const std::vector<float>& weight, float eps, int64_t rows,
+                               int64_t cols, const std::vector<float>& x);
+  // RMSNorm of rows whose columns lie on several ranks, as each of them computes it: columns [from,
+  // to) of `parts` for each rank, and which of them it sums. The new parts, side by side.
+  struct ColumnPart {
+    int64_t from = 0, to = 0;
+    int64_t sum_from = 0, sum_to = 0;
+  };
+  std::vector<std::vector<float>> RmsNormInParts(const std::vector<float>& x,
+                                                 const std::vector<float>& weight, float eps,
+                                                 int64_t rows, int64_t cols,
+                                                 const std::vector<ColumnPart>& parts);
   std::vector<float> SiluMul(const std::vector<float>& gate, const std::vector<float>& up,
                              bool in_place = false);
-  std::vector<float> Add(const std::vector<float>& y, const std::vector<float>& x);
+  std::vector<float> Add(const std::vector<float>& y, const std::vector<float>& x,
+                         float scale = 1);
   std::vector<float> GatherRows(const std::vector<float>& x, const std::vector<int64_t>& rows,
                                 int64_t cols);
 

@@ -56,7 +56,7 @@ class OutgrownTest : public testing::Test {
     view.largest_group = 1;
     auto rows = device_->BeginStep(view);
     ASSERT_TRUE(rows.ok()) << rows.status();
-    device_->Add(reinterpret_cast<Partial*>(y_), kHeadDim, x_);
+    device_->Add(reinterpret_cast<Partial*>(y_), 1.0f, kHeadDim, x_);
     const auto attend = [&] {
       device_->Attention(x_, shape_, cache_, *rows, y_);
       return absl::OkStatus();
@@ -117,20 +117,20 @@ TEST_F(OutgrownTest, RecordingsOfOutgrownMemoryGoOnceTheDeviceIsIdle) {
   EXPECT_EQ(Count(gpu_stubs::StopJournal(), "drop graph"), 1);
 }
 
-TEST_F(OutgrownTest, MoreDrawsThanEverFreeNothingBeforeTheDeviceIsIdle) {
+TEST_F(OutgrownTest, MoreSampledRowsThanEverFreeNothingBeforeTheDeviceIsIdle) {
   const auto* const logits = reinterpret_cast<const float*>(Allocate(100 * 8 * sizeof(float)));
-  std::vector<RowAnswer> answers(100);
-  std::vector<RowCandidate> candidates(100 * device_->MaxRowCandidates());
+  std::vector<SampledRow> sampled(100);
+  std::vector<Candidate> candidates(100 * device_->MaxCandidates());
   gpu_stubs::StartJournal();
   for (int rows : {2, 100, 3, 100}) {
-    const std::vector<RowQuestion> questions(rows);
-    ASSERT_TRUE(device_->draws()->Begin(questions).ok());
-    device_->draws()->Draw(logits, 8, 0, 0, rows);
-    ASSERT_TRUE(device_->draws()->End().ok());
+    const std::vector<SampleRow> asked(rows);
+    ASSERT_TRUE(device_->sampling_queue()->Begin(asked).ok());
+    device_->sampling_queue()->Sample(logits, 8, 0, 0, rows);
+    ASSERT_TRUE(device_->sampling_queue()->End().ok());
     if (rows == 2) continue;  // from then on two are under way
-    while (!*device_->draws()->Arrived()) {
+    while (!*device_->sampling_queue()->Arrived()) {
     }
-    ASSERT_TRUE(device_->draws()->Collect(answers.data(), candidates.data()).ok());
+    ASSERT_TRUE(device_->sampling_queue()->Collect(sampled.data(), candidates.data()).ok());
   }
   const Journal journal = gpu_stubs::StopJournal();
   EXPECT_EQ(Count(journal, "free at work"), 0);

@@ -102,6 +102,21 @@ TEST_P(RotateAndStoreTest, NormalizesHeadsBeforeItTurnsThem) {
   expect(turned.k, k, k_norm, kKvHeads);
 }
 
+TEST_P(RotateAndStoreTest, WithoutRotaryNothingTurnsButIsStored) {
+  HostOps ops(DeviceOf(GetParam()));
+  const int head_dim = 24;
+  const OwnedStep step = Step(head_dim, false);
+  const auto q = RandomFloats(step.n() * kQHeads * head_dim, random_);
+  const auto k = RandomFloats(step.n() * kKvHeads * head_dim, random_);
+  const HostCache cache = ops.RandomCache(7, kKvHeads, 4, head_dim, random_());
+  AttentionShape shape = Shape(head_dim);
+  shape.rotary = false;
+  const auto turned = ops.RotateAndStore(step, shape, cache, q, k, k);
+  EXPECT_EQ(turned.q, ops.Rounded(q));
+  EXPECT_EQ(turned.k, ops.Rounded(k));
+  EXPECT_NE(turned.cache.keys, cache.keys);
+}
+
 TEST_P(RotateAndStoreTest, WritesItsPlacesAndNothingElse) {
   for (DType kv_type : KvTypesOf(GetParam())) {
     HostOps ops(DeviceOf(GetParam(), /*threads=*/2, kv_type));

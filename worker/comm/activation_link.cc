@@ -20,7 +20,7 @@ constexpr int64_t kPieceBytes = 128 * 1024;
 
 class HostLink : public ActivationLink {
  public:
-  HostLink(kernels::Device* device, Communicator* tp) : device_(device), tp_(tp) {}
+  HostLink(kernels::DeviceMemory* device, Communicator* tp) : device_(device), tp_(tp) {}
 
   absl::Status AllReduceSum(kernels::Activation* data, int64_t count) override {
     if (tp_->size() == 1) return absl::OkStatus();
@@ -44,6 +44,19 @@ class HostLink : public ActivationLink {
     TESSERA_RETURN_IF_ERROR(device_->ReadPartials(data, count, partial_copy_.data()));
     TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(absl::MakeSpan(partial_copy_)));
     return device_->WritePartials(partial_copy_.data(), count, data);
+  }
+
+  absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) override {
+    if (tp_->size() == 1) return absl::OkStatus();
+    if (double* doubles = device_->HostSquareSums(data)) {
+      TESSERA_RETURN_IF_ERROR(device_->Sync());
+      return tp_->AllReduceSum(absl::MakeSpan(doubles, count));
+    }
+    copy_.resize(count);
+    const size_t bytes = device_->SquareSumBytes(count);
+    TESSERA_RETURN_IF_ERROR(device_->ReadBytes(data, bytes, copy_.data()));
+    TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(absl::MakeSpan(copy_)));
+    return device_->WriteBytes(copy_.data(), bytes, data);
   }
 
   bool SplitsRows(int64_t rows, int64_t cols) const override {
@@ -97,7 +110,7 @@ class HostLink : public ActivationLink {
         return shared_.back().pieces[static_cast<size_t>(tp_->rank())];
       }
     }
-    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_->Allocate(bytes));
+    TESSERA_ASSIGN_OR_RETURN(kernels::DeviceMemory::Buffer buffer, device_->Allocate(bytes));
     memory_.push_back(std::move(buffer));
     return memory_.back().get();
   }
@@ -130,11 +143,11 @@ class HostLink : public ActivationLink {
     return own;
   }
 
-  kernels::Device* const device_;
+  kernels::DeviceMemory* const device_;
   Communicator* const tp_;
   std::vector<float> copy_;
   std::vector<double> partial_copy_;
-  std::vector<kernels::Device::Buffer> memory_;
+  std::vector<kernels::DeviceMemory::Buffer> memory_;
   std::vector<Shared> shared_;
 };
 

@@ -1,5 +1,5 @@
 // How the devices of a group exchange activations: sums within a tensor-parallel group, the hidden
-// state from stage to stage; and what each has drawn.
+// state from stage to stage; and what each has sampled.
 //
 // The host links go through host memory and any Communicator: in place where the device's
 // activations are host floats, else by way of a float32 copy (several ranks on one GPU). The NCCL
@@ -37,6 +37,7 @@ class ActivationLink {
   // of the group calls it with the same count.
   virtual absl::Status AllReduceSum(kernels::Activation* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
+  virtual absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) = 0;
 
   // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own and
   // all read the result, instead of each doing all rows.

@@ -65,6 +65,15 @@ class NcclLink : public ActivationLink {
     return AllReduceSum(reinterpret_cast<kernels::Activation*>(data), count);  // on GPUs the same
   }
 
+  absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) override {
+    if (tp_ == nullptr) return absl::OkStatus();
+    TESSERA_RETURN_IF_ERROR(tp_->first_cause());
+    return tp_->Check({"AllReduceSum", static_cast<size_t>(count) * sizeof(float), world_rank_},
+                      "ncclAllReduce",
+                      ncclAllReduce(data, data, static_cast<size_t>(count), ncclFloat32, ncclSum,
+                                    tp_->comm(), tp_->stream()));
+  }
+
   bool on_device() const override { return true; }
 
   absl::Status AllGather(const std::byte* mine, size_t bytes, std::byte* all) override {

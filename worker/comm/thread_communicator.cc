@@ -187,10 +187,10 @@ class ThreadCommunicator : public Communicator {
   absl::StatusOr<std::unique_ptr<Communicator>> Split(int color, int key) override {
     const Call call = MakeCall("Split", 0);
     TESSERA_RETURN_IF_ERROR(Checked(CheckColor(call, color)));
-    const std::array<int, 2> wish = {color, key};
-    const auto* bytes = reinterpret_cast<const std::byte*>(wish.data());
+    const std::array<int, 2> adjustment = {color, key};
+    const auto* bytes = reinterpret_cast<const std::byte*>(adjustment.data());
     TESSERA_ASSIGN_OR_RETURN(const std::vector<Slot>* slots,
-                             Exchange(call, {bytes, sizeof(wish)}, /*equal_lengths=*/true));
+                             Exchange(call, {bytes, sizeof(adjustment)}, /*equal_lengths=*/true));
     const std::vector<int> members = MembersOf(color, *slots);
     std::shared_ptr<Group> child = TakeChild(color, members);
     const auto me = std::find(members.begin(), members.end(), rank_);
@@ -329,9 +329,9 @@ class ThreadCommunicator : public Communicator {
   static std::vector<int> MembersOf(int color, const std::vector<Slot>& slots) {
     std::vector<std::pair<int, int>> keyed;
     for (size_t peer = 0; peer < slots.size(); ++peer) {
-      std::array<int, 2> wish;
-      std::memcpy(wish.data(), slots[peer].bytes.data(), sizeof(wish));
-      if (wish[0] == color) keyed.emplace_back(wish[1], static_cast<int>(peer));
+      std::array<int, 2> adjustment;
+      std::memcpy(adjustment.data(), slots[peer].bytes.data(), sizeof(adjustment));
+      if (adjustment[0] == color) keyed.emplace_back(adjustment[1], static_cast<int>(peer));
     }
     std::sort(keyed.begin(), keyed.end());
     std::vector<int> members;

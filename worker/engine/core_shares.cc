@@ -4,7 +4,7 @@
 
 namespace tessera::worker {
 
-bool StagesTakeTurns(const CoreShares& shares) {
+bool StagesAreTimeSliced(const CoreShares& shares) {
   return shares.threads_per_rank == 0 && shares.ranks_on_host >= shares.ranks;
 }
 
@@ -15,7 +15,7 @@ bool CoresAreShared(const CoreShares& shares, int stage_ranks) {
 int ThreadsOf(const CoreShares& shares, int stage_ranks) {
   if (shares.threads_per_rank > 0) return shares.threads_per_rank;
   const int at_once =
-      StagesTakeTurns(shares) ? std::min(stage_ranks, shares.ranks) : shares.ranks_on_host;
+      StagesAreTimeSliced(shares) ? std::min(stage_ranks, shares.ranks) : shares.ranks_on_host;
   return std::max(1, shares.cores / std::max(1, at_once));
 }
 

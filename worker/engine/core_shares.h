@@ -1,13 +1,14 @@
 // How the ranks of a host that compute on its CPUs share its cores.
 //
-// Where all ranks are on one host and nobody said how many threads each should have, the stages of a
-// pipeline take turns, each on all cores: the coordinator then sends one step at a time (Hello::
-// stages_take_turns), for all sequences together, and its weights are read once. Stages at work at
+// Where all ranks are on one host and nobody said how many threads each should have, the stages of
+// a pipeline take turns, each on all cores: the coordinator then sends one step at a time (Hello::
+// time_sliced_stages), for all sequences together, and its weights are read once. Stages at work at
 // the same time would share the cores, and read their weights once for each of the steps between
 // them, over the same bus.
 //
-//   hello.set_stages_take_turns(StagesTakeTurns({.ranks = 4, .ranks_on_host = 4}));
-//   int threads = ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 8}, plan.tensor_parallel_size());
+//   hello.set_time_sliced_stages(StagesAreTimeSliced({.ranks = 4, .ranks_on_host = 4}));
+//   int threads = ThreadsOf({.ranks = 4, .ranks_on_host = 4, .cores = 8},
+//   plan.tensor_parallel_size());
 #ifndef TESSERA_WORKER_ENGINE_CORE_SHARES_H_
 #define TESSERA_WORKER_ENGINE_CORE_SHARES_H_
 
@@ -20,7 +21,7 @@ struct CoreShares {
   int threads_per_rank = 0;  // as the user said; 0: nothing
 };
 
-bool StagesTakeTurns(const CoreShares& shares);
+bool StagesAreTimeSliced(const CoreShares& shares);
 
 // Whether the ranks of a host have more threads than cores between them.
 bool CoresAreShared(const CoreShares& shares, int stage_ranks);

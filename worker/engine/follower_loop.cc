@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
-#include "worker/engine/device_turns.h"
+#include "worker/engine/device_timeline.h"
 #include "worker/engine/serve_loops.h"
 
 namespace tessera::worker {
@@ -16,7 +16,7 @@ namespace {
 class Follower {
  public:
   Follower(StepRunner& runner, PipelineLinks& links, const RankEngineOptions& options)
-      : runner_(runner), links_(links), options_(options), turns_(*options.clock) {}
+      : runner_(runner), links_(links), options_(options), timeline_(*options.clock) {}
 
   absl::Status Run() {
     while (true) {
@@ -58,7 +58,7 @@ class Follower {
     }
   }
 
-  // Takes what the device draws until there is a message.
+  // Takes what the device samples until there is a message.
   absl::StatusOr<StepMessage> NextMessage() {
     TESSERA_RETURN_IF_ERROR(
         LookUntil([&] { return !inbox_.empty() || runner_.under_way() == 0; }));
@@ -91,12 +91,12 @@ class Follower {
     TESSERA_ASSIGN_OR_RETURN(const bool heard, Listen());
     TESSERA_ASSIGN_OR_RETURN(const std::optional<v1::StepResult> result, runner_.TryCollect());
     if (result) {
-      turns_.Collected();
+      timeline_.Collected();
       return true;
     }
     TESSERA_RETURN_IF_ERROR(runner_.CheckDevice());
     TESSERA_RETURN_IF_ERROR(
-        turns_.CheckPatience(runner_.oldest_step_id(), options_.result_deadline));
+        timeline_.CheckPatience(runner_.oldest_step_id(), options_.result_deadline));
     return heard;
   }
 
@@ -144,15 +144,15 @@ class Follower {
 
   absl::Status EnqueueStep(const StepMessage& message) {
     TESSERA_ASSIGN_OR_RETURN(v1::StepPlan step, Parse(message));
-    TESSERA_RETURN_IF_ERROR(runner_.CheckAhead(step));
-    turns_.Enqueued();
+    TESSERA_RETURN_IF_ERROR(runner_.CheckEnqueue(step));
+    timeline_.Enqueued();
     return runner_.Enqueue(std::move(step), [&] { return links_.KeepAlive(); });
   }
 
   StepRunner& runner_;
   PipelineLinks& links_;
   const RankEngineOptions& options_;
-  DeviceTurns turns_;
+  DeviceTimeline timeline_;
   std::deque<StepMessage> inbox_;
 };
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
-#include "worker/engine/device_turns.h"
+#include "worker/engine/device_timeline.h"
 #include "worker/engine/recent_steps.h"
 #include "worker/engine/serve_loops.h"
 
@@ -29,7 +29,7 @@ class Leader {
         channel_(channel),
         options_(options),
         recent_(links.stages()),
-        turns_(*options.clock) {}
+        timeline_(*options.clock) {}
 
   absl::Status Run() {
     const absl::Status status = Loop();
@@ -69,14 +69,15 @@ class Leader {
   }
 
   Backoff MakeBackoff() const {
-    return Backoff(runner_.runs_ahead() ? kGpuStep : links_.patience());
+    return Backoff(runner_.async_scheduling() ? kGpuStep : links_.patience());
   }
 
   // One for each stage, or one that runs and one behind it on the same device.
-  size_t MostInFlight() const { return runner_.runs_ahead() ? 2 : links_.stages(); }
+  size_t MostInFlight() const { return runner_.async_scheduling() ? 2 : links_.stages(); }
 
   // Starts the next step when there is room for it, a plan, and every token that the plan continues
-  // from. A plan whose tokens are still being drawn waits; the ones behind it stay in the channel.
+  // from. A plan whose tokens are still being sampled waits; the ones behind it stay in the
+  // channel.
   absl::StatusOr<bool> AcceptPlan() {
     if (in_flight_.size() >= MostInFlight()) return false;
     if (!next_) TESSERA_RETURN_IF_ERROR(TakePlan());
@@ -102,7 +103,7 @@ class Leader {
   absl::StatusOr<bool> IsReady(bool whole) {
     if (!AtWork()) return recent_.FillIn(*next_);
     if (!whole || !runner_.TakesBehind(*next_)) return false;
-    return recent_.Feed(*next_);
+    return recent_.FillInWithPlaceholders(*next_);
   }
 
   absl::Status TakePlan() {
@@ -116,7 +117,7 @@ class Leader {
   }
 
   // Whether this rank's device has a step.
-  bool AtWork() const { return runner_.runs_ahead() && !in_flight_.empty(); }
+  bool AtWork() const { return runner_.async_scheduling() && !in_flight_.empty(); }
 
   // How long this stage looked for the plan in vain (StepResult.stall_micros in serve_loops.h).
   absl::Duration StallBefore(const v1::StepPlan& plan) const {
@@ -149,12 +150,12 @@ class Leader {
 
   absl::Status EnqueueStep(v1::StepPlan step) {
     const Clock::time_point began = Clock::now();
-    TESSERA_RETURN_IF_ERROR(runner_.CheckAhead(step));
+    TESSERA_RETURN_IF_ERROR(runner_.CheckEnqueue(step));
     if (links_.has_peers()) {
       TESSERA_RETURN_IF_ERROR(
           links_.SendToPeers(StepMessageKind::kEnqueue, step.SerializeAsString()));
     }
-    turns_.Enqueued();
+    timeline_.Enqueued();
     in_flight_.push_back({step.step_id(), began, next_stall_});
     recent_.Begin(step);
     return runner_.Enqueue(std::move(step), [&] { return links_.KeepAlive(); });
@@ -164,14 +165,14 @@ class Leader {
   absl::StatusOr<std::optional<v1::StepResult>> TryCollect() {
     TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner_.TryCollect());
     if (!result) return result;
-    turns_.Collected();
-    if (in_flight_.size() > 1) in_flight_[1].began = turns_.began();
+    timeline_.Collected();
+    if (in_flight_.size() > 1) in_flight_[1].began = timeline_.began();
     return result;
   }
 
   // Of the oldest step in flight, if it is there.
   absl::StatusOr<std::optional<v1::StepResult>> TryResult() {
-    if (runner_.runs_ahead()) return TryCollect();
+    if (runner_.async_scheduling()) return TryCollect();
     if (links_.on_last_stage()) return std::nullopt;  // delivered at once
     return links_.TryReceiveResult();
   }
@@ -204,7 +205,7 @@ class Leader {
   absl::Status CheckPatience() const {
     if (in_flight_.empty()) return absl::OkStatus();
     const int64_t step_id = in_flight_.front().step_id;
-    if (AtWork()) return turns_.CheckPatience(step_id, options_.result_deadline);
+    if (AtWork()) return timeline_.CheckPatience(step_id, options_.result_deadline);
     if (links_.SilenceSince(handed_on_) < options_.result_deadline) return absl::OkStatus();
     return absl::DeadlineExceededError(absl::StrCat(
         "step ", step_id, ": no sign of life from the last stage within ",
@@ -241,7 +242,7 @@ class Leader {
   absl::Duration next_stall_;
   std::optional<Clock::time_point> looking_since_;  // for a plan, with room for one
   Clock::time_point handed_on_;  // the latest step, to the next stage
-  DeviceTurns turns_;            // of the steps put on this rank's device
+  DeviceTimeline timeline_;      // of the steps put on this rank's device
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Some rows of logits wherever they are: in host memory, or on a device that says of them what a
-// draw needs, so that the rows themselves seldom travel.
+// Some rows of logits wherever they are: in host memory, or on a device that samples
+// from them, so that the rows themselves seldom travel.
 //
 // Borrows what it is made of. Threads: the engine thread.
 //
@@ -14,7 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "kernels/device.h"
+#include "kernels/device_memory.h"
+#include "kernels/row_sampler.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::worker {
@@ -26,12 +27,12 @@ class LogitBatch {
   // All rows in host memory, valid as long as the batch.
   virtual absl::StatusOr<absl::Span<const float>> OnHost() = 0;
 
-  // The most candidates that LookAtRows lists of a row; 0: look at OnHost.
+  // The most candidates that SampleRows lists of a row; 0: sample from OnHost.
   virtual int max_candidates() const { return 0; }
-  // Device::LookAtRows about all rows.
-  virtual absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> /*questions*/,
-                                  kernels::RowAnswer* /*answers*/,
-                                  kernels::RowCandidate* /*candidates*/) {
+  // RowSampler::SampleRows for all rows.
+  virtual absl::Status SampleRows(absl::Span<const kernels::SampleRow> /*rows*/,
+                                  kernels::SampledRow* /*sampled*/,
+                                  kernels::Candidate* /*candidates*/) {
     return absl::UnimplementedError("these logits are in host memory");
   }
 };
@@ -54,47 +55,48 @@ class DeviceLogits : public LogitBatch {
     int64_t vocab = 0;
     int32_t first_id = 0;
   };
-  DeviceLogits(kernels::Device* device, const Place& place) : device_(device), place_(place) {}
+  DeviceLogits(kernels::DeviceMemory& memory, kernels::RowSampler& sampler, const Place& place)
+      : memory_(memory), sampler_(sampler), place_(place) {}
 
   absl::StatusOr<absl::Span<const float>> OnHost() override {
     if (values_ == nullptr) {
       TESSERA_ASSIGN_OR_RETURN(values_,
-                               device_->ReadFloats(place_.logits, place_.rows * place_.vocab));
+                               memory_.ReadFloats(place_.logits, place_.rows * place_.vocab));
     }
     return absl::MakeConstSpan(values_, place_.rows * place_.vocab);
   }
-  int max_candidates() const override { return device_->MaxRowCandidates(); }
-  absl::Status LookAtRows(absl::Span<const kernels::RowQuestion> questions,
-                          kernels::RowAnswer* answers,
-                          kernels::RowCandidate* candidates) override {
-    return device_->LookAtRows(place_.logits, place_.vocab, place_.first_id, questions, answers,
+  int max_candidates() const override { return sampler_.MaxCandidates(); }
+  absl::Status SampleRows(absl::Span<const kernels::SampleRow> rows, kernels::SampledRow* sampled,
+                          kernels::Candidate* candidates) override {
+    return sampler_.SampleRows(place_.logits, place_.vocab, place_.first_id, rows, sampled,
                                candidates);
   }
 
  private:
-  kernels::Device* const device_;
+  kernels::DeviceMemory& memory_;
+  kernels::RowSampler& sampler_;
   const Place place_;
   const float* values_ = nullptr;
 };
 
-// Rows from which the devices of all ranks have drawn, of the oldest batch under way, which has
-// arrived. The rows themselves are gone, and the answers are taken once.
-class DrawnLogits : public LogitBatch {
+// Rows from which the devices of all ranks have sampled: the oldest batch under way, which has
+// arrived. The logits themselves are gone, and what was sampled is taken once.
+class SampledLogits : public LogitBatch {
  public:
-  DrawnLogits(kernels::Draws* draws, int max_candidates)
-      : draws_(draws), max_candidates_(max_candidates) {}
+  SampledLogits(kernels::SamplingQueue* queue, int max_candidates)
+      : queue_(queue), max_candidates_(max_candidates) {}
 
   absl::StatusOr<absl::Span<const float>> OnHost() override {
-    return absl::InternalError("the logits of a step ahead of its tokens are not kept");
+    return absl::InternalError("the logits of an asynchronously scheduled step are not kept");
   }
   int max_candidates() const override { return max_candidates_; }
-  // Draws::Collect.
-  absl::Status Collect(kernels::RowAnswer* answers, kernels::RowCandidate* candidates) {
-    return draws_->Collect(answers, candidates);
+  // SamplingQueue::Collect.
+  absl::Status Collect(kernels::SampledRow* sampled, kernels::Candidate* candidates) {
+    return queue_->Collect(sampled, candidates);
   }
 
  private:
-  kernels::Draws* const draws_;
+  kernels::SamplingQueue* const queue_;
   const int max_candidates_;
 };
 

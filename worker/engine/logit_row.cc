@@ -9,6 +9,9 @@
 namespace tessera::worker {
 namespace {
 
+using kernels::Candidate;
+using kernels::SampledRow;
+
 struct Extremes {
   float max;
   bool finite;
@@ -59,30 +62,39 @@ LogitRow OwnPart(absl::Span<const float> logits, size_t row, const v1::Range& ow
   return {logits.subspan(row * width, width), own.begin()};
 }
 
-Draw LogitRow::Greedy() const {
+SampledRow LogitRow::Greedy() const {
   const Extremes extremes = Scan(logits);
-  if (!extremes.finite) return Draw{};
-  const auto at = std::find(logits.begin(), logits.end(), extremes.max);
-  return {extremes.max, first_id + static_cast<int32_t>(at - logits.begin()), extremes.max};
+  if (!extremes.finite) return {};
+  return FirstOf(extremes.max);
 }
 
-Draw LogitRow::GreedyOfAllowed() const {
+SampledRow LogitRow::GreedyOfAllowed() const {
   const float max = Scan(logits).max;
-  if (max == kForbidden) return Draw{.id = kNothingToDraw};
-  const auto at = std::find(logits.begin(), logits.end(), max);
-  return {max, first_id + static_cast<int32_t>(at - logits.begin()), max};
+  if (max == kForbidden) return {.id = kernels::kNothingToSample};
+  return FirstOf(max);
 }
 
-Draw LogitRow::Sampled(double temperature, const NoiseRow& noise, const Draw& greedy) const {
+SampledRow LogitRow::FirstOf(float max) const {
+  const auto at = std::find(logits.begin(), logits.end(), max);
+  const int32_t id = first_id + static_cast<int32_t>(at - logits.begin());
+  return {.score = max, .id = id, .logit = max, .greedy_id = id, .greedy_logit = max};
+}
+
+SampledRow LogitRow::Sampled(double temperature, const kernels::NoiseRow& noise,
+                             const SampledRow& greedy) const {
   if (greedy.id < 0) return greedy;
-  Draw best = greedy;  // a good contender first: most others then fail the bound
+  SampledRow best = greedy;  // a good contender first: most others then fail the bound
   best.score = best.logit / temperature + noise.Gumbel(best.id);
   for (size_t i = 0; i < logits.size(); ++i) {
     const int32_t id = first_id + static_cast<int32_t>(i);
     const double scaled = logits[i] / temperature;
     if (scaled + noise.GumbelBound(id) < best.score) continue;
-    const Draw draw{scaled + noise.Gumbel(id), id, logits[i]};
-    if (Better(draw, best)) best = draw;
+    const double score = scaled + noise.Gumbel(id);
+    if (score > best.score || (score == best.score && id < best.id)) {
+      best.score = score;
+      best.id = id;
+      best.logit = logits[i];
+    }
   }
   return best;
 }

@@ -8,26 +8,11 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "kernels/gumbel.h"
+#include "kernels/sampling.h"
 #include "tessera/v1/model.pb.h"
-#include "worker/engine/gumbel.h"
-#include "worker/engine/token_cuts.h"
 
 namespace tessera::worker {
-
-// Instead of a token's id.
-inline constexpr int32_t kNotFinite = -1;     // the row holds a NaN or an infinity
-inline constexpr int32_t kNothingToDraw = -2;  // no token of these may be drawn
-
-// A contender for the token to emit.
-struct Draw {
-  double score = 0;  // the logit when greedy; logit / temperature + Gumbel noise when sampling
-  int32_t id = kNotFinite;
-  float logit = 0;
-};
-
-inline bool Better(const Draw& a, const Draw& b) {
-  return a.score > b.score || (a.score == b.score && a.id < b.id);
-}
 
 // ln(e^a + e^b); either may be -infinity.
 double LogAddExp(double a, double b);
@@ -36,8 +21,8 @@ double LogAddExp(double a, double b);
 absl::Status NotFiniteError(int64_t sequence_id, int64_t position);
 
 // logits: those of tokens first_id, first_id + 1, ...; at least one. As the model made them, all
-// finite unless something went wrong; in a changed row (row_changes.h), -infinity is the logit of
-// what may not be drawn.
+// finite unless something went wrong; in a processed row (logits_processors.h),
+// -infinity is the logit of what may not be sampled.
 struct LogitRow {
   absl::Span<const float> logits;
   int32_t first_id = 0;
@@ -46,18 +31,24 @@ struct LogitRow {
     return id >= first_id && id < first_id + static_cast<int64_t>(logits.size());
   }
 
-  // The largest logit, ties by lowest id; kNotFinite.
-  Draw Greedy() const;
-  // The same of a changed row; kNothingToDraw.
-  Draw GreedyOfAllowed() const;
-  // The largest logit / temperature + noise. greedy: what Greedy or GreedyOfAllowed found.
-  Draw Sampled(double temperature, const NoiseRow& noise, const Draw& greedy) const;
+  // The largest logit, ties by lowest id; kNotFinite. No masses.
+  kernels::SampledRow Greedy() const;
+  // The largest logit of a processed row; kNothingToSample. No masses.
+  kernels::SampledRow GreedyOfAllowed() const;
+  // `greedy` (what Greedy or GreedyOfAllowed found) with the token of the largest
+  // logit / temperature + noise instead.
+  kernels::SampledRow Sampled(double temperature, const kernels::NoiseRow& noise,
+                              const kernels::SampledRow& greedy) const;
   // ln of the sum of exp(logit / temperature). `largest`: the largest logit.
   double LogMass(double temperature, float largest) const;
-  // The `count` best that may be drawn (all, when there are no more), best first, into `best`.
-  void Best(int64_t count, std::vector<Candidate>& best) const;
+  // The `count` best that may be sampled (all, when there are no more), best first, into `best`.
+  void Best(int64_t count, std::vector<kernels::Candidate>& best) const;
   // How many come before `candidate`, best first.
-  int64_t CountBetter(const Candidate& candidate) const;
+  int64_t CountBetter(const kernels::Candidate& candidate) const;
+
+ private:
+  // The token of the largest logit, which is `max`.
+  kernels::SampledRow FirstOf(float max) const;
 };
 
 // Row `row` of logits (rows, size of `own`), which are those of the vocabulary's part `own`.

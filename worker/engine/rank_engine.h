@@ -8,8 +8,8 @@
 //   (last stage, tp 0) ─ StepResult ─▶ leader
 //
 // The leader may hold several steps in flight (up to the number of stages, or two where a stage
-// runs ahead of its tokens): it accepts the next plan while results are outstanding. An idle group
-// spins briefly, then yields, then sleeps.
+// is scheduled asynchronously): it accepts the next plan while results are outstanding. An idle
+// group spins briefly, then yields, then sleeps.
 //
 //   TESSERA_ASSIGN_OR_RETURN(auto engine, RankEngine::Create(*file, plan, world, options));
 //   absl::Status ended = engine->Serve(channel);   // channel: leader only, else nullptr

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
-#include "worker/engine/row_changes.h"
+#include "worker/engine/logits_processors.h"
 
 namespace tessera::worker {
 
@@ -18,13 +18,15 @@ const RecentSteps::Step* RecentSteps::Find(int64_t step_id) const {
 RecentSteps::Lookup RecentSteps::TokenOf(int64_t sequence_id, int64_t step_id) const {
   const Step* step = Find(step_id);
   if (step == nullptr) return {};
-  const auto found = step->draw_of.find(sequence_id);
-  if (found == step->draw_of.end()) return {};
-  if (!step->done) return {.known = true, .drawn = false, .token = FedToken(found->second)};
-  return {.known = true, .drawn = true, .token = step->tokens[found->second]};
+  const auto found = step->sample_of.find(sequence_id);
+  if (found == step->sample_of.end()) return {};
+  if (!step->done)
+    return {.known = true, .sampled = false, .token = PlaceholderToken(found->second)};
+  return {.known = true, .sampled = true, .token = step->tokens[found->second]};
 }
 
-absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk, int64_t fed_from) const {
+absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk,
+                                          int64_t pending_step) const {
   const int tokens = chunk.token_ids_size();
   if (chunk.last_token_from_step() < 0 || tokens == 0 || chunk.token_ids(tokens - 1) != -1) {
     return absl::InvalidArgumentError(
@@ -34,32 +36,32 @@ absl::StatusOr<bool> RecentSteps::IsReady(const v1::SequenceChunk& chunk, int64_
   const Lookup lookup = TokenOf(chunk.sequence_id(), chunk.last_token_from_step());
   if (!lookup.known) {
     return absl::InvalidArgumentError(
-        absl::StrCat("last_token_from_step: expected a recent step that draws for this sequence, "
+        absl::StrCat("last_token_from_step: expected a recent step that samples for this sequence, "
                      "got ",
                      chunk.last_token_from_step()));
   }
-  return lookup.drawn || chunk.last_token_from_step() == fed_from;
+  return lookup.sampled || chunk.last_token_from_step() == pending_step;
 }
 
 absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan) const {
-  return FillIn(plan, /*fed_from=*/0);
+  return FillIn(plan, /*pending_step=*/0);
 }
 
-absl::StatusOr<bool> RecentSteps::Feed(v1::StepPlan& plan) const {
-  return FillIn(plan, open_draws().step_id);
+absl::StatusOr<bool> RecentSteps::FillInWithPlaceholders(v1::StepPlan& plan) const {
+  return FillIn(plan, pending_tokens().step_id);
 }
 
-OpenDraws RecentSteps::open_draws() const {
+PendingTokens RecentSteps::pending_tokens() const {
   if (steps_.empty() || steps_.back().done) return {};
-  return {.step_id = steps_.back().step_id, .count = steps_.back().drawing.size()};
+  return {.step_id = steps_.back().step_id, .count = steps_.back().sampling.size()};
 }
 
-absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan, int64_t fed_from) const {
+absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan, int64_t pending_step) const {
   bool ready = true;
   for (int i = 0; i < plan.chunks_size(); ++i) {
     const v1::SequenceChunk& chunk = plan.chunks(i);
     if (chunk.last_token_from_step() == 0) continue;
-    const absl::StatusOr<bool> chunk_ready = IsReady(chunk, fed_from);
+    const absl::StatusOr<bool> chunk_ready = IsReady(chunk, pending_step);
     if (!chunk_ready.ok()) {
       return Annotate(chunk_ready.status(),
                             absl::StrCat("step ", plan.step_id(), ", chunk ", i, " (sequence ",
@@ -72,8 +74,8 @@ absl::StatusOr<bool> RecentSteps::FillIn(v1::StepPlan& plan, int64_t fed_from) c
     if (chunk.last_token_from_step() == 0) continue;
     const Lookup lookup = TokenOf(chunk.sequence_id(), chunk.last_token_from_step());
     chunk.set_token_ids(chunk.token_ids_size() - 1, lookup.token);
-    if (!lookup.drawn) continue;
-    if (HasPenalties(chunk.sampling())) chunk.mutable_draw()->add_output_ids(lookup.token);
+    if (!lookup.sampled) continue;
+    if (HasPenalties(chunk.sampling())) chunk.mutable_logits_state()->add_output_ids(lookup.token);
     chunk.clear_last_token_from_step();
   }
   return true;
@@ -85,8 +87,8 @@ void RecentSteps::Begin(const v1::StepPlan& plan) {
   for (const v1::SequenceChunk& chunk : plan.chunks()) {
     step.sequences.insert(chunk.sequence_id());
     if (!chunk.has_sampling()) continue;
-    step.draw_of.emplace(chunk.sequence_id(), step.drawing.size());
-    step.drawing.push_back(chunk.sequence_id());
+    step.sample_of.emplace(chunk.sequence_id(), step.sampling.size());
+    step.sampling.push_back(chunk.sequence_id());
   }
   steps_.push_back(std::move(step));
   if (steps_.size() > kept_) steps_.pop_front();
@@ -103,10 +105,10 @@ absl::Status RecentSteps::End(const v1::StepResult& result) {
   }
   for (const v1::SampledToken& token : result.tokens()) {
     const size_t at = step->tokens.size();
-    if (at >= step->drawing.size() || token.sequence_id() != step->drawing[at]) break;
+    if (at >= step->sampling.size() || token.sequence_id() != step->sampling[at]) break;
     step->tokens.push_back(token.token_id());
   }
-  const size_t expected = step->drawing.size();
+  const size_t expected = step->sampling.size();
   if (step->tokens.size() != expected || static_cast<size_t>(result.tokens_size()) != expected) {
     return absl::InternalError(absl::StrCat("step ", result.step_id(), ": expected ", expected,
                                             " tokens in the plan's order, got ",

@@ -13,24 +13,25 @@
 namespace tessera::worker {
 
 // World rank 0: takes plans from the channel, keeps up to links.stages() of them in flight, and
-// hands results back in the order of the plans. A plan that continues from a token still being drawn
-// (recent_steps.h) begins once that step's result has been handed back; plans begin in the order
-// they came. The coordinator may send one plan more than there are stages: it waits in the channel.
+// hands results back in the order of the plans. A plan that continues from a token still being
+// sampled (recent_steps.h) begins once that step's result has been handed back; plans begin in the
+// order they came. The coordinator may send one plan more than there are stages: it waits in the
+// channel.
 //
-// A stage that runs ahead (step_runner.h) takes it: a plan that only decodes is put on the devices
-// behind the step that is running there. Any other waits until they have nothing to do.
+// A stage with async scheduling (step_runner.h) takes it: a plan that only decodes is put on the
+// devices behind the step that is running there. Any other waits until they have nothing to do.
 //
-// StepResult.compute_micros runs from the start of the step's work (of one behind another: from that
-// one's result) to its result. stall_micros is
-// how long before it the leader had room for a step and looked into an empty channel: the round trip
-// that was not hidden. Waiting for room or for a token does not count, nor does an idle group: 0
-// when no step was in flight and the plan goes on with no sequence of the recent steps, or when the
-// wait was longer than options.longest_stall.
+// StepResult.compute_micros runs from the start of the step's work (of one behind another: from
+// that one's result) to its result. stall_micros is how long before it the leader had room for a
+// step and looked into an empty channel: the round trip that was not hidden. Waiting for room or
+// for a token does not count, nor does an idle group: 0 when no step was in flight and the plan
+// goes on with no sequence of the recent steps, or when the wait was longer than
+// options.longest_stall.
 absl::Status ServeAsLeader(StepRunner& runner, PipelineLinks& links, StepChannel& channel,
                            const RankEngineOptions& options);
 
 // All others: run what comes from the stage before and pass it on, until told to end. What is to be
-// enqueued is, and its draws are taken while this rank listens on; it waits only where the device
+// enqueued is, and its samples are taken while this rank listens on; it waits only where the device
 // holds no more, or must be idle for what comes next: as patiently as the leader.
 absl::Status ServeAsFollower(StepRunner& runner, PipelineLinks& links,
                              const RankEngineOptions& options);

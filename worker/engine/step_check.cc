@@ -26,10 +26,10 @@ StepChecker::StepChecker(const v1::ShardPlan& plan, int32_t vocab_size)
       max_model_len_(plan.max_model_len()),
       max_tokens_(plan.max_tokens_per_step()),
       max_chunks_(plan.max_sequences_per_step()),
-      draw_checker_(vocab_size, plan.max_model_len()),
+      sampling_checker_(vocab_size, plan.max_model_len()),
       block_uses_(plan.num_kv_blocks()) {}
 
-absl::Status StepChecker::Check(const v1::StepPlan& step, const OpenDraws& before) {
+absl::Status StepChecker::Check(const v1::StepPlan& step, const PendingTokens& before) {
   const std::string where = absl::StrCat("step ", step.step_id());
   absl::Status status = CheckTotals(step);
   if (!status.ok()) return Annotate(status, where);
@@ -66,7 +66,7 @@ absl::Status StepChecker::CheckTotals(const v1::StepPlan& step) const {
 }
 
 absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk, int64_t stamp,
-                                     const OpenDraws& before) {
+                                     const PendingTokens& before) {
   if (chunk.token_ids_size() < 1) return BadField("token_ids", "at least one", "none");
   if (chunk.start_position() < 0 || EndOf(chunk) > max_model_len_) {
     return BadField("positions", absl::StrCat("within [0, ", max_model_len_, ")"),
@@ -74,13 +74,13 @@ absl::Status StepChecker::CheckChunk(const v1::SequenceChunk& chunk, int64_t sta
   }
   TESSERA_RETURN_IF_ERROR(CheckTokens(chunk, before));
   TESSERA_RETURN_IF_ERROR(CheckBlocks(chunk, stamp));
-  TESSERA_RETURN_IF_ERROR(CheckTargets(chunk));
-  if (!chunk.has_sampling()) return absl::OkStatus();  // its `draw` is never looked at
-  return draw_checker_.Check(chunk.sampling(), chunk.draw());
+  TESSERA_RETURN_IF_ERROR(CheckPromptLogprobs(chunk));
+  if (!chunk.has_sampling()) return absl::OkStatus();  // its `logits_state` is never looked at
+  return sampling_checker_.Check(chunk.sampling(), chunk.logits_state());
 }
 
 absl::Status StepChecker::CheckTokens(const v1::SequenceChunk& chunk,
-                                      const OpenDraws& before) const {
+                                      const PendingTokens& before) const {
   const bool fed = chunk.last_token_from_step() != 0;
   if (fed && chunk.last_token_from_step() != before.step_id) {
     return BadField("last_token_from_step", "0 once the leader has filled the token in",
@@ -90,9 +90,9 @@ absl::Status StepChecker::CheckTokens(const v1::SequenceChunk& chunk,
   for (int i = 0; i < known; ++i) {
     TESSERA_RETURN_IF_ERROR(CheckTokenId("token id", chunk.token_ids(i), vocab_size_));
   }
-  if (fed && !IsFed(chunk.token_ids(known), before)) {
+  if (fed && !IsPlaceholder(chunk.token_ids(known), before)) {
     return BadField("token id",
-                    absl::StrCat("one of the ", before.count, " draws of step ", before.step_id),
+                    absl::StrCat("one of the ", before.count, " tokens of step ", before.step_id),
                     absl::StrCat(chunk.token_ids(known)));
   }
   return absl::OkStatus();
@@ -137,18 +137,19 @@ absl::Status StepChecker::UseBlock(int32_t block, bool writes, int64_t stamp) {
   return absl::OkStatus();
 }
 
-absl::Status StepChecker::CheckTargets(const v1::SequenceChunk& chunk) const {
-  if (chunk.num_target_logprobs() < 0 || chunk.num_target_logprobs() > kMaxTargetLogprobs) {
-    return BadField("num_target_logprobs", absl::StrCat("0 .. ", kMaxTargetLogprobs),
-                    absl::StrCat(chunk.num_target_logprobs()));
+absl::Status StepChecker::CheckPromptLogprobs(const v1::SequenceChunk& chunk) const {
+  if (chunk.num_prompt_logprobs() < 0 || chunk.num_prompt_logprobs() > kMaxPromptLogprobs) {
+    return BadField("num_prompt_logprobs", absl::StrCat("0 .. ", kMaxPromptLogprobs),
+                    absl::StrCat(chunk.num_prompt_logprobs()));
   }
-  if (chunk.target_ids_size() != 0 && chunk.target_ids_size() != chunk.token_ids_size()) {
-    return BadField("target_ids",
+  if (chunk.prompt_logprob_ids_size() != 0 &&
+      chunk.prompt_logprob_ids_size() != chunk.token_ids_size()) {
+    return BadField("prompt_logprob_ids",
                     absl::StrCat("none or one for each of ", chunk.token_ids_size(), " tokens"),
-                    absl::StrCat(chunk.target_ids_size()));
+                    absl::StrCat(chunk.prompt_logprob_ids_size()));
   }
-  for (int32_t id : chunk.target_ids()) {
-    if (id != -1) TESSERA_RETURN_IF_ERROR(CheckTokenId("target_ids", id, vocab_size_));
+  for (int32_t id : chunk.prompt_logprob_ids()) {
+    if (id != -1) TESSERA_RETURN_IF_ERROR(CheckTokenId("prompt_logprob_ids", id, vocab_size_));
   }
   return absl::OkStatus();
 }

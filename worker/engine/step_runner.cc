@@ -7,12 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "worker/comm/message_tags.h"
 #include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
 namespace {
-
-constexpr int kLogitsTag = 1;  // on the tensor-parallel communicator
 
 std::vector<v1::Range> VocabOfStage(const v1::ShardPlan& plan, int world_rank) {
   const int tp = plan.tensor_parallel_size();
@@ -46,11 +45,12 @@ absl::StatusOr<std::unique_ptr<StepRunner>> StepRunner::Create(
     runner->links_ = MakeHostLinks(links);
   }
   // A group of which one rank has other links or another device has them on none.
-  runner->runs_ahead_ = setup.plan->pipeline_parallel_size() == 1 &&
-                        runner->links_.tp->on_device() && runner->device_->draws() != nullptr;
-  if (runner->runs_ahead_) {
-    TESSERA_RETURN_IF_ERROR(
-        runner->ReserveDraws(std::min(kMostAhead, setup.plan->max_sequences_per_step())));
+  runner->async_scheduling_ = setup.plan->pipeline_parallel_size() == 1 &&
+                              runner->links_.tp->on_device() &&
+                              runner->device_->sampling_queue() != nullptr;
+  if (runner->async_scheduling_) {
+    TESSERA_RETURN_IF_ERROR(runner->ReserveSampling(
+        std::min(kMaxAsyncSequences, setup.plan->max_sequences_per_step())));
   }
   TESSERA_ASSIGN_OR_RETURN(runner->decoder_, Decoder::Create({.file = setup.file,
                                                               .plan = setup.plan,
@@ -81,20 +81,20 @@ void StepRunner::Flatten(const v1::StepPlan& step, TokenBatch& batch) {
   }
 }
 
-StepRunner::DrawingRows StepRunner::DrawingRowsOf(const v1::StepPlan& step) {
-  DrawingRows drawing;
+StepRunner::SamplingRows StepRunner::SamplingRowsOf(const v1::StepPlan& step) {
+  SamplingRows sampling;
   int64_t end = 0;  // of the chunk, in the flattened batch
   for (const v1::SequenceChunk& chunk : step.chunks()) {
     end += chunk.token_ids_size();
     if (!chunk.has_sampling()) continue;
-    drawing.requests.push_back(
+    sampling.requests.push_back(
         {.params = &chunk.sampling(),
          .sequence_id = chunk.sequence_id(),
          .position = int64_t{chunk.start_position()} + chunk.token_ids_size(),
-         .draw = &chunk.draw()});
-    drawing.rows.push_back(end - 1);
+         .logits_state = &chunk.logits_state()});
+    sampling.rows.push_back(end - 1);
   }
-  return drawing;
+  return sampling;
 }
 
 absl::Status StepRunner::Begin(const v1::StepPlan& step) {
@@ -107,7 +107,7 @@ absl::Status StepRunner::Begin(const v1::StepPlan& step) {
 
 absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std::byte> incoming,
                                  absl::FunctionRef<absl::Status()> between) {
-  newest_draws_ = {};
+  newest_tokens_ = {};
   TESSERA_RETURN_IF_ERROR(Begin(step));
   if (is_first_stage_) {
     TESSERA_RETURN_IF_ERROR(decoder_->Embed());
@@ -128,8 +128,8 @@ absl::Status StepRunner::Forward(const v1::StepPlan& step, absl::Span<const std:
 absl::StatusOr<v1::StepResult> StepRunner::Finish(const v1::StepPlan& step, Between between) {
   v1::StepResult result;
   result.set_step_id(step.step_id());
-  absl::Status status = DrawTokens(step, between, result);
-  if (status.ok()) status = ScoreTargets(step, between, result);
+  absl::Status status = SampleTokens(step, between, result);
+  if (status.ok()) status = ScorePrompt(step, between, result);
   if (status.ok()) status = CollectLogits(step, between, result);
   if (!status.ok()) return Annotate(status, absl::StrCat("step ", step.step_id()));
   return result;
@@ -145,13 +145,13 @@ absl::Status StepRunner::InHeadGroups(
   return absl::OkStatus();
 }
 
-absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
-                                    v1::StepResult& result) {
-  const DrawingRows drawing = DrawingRowsOf(step);
-  const auto requests = absl::MakeConstSpan(drawing.requests);
-  return InHeadGroups(drawing.rows, between, [&](size_t first, absl::Span<const int64_t> group) {
+absl::Status StepRunner::SampleTokens(const v1::StepPlan& step, Between between,
+                                      v1::StepResult& result) {
+  const SamplingRows sampling = SamplingRowsOf(step);
+  const auto requests = absl::MakeConstSpan(sampling.requests);
+  return InHeadGroups(sampling.rows, between, [&](size_t first, absl::Span<const int64_t> group) {
     decoder_->ComputeLogits(group);
-    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+    DeviceLogits logits(*device_, *device_, {.logits = decoder_->device_logits(),
                                         .rows = static_cast<int64_t>(group.size()),
                                         .vocab = decoder_->local_vocab_size(),
                                         .first_id = vocab_[tp_->rank()].begin()});
@@ -162,33 +162,35 @@ absl::Status StepRunner::DrawTokens(const v1::StepPlan& step, Between between,
   });
 }
 
-absl::Status StepRunner::ScoreTargets(const v1::StepPlan& step, Between between,
-                                      v1::StepResult& result) {
-  std::vector<Target> targets;
+absl::Status StepRunner::ScorePrompt(const v1::StepPlan& step, Between between,
+                                     v1::StepResult& result) {
+  std::vector<LogprobRequest> wanted;
   std::vector<int64_t> rows;
-  std::vector<int> chunk_of;  // index in result.targets
+  std::vector<int> chunk_of;  // index in result.prompt_logprobs
   int64_t begin = 0;          // of the chunk, in the flattened batch
   for (const v1::SequenceChunk& chunk : step.chunks()) {
-    if (chunk.target_ids_size() > 0) result.add_targets()->set_sequence_id(chunk.sequence_id());
-    for (int i = 0; i < chunk.target_ids_size(); ++i) {
-      if (chunk.target_ids(i) == -1) continue;
-      targets.push_back({.row = rows.size() % Decoder::kMaxLogitRows,
-                         .token_id = chunk.target_ids(i),
-                         .num_logprobs = chunk.num_target_logprobs(),
-                         .sequence_id = chunk.sequence_id(),
-                         .position = int64_t{chunk.start_position()} + i + 1});
+    if (chunk.prompt_logprob_ids_size() > 0)
+      result.add_prompt_logprobs()->set_sequence_id(chunk.sequence_id());
+    for (int i = 0; i < chunk.prompt_logprob_ids_size(); ++i) {
+      if (chunk.prompt_logprob_ids(i) == -1) continue;
+      wanted.push_back({.row = rows.size() % Decoder::kMaxLogitRows,
+                        .token_id = chunk.prompt_logprob_ids(i),
+                        .num_logprobs = chunk.num_prompt_logprobs(),
+                        .sequence_id = chunk.sequence_id(),
+                        .position = int64_t{chunk.start_position()} + i + 1});
       rows.push_back(begin + i);
-      chunk_of.push_back(result.targets_size() - 1);
+      chunk_of.push_back(result.prompt_logprobs_size() - 1);
     }
     begin += chunk.token_ids_size();
   }
   return InHeadGroups(rows, between, [&](size_t first, absl::Span<const int64_t> group) {
     TESSERA_ASSIGN_OR_RETURN(absl::Span<const float> logits, decoder_->Logits(group));
     TESSERA_ASSIGN_OR_RETURN(
-        std::vector<v1::TargetLogprob> scores,
-        scorer_.Score(absl::MakeConstSpan(targets).subspan(first, group.size()), logits));
+        std::vector<v1::PromptLogprob> scores,
+        scorer_.Score(absl::MakeConstSpan(wanted).subspan(first, group.size()), logits));
     for (size_t i = 0; i < group.size(); ++i) {
-      *result.mutable_targets(chunk_of[first + i])->add_targets() = std::move(scores[i]);
+      *result.mutable_prompt_logprobs(chunk_of[first + i])->add_prompt_logprobs() =
+          std::move(scores[i]);
     }
     return absl::OkStatus();
   });

@@ -8,12 +8,12 @@
 //   if (last) TESSERA_ASSIGN_OR_RETURN(v1::StepResult result, runner.Finish(plan, alive));
 //   else      Send(next, runner.Activations()), runner.HandOn();
 //
-// A single stage whose devices keep what they draw, and exchange it and the sums by themselves,
-// runs ahead: a step that only decodes is put on the device whole, behind the one that is running
-// there, and its tokens are collected later.
+// A single stage whose devices keep what they sample, and exchange it and the sums by themselves,
+// is scheduled asynchronously: a step that only decodes is put on the device whole, behind the one
+// that is running there, and its tokens are collected later.
 //
 //   if (runner.MayEnqueue(plan)) {
-//     TESSERA_RETURN_IF_ERROR(runner.CheckAhead(plan));
+//     TESSERA_RETURN_IF_ERROR(runner.CheckEnqueue(plan));
 //     TESSERA_RETURN_IF_ERROR(runner.Enqueue(plan, alive));
 //   }
 //   TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner.TryCollect());
@@ -34,9 +34,9 @@
 #include "tessera/v1/cluster.pb.h"
 #include "worker/comm/activation_link.h"
 #include "worker/comm/communicator.h"
+#include "worker/engine/logprob_scorer.h"
 #include "worker/engine/sampler.h"
 #include "worker/engine/step_check.h"
-#include "worker/engine/target_scorer.h"
 #include "worker/model/decoder.h"
 
 namespace tessera::worker {
@@ -74,24 +74,25 @@ class StepRunner {
     return links_.stage != nullptr ? decoder_->SendHidden(*links_.stage) : absl::OkStatus();
   }
 
-  // Last stage, after Forward: draws tokens, scores targets and collects logits. Complete on tp_rank
-  // 0; the others take part and return all but the logits. `between`: see Decoder::RunLayers; the
-  // output head over a long prompt's targets takes as long as layers do.
+  // Last stage, after Forward: samples tokens, scores prompts and collects logits. Complete on
+  // tp_rank 0; the others take part and return all but the logits. `between`: see
+  // Decoder::RunLayers; the output head over a long prompt takes as long as layers do.
   absl::StatusOr<v1::StepResult> Finish(const v1::StepPlan& step,
                                         absl::FunctionRef<absl::Status()> between);
 
-  // Whether there may be two steps on the device. The same on all ranks of a group.
-  bool runs_ahead() const { return runs_ahead_; }
-  // Whether it can be put on the device whole: one token of every sequence, of kMostAhead at most,
-  // from whose row the device draws by itself, and nothing else asked for. The plan need not be
-  // checked.
+  // Whether there may be two steps on the device. All ranks of a group say the same.
+  bool async_scheduling() const { return async_scheduling_; }
+  // Whether the step can be put on the device whole: one token of every sequence, at most
+  // kMaxAsyncSequences, from whose row the device samples by itself, and nothing else asked for.
+  // The plan need not be checked.
   bool MayEnqueue(const v1::StepPlan& step) const;
   // Whether that can be while the device is at work on the step before, without waiting for it.
   bool TakesBehind(const v1::StepPlan& step);
-  // As Check, of a step that is to be enqueued: its ids may be tokens fed from the step that was
-  // enqueued last, if no other has been run since. INTERNAL for one that may not be enqueued.
-  absl::Status CheckAhead(const v1::StepPlan& step);
-  // Starts a step that CheckAhead let pass; at most two are on the device, and nothing else.
+  // As Check, of a step that is to be enqueued: its ids may be placeholders for tokens of the step
+  // that was enqueued last, if no other has been run since. INTERNAL for one that may not be
+  // enqueued.
+  absl::Status CheckEnqueue(const v1::StepPlan& step);
+  // Starts a step that CheckEnqueue let pass; at most two are on the device, and nothing else.
   // `between` as in Forward. Collective.
   absl::Status Enqueue(v1::StepPlan step, absl::FunctionRef<absl::Status()> between);
   int under_way() const { return static_cast<int>(enqueued_.size()); }
@@ -111,14 +112,14 @@ class StepRunner {
  private:
   StepRunner(const Setup& setup, std::unique_ptr<kernels::Device> device);
 
-  // Devices keep room for the draws of so many sequences; a step of more takes so long that what
+  // Devices keep room to sample for so many sequences; a step of more takes so long that what
   // the host does between two of them does not show.
-  static constexpr int kMostAhead = 256;
+  static constexpr int kMaxAsyncSequences = 256;
 
   using Between = absl::FunctionRef<absl::Status()>;
-  // What of a step draws: each request with the row, in the flattened batch, that it draws from.
+  // The rows of a step to sample from: each request with its row in the flattened batch.
   // Borrows the plan.
-  struct DrawingRows {
+  struct SamplingRows {
     std::vector<SampleRequest> requests;
     std::vector<int64_t> rows;
   };
@@ -128,7 +129,7 @@ class StepRunner {
   };
 
   static void Flatten(const v1::StepPlan& step, TokenBatch& batch);
-  static DrawingRows DrawingRowsOf(const v1::StepPlan& step);
+  static SamplingRows SamplingRowsOf(const v1::StepPlan& step);
   // The step's block copies and its tokens.
   absl::Status Begin(const v1::StepPlan& step);
   // `use` for as many rows at a time as the output head takes; the first of them is rows[first].
@@ -136,10 +137,10 @@ class StepRunner {
       absl::Span<const int64_t> rows, Between between,
       absl::FunctionRef<absl::Status(size_t first, absl::Span<const int64_t> group)> use);
   // Once, before the weights take the memory.
-  absl::Status ReserveDraws(int64_t most_rows);
-  absl::Status StartDraws(const DrawingRows& drawing, Between between);
-  absl::Status DrawTokens(const v1::StepPlan& step, Between between, v1::StepResult& result);
-  absl::Status ScoreTargets(const v1::StepPlan& step, Between between, v1::StepResult& result);
+  absl::Status ReserveSampling(int64_t most_rows);
+  absl::Status StartSampling(const SamplingRows& sampling, Between between);
+  absl::Status SampleTokens(const v1::StepPlan& step, Between between, v1::StepResult& result);
+  absl::Status ScorePrompt(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status CollectLogits(const v1::StepPlan& step, Between between, v1::StepResult& result);
   absl::Status AppendLogits(absl::Span<const int64_t> rows, v1::ChunkLogits& out);
 
@@ -148,15 +149,15 @@ class StepRunner {
   const std::vector<v1::Range> vocab_;  // of the stage's tp ranks
   std::unique_ptr<StepChecker> checker_;
   Sampler sampler_;
-  TargetScorer scorer_;
+  LogprobScorer scorer_;
   std::unique_ptr<kernels::Device> device_;
   Links links_;
   std::unique_ptr<Decoder> decoder_;
   TokenBatch batch_;
   TokenBatch next_batch_;  // TakesBehind
-  bool runs_ahead_ = false;
+  bool async_scheduling_ = false;
   std::deque<Enqueued> enqueued_;
-  OpenDraws newest_draws_;  // of the step enqueued last, until another is run
+  PendingTokens newest_tokens_;  // of the step enqueued last, until another is run
 };
 
 }  // namespace tessera::worker

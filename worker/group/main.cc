@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/files/model_file.h"
 #include "worker/group/process.h"
-#include "worker/group/rank_life.h"
+#include "worker/group/rank_lifecycle.h"
 #include "worker/group/worker_options.h"
 
 namespace {
@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
   if (parsed.options.placement.by_mpirun) tessera::worker::DieWithParent(parent);
   tessera::worker::BlockEndSignals();
   // Never destroyed: other threads use it until the process ends.
-  auto* life = new tessera::worker::RankLife(parsed.options);
+  auto* life = new tessera::worker::RankLifecycle(parsed.options);
   tessera::worker::HandleEndSignals([life](int number) { life->OnSignal(number); });
   ExitNow(life->Run());
 }

@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <iostream>
 
@@ -10,11 +9,18 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "proto/flags/declare.h"
+#include "proto/flags/worker_flags.h"
 
 namespace tessera::worker {
 namespace {
 
 constexpr int kUsageError = 2;
+constexpr char kPurpose[] =
+    "One rank of a Tessera worker group.\n"
+    "  mpirun -n 4 tessera-worker --coordinator HOST:PORT --model PATH";
+
+constexpr absl::string_view kCommunicators[] = {"mpi", "null"};
 
 // What the flags hold before they are resolved against each other and the placement.
 struct RawFlags {
@@ -23,8 +29,6 @@ struct RawFlags {
   int health_port = 0;
   std::string communicator;
   std::string comm = "auto";
-  double comm_timeout_seconds = 60;
-  double join_timeout_seconds = 30;
 };
 
 int EnvironmentInt(const char* name, int otherwise) {
@@ -34,72 +38,48 @@ int EnvironmentInt(const char* name, int otherwise) {
 }
 
 void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
-  app.add_option("--model", options.model, "GGUF file, or Hugging Face folder")
-      ->envname("TESSERA_MODEL");
-  app.add_option("--coordinator", options.coordinator, "HOST:PORT of the coordinator's cluster port")
-      ->envname("TESSERA_COORDINATOR");
-  app.add_option("--load-format", raw.load_format, "auto, gguf, safetensors or dummy")
-      ->envname("TESSERA_LOAD_FORMAT")
-      ->capture_default_str();
-  app.add_option("--quantization", raw.quantization,
-                 "fp8: weights of F32, F16 or BF16 are rounded to 8-bit floats (E4M3, a scale for "
-                 "each row) while they are loaded; GPUs only (default: as the file has them)")
-      ->envname("TESSERA_QUANTIZATION");
-  app.add_option("--threads-per-rank", options.threads,
-                 "Compute threads of each rank; 0: the cores of its host shared among those of its\n"
-                 "ranks that compute at the same time")
-      ->envname("TESSERA_THREADS_PER_RANK")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app.add_option("--instruction-set", options.instruction_set,
-                 "Of the CPU: auto, or a lesser one for tests: scalar, avx2, avx512")
-      ->envname("TESSERA_INSTRUCTION_SET")
-      ->capture_default_str();
-  app.add_flag("--shared-memory,!--no-shared-memory", options.shared_memory,
-               "Sum through shared memory where all ranks of a stage are on one host (default: on)")
-      ->envname("TESSERA_SHARED_MEMORY");
-  app.add_option("--host", options.host, "Address that the health service listens on")
-      ->envname("TESSERA_HOST")
-      ->capture_default_str();
-  app.add_option("--health-port", raw.health_port,
-                 "Port of the health service, the rank's number on its host added; 0: any free one")
-      ->envname("TESSERA_HEALTH_PORT")
-      ->check(CLI::Range(0, 65535))
-      ->capture_default_str();
-  app.add_option("--communicator", raw.communicator,
-                 "mpi or null (one rank alone); default: mpi under mpirun, else null")
-      ->envname("TESSERA_COMMUNICATOR")
-      ->check(CLI::IsMember({"mpi", "null"}));
-  app.add_option("--device", options.device,
-                 "cpu, cuda (each rank the GPU of its number on its host), or auto: cuda where there "
-                 "is one")
-      ->envname("TESSERA_DEVICE")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--comm", raw.comm,
-                 "How ranks exchange activations: nccl (a GPU for each), mpi (through host memory; "
-                 "ranks may share a GPU), or auto: nccl where it can")
-      ->envname("TESSERA_COMM")
-      ->check(CLI::IsMember({"auto", "mpi", "nccl"}))
-      ->capture_default_str();
-  app.add_flag("--deterministic", options.deterministic,
-               "On GPUs: the same tokens whatever else a step computes, at some cost (always so "
-               "on cpu)")
-      ->envname("TESSERA_DETERMINISTIC");
-  app.add_option("--comm-timeout", raw.comm_timeout_seconds,
-                 "Seconds without a sign of life from a rank, however long it computes, that end "
-                 "the group")
-      ->envname("TESSERA_COMM_TIMEOUT")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  app.add_option("--join-timeout", raw.join_timeout_seconds,
-                 "Seconds to wait for the coordinator to be there")
-      ->envname("TESSERA_JOIN_TIMEOUT")
-      ->check(CLI::Range(0.1, 86400.0))
-      ->capture_default_str();
-  app.add_flag("--describe", options.describe,
-               "Write the model's description (a serialized tessera.v1.ModelDescription) to the "
-               "standard output and exit");
+  using flags::Declare;
+  Declare(app, flags::kModel, options.model);
+  Declare(app,
+          {.name = "--coordinator", .help = "The coordinator's cluster port", .value = "HOST:PORT"},
+          options.coordinator);
+  Declare(app, flags::kLoadFormat, raw.load_format);
+  Declare(app, flags::kQuantization, raw.quantization);
+  Declare(app, flags::kThreadsPerRank, options.threads);
+  Declare(app, flags::kInstructionSet, options.instruction_set);
+  Declare(app,
+          {.name = "--shared-memory,!--no-shared-memory",
+           .help = "Sum through shared memory where all ranks of a stage are on one host"},
+          options.shared_memory);
+  Declare(app,
+          {.name = "--host", .help = "Where the health service listens", .value = "ADDRESS"},
+          options.host);
+  Declare(app,
+          {.name = "--health-port",
+           .help = "The health service; the rank's number on its host is added; 0: any free one",
+           .range = flags::kPorts},
+          raw.health_port);
+  Declare(app,
+          {.name = "--communicator",
+           .help = "How ranks reach each other; null: one rank alone",
+           .choices = kCommunicators,
+           .otherwise = "mpi under mpirun, else null"},
+          raw.communicator);
+  Declare(app, flags::kDevice, options.device);
+  Declare(app, flags::kComm, raw.comm);
+  Declare(app, flags::kDeterministic, options.deterministic);
+  flags::DeclareSeconds(app, flags::kCommTimeout, options.comm_timeout);
+  flags::DeclareSeconds(app,
+                        {.name = "--join-timeout",
+                         .help = "How long to wait for the coordinator to be there",
+                         .range = flags::kTimeouts},
+                        options.join_timeout);
+  Declare(app,
+          {.name = "--describe",
+           .help = "Write the model's description (a serialized tessera.v1.ModelDescription) to "
+                   "the standard output and exit",
+           .environment = false},
+          options.describe);
   app.set_version_flag("--version", "tessera-worker " TESSERA_VERSION);
 }
 
@@ -130,10 +110,6 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
   if (options.describe) return absl::OkStatus();
 
   if (absl::Status status = CheckCoordinator(options.coordinator); !status.ok()) return status;
-  // CLI11's ranges let NaN through.
-  if (std::isnan(raw.comm_timeout_seconds) || std::isnan(raw.join_timeout_seconds)) {
-    return absl::InvalidArgumentError("--comm-timeout and --join-timeout: expected 0.1 .. 86400");
-  }
   const Placement& placement = options.placement;
   if (raw.health_port > 0) {
     options.health_port = raw.health_port + placement.local_rank;
@@ -150,8 +126,6 @@ absl::Status Resolve(const RawFlags& raw, WorkerOptions& options) {
   }
   options.comm = *comm;
   options.communicator = mpi ? CommunicatorKind::kMpi : CommunicatorKind::kNull;
-  options.comm_timeout = absl::Seconds(raw.comm_timeout_seconds);
-  options.join_timeout = absl::Seconds(raw.join_timeout_seconds);
   return absl::OkStatus();
 }
 
@@ -170,14 +144,20 @@ Placement PlacementFromEnvironment() {
   return placement;
 }
 
+void LookAtFlags(const std::function<void(const CLI::App&)>& look) {
+  WorkerOptions options;
+  RawFlags raw;
+  CLI::App app(kPurpose, "tessera-worker");
+  DeclareFlags(app, options, raw);
+  look(app);
+}
+
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
   ParsedCommandLine parsed;
   parsed.options.placement = PlacementFromEnvironment();
   RawFlags raw;
-  CLI::App app(
-      "One rank of a Tessera worker group.\n"
-      "  mpirun -n 4 tessera-worker --coordinator HOST:PORT --model PATH");
-  app.name("tessera-worker");
+  CLI::App app(kPurpose, "tessera-worker");
+  flags::UsePlainHelp(app);
   DeclareFlags(app, parsed.options, raw);
   try {
     app.parse(argc, argv);
@@ -189,7 +169,7 @@ ParsedCommandLine ParseCommandLine(int argc, const char* const* argv) {
                                                                 ? "" : app.remaining().front()));
     return parsed;
   } catch (const CLI::ParseError& mistake) {
-    parsed.exit_code = Refuse(mistake.what());
+    parsed.exit_code = Refuse(flags::MistakeText(mistake));
     return parsed;
   }
   if (absl::Status status = Resolve(raw, parsed.options); !status.ok()) {

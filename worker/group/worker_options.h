@@ -5,12 +5,17 @@
 #ifndef TESSERA_WORKER_GROUP_WORKER_OPTIONS_H_
 #define TESSERA_WORKER_GROUP_WORKER_OPTIONS_H_
 
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "absl/time/time.h"
 #include "worker/engine/link_choice.h"
 #include "worker/files/model_file.h"
+
+namespace CLI {
+class App;
+}
 
 namespace tessera::worker {
 
@@ -43,7 +48,6 @@ struct WorkerOptions {
   Placement placement;
 };
 
-
 struct ParsedCommandLine {
   std::optional<int> exit_code;  // set: there is nothing (more) to do
   WorkerOptions options;
@@ -52,6 +56,9 @@ struct ParsedCommandLine {
 Placement PlacementFromEnvironment();
 
 ParsedCommandLine ParseCommandLine(int argc, const char* const* argv);
+
+// Shows the declared flags, as ParseCommandLine reads them (deploy/flags.md is made of them).
+void LookAtFlags(const std::function<void(const CLI::App&)>& look);
 
 }  // namespace tessera::worker
 

@@ -46,12 +46,8 @@ Outcome RunTessera(const std::vector<std::string>& args) {
 TEST(CommandLine, ShortLayoutFlagsBecomeLongOnes) {
   EXPECT_THAT(RewriteShortFlags({"serve", "-tp", "2", "-pp=3", "-dp", "1", "-t", "-tpx"}),
               ElementsAre("serve", "--tensor-parallel-size", "2", "--pipeline-parallel-size=3",
-                          "--data-parallel-size", "1", "-t", "-tpx"));
+                          "-dp", "1", "-t", "-tpx"));
   EXPECT_THAT(RewriteShortFlags({"--", "-tp"}), ElementsAre("--", "-tp"));
-}
-
-TEST(CommandLine, EnvironmentNames) {
-  EXPECT_EQ(EnvironmentName("--max-model-len"), "TESSERA_MAX_MODEL_LEN");
 }
 
 TEST(CommandLine, FlagsComeFromTheEnvironmentAndTheLineWins) {
@@ -95,6 +91,50 @@ TEST(CommandLine, SamplingFlagsLeftOutAreTheServersToChoose) {
                options.has_ignore_eos() || options.has_logprobs());
 }
 
+TEST(CommandLine, EverySamplingFlagReachesItsField) {
+  CLI::App app;
+  SamplingFlags flags;
+  AddSamplingFlags(app, flags);
+  app.parse(
+      "--max-tokens 7 --temperature 0.5 --top-k 3 --top-p 0.25 --min-p 0.125 --seed "
+      "18446744073709551615 --stop a --ignore-eos --logprobs 2 --min-tokens 1 "
+      "--repetition-penalty 1.5 --presence-penalty -2 --frequency-penalty 2 --choice x --choice y");
+  v1::SamplingOptions expected;
+  expected.set_max_tokens(7);
+  expected.set_temperature(0.5f);
+  expected.set_top_k(3);
+  expected.set_top_p(0.25f);
+  expected.set_min_p(0.125f);
+  expected.set_seed(18446744073709551615u);
+  expected.add_stop(std::string(1, 'a'));
+  expected.set_ignore_eos(true);
+  expected.set_logprobs(2);
+  expected.set_min_tokens(1);
+  expected.set_repetition_penalty(1.5f);
+  expected.set_presence_penalty(-2);
+  expected.set_frequency_penalty(2);
+  for (const char* choice : {"x", "y"}) {
+    expected.mutable_structured()->mutable_choice()->add_values(choice);
+  }
+  EXPECT_EQ(ToOptions(flags).DebugString(), expected.DebugString());
+}
+
+// What the message has and the command line lacks is left out on purpose.
+TEST(CommandLine, SamplingFieldsWithoutAFlag) {
+  CLI::App app;
+  SamplingFlags flags;
+  AddSamplingFlags(app, flags);
+  std::vector<std::string> without;
+  const auto* message = v1::SamplingOptions::descriptor();
+  for (int i = 0; i < message->field_count(); ++i) {
+    std::string name = message->field(i)->name();
+    std::replace(name.begin(), name.end(), '_', '-');
+    if (app.get_option_no_throw("--" + name) == nullptr) without.push_back(name);
+  }
+  EXPECT_THAT(without, ElementsAre("logit-bias", "stop-token-ids", "bad-words", "n",
+                                   "prompt-logprobs", "structured"));
+}
+
 TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
   const struct {
     std::vector<std::string> args;
@@ -112,7 +152,26 @@ TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
       {{"serve", "--model", "m", "--device", "tpu"}, "--device"},
       {{"serve", "--model", "m", "--comm", "tcp"}, "--comm"},
       {{"serve", "--model", "m", "--deterministic=perhaps"}, "--deterministic"},
-      {{"generate", "--max-tokens"}, "--max-tokens"},
+      {{"generate", "--max-tokens"}, "--max-tokens: expected 1 .. 16777216 tokens, got nothing"},
+      {{"serve", "--model", "m", "-dp", "2"}, "unknown flag -dp; see tessera serve --help"},
+      {{"serve", "--model", "m", "-tp", "two"},
+       "--tensor-parallel-size: expected 1 .. 4096, got two"},
+      {{"serve", "--model", "m", "--grpc-port", "70000"},
+       "--grpc-port: expected 0 .. 65535, got 70000"},
+      {{"serve", "--model", "m", "--prefill-stretch", "nan"},
+       "--prefill-stretch: expected 0 .. 1000 times, got nan"},
+      {{"serve", "--model", "m", "--launch", "slurm"},
+       "--launch: expected mpirun or external, got slurm"},
+      {{"serve", "--model", "m", "--kv-cache-dtype", "int8"},
+       "--kv-cache-dtype: expected auto, float32 or bfloat16, got int8"},
+      {{"serve", "--model", "m", "--threads-per-rank", "0"},
+       "--threads-per-rank: expected 1 .. 1024, got 0"},
+      {{"generate", "--temperature", "101"}, "--temperature: expected 0 .. 100, got 101"},
+      {{"chat", "--top-p", "0"}, "--top-p: expected more than 0 .. 1, got 0"},
+      {{"chat", "--min-p", "nan"}, "--min-p: expected 0 .. 1, got nan"},
+      {{"generate", "--logprobs", "21"}, "--logprobs: expected 0 .. 20, got 21"},
+      {{"batch", "in", "-o", "out", "--concurrency", "0"},
+       "--concurrency: expected 1 .. 1024 requests, got 0"},
       {{"perplexity", "/no/such/file"}, "/no/such/file"},
       {{"perplexity", "/"}, "cannot read /"},
   };
@@ -224,8 +283,8 @@ TEST(ClusterMap, ShowsShardsAndProcesses) {
   v1::RankStatus* rank = group.add_ranks();
   v1::RankShard* shard = rank->mutable_shard();
   shard->mutable_layers()->set_end(15);
-  shard->mutable_q_heads()->set_begin(5);
-  shard->mutable_q_heads()->set_end(9);
+  shard->add_kinds()->mutable_q_heads()->set_begin(5);
+  shard->mutable_kinds(0)->mutable_q_heads()->set_end(9);
   shard->set_weight_bytes(42'500'000);
   rank->set_host("node1");
   rank->set_pid(4321);

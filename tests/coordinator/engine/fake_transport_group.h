@@ -43,7 +43,7 @@ class FakeTransportGroup {
   }
   ~FakeTransportGroup() { Stop(); }
 
-  void set_stages_take_turns() { hello_.set_stages_take_turns(true); }
+  void set_time_sliced_stages() { hello_.set_time_sliced_stages(true); }
   void set_model(Model model) { model_ = std::move(model); }
   // Choices with this seed hold text[p] at position p instead.
   void set_text_of_seed(uint64_t seed, std::string text) { texts_[seed] = std::move(text); }
@@ -95,7 +95,7 @@ class FakeTransportGroup {
     v1::StepResult result;
     result.set_step_id(plan.step_id());
     for (const v1::SequenceChunk& chunk : plan.chunks()) {
-      if (chunk.target_ids_size() > 0) *result.add_targets() = TargetsOf(chunk);
+      if (chunk.prompt_logprob_ids_size() > 0) *result.add_prompt_logprobs() = TargetsOf(chunk);
       if (!chunk.has_sampling()) continue;
       v1::SampledToken* token = result.add_tokens();
       token->set_sequence_id(chunk.sequence_id());
@@ -118,16 +118,16 @@ class FakeTransportGroup {
     return at < own->second.size() ? static_cast<unsigned char>(own->second[at]) : kEos;
   }
 
-  static v1::ChunkTargets TargetsOf(const v1::SequenceChunk& chunk) {
-    v1::ChunkTargets targets;
+  static v1::ChunkPromptLogprobs TargetsOf(const v1::SequenceChunk& chunk) {
+    v1::ChunkPromptLogprobs targets;
     targets.set_sequence_id(chunk.sequence_id());
-    for (const int32_t id : chunk.target_ids()) {
+    for (const int32_t id : chunk.prompt_logprob_ids()) {
       if (id < 0) continue;
-      v1::TargetLogprob* target = targets.add_targets();
+      v1::PromptLogprob* target = targets.add_prompt_logprobs();
       target->set_token_id(id);
       target->set_logprob(static_cast<float>(id) / -1000);
       target->set_vocab_rank(1 + id % 2);
-      for (int i = 0; i < chunk.num_target_logprobs(); ++i) {
+      for (int i = 0; i < chunk.num_prompt_logprobs(); ++i) {
         target->add_top_ids(i == id % 2 ? id : i);
         target->add_top_logprobs(static_cast<float>(-i));
       }

@@ -34,8 +34,8 @@ class RequestOutputTest : public ::testing::Test {
     emission.token = &tokens_.back();
     return emission;
   }
-  static v1::TargetLogprob Target(int id) {
-    v1::TargetLogprob target;
+  static v1::PromptLogprob Target(int id) {
+    v1::PromptLogprob target;
     target.set_token_id(id);
     target.set_logprob(-1);
     for (int i = 0; i < 2; ++i) {
@@ -90,10 +90,10 @@ TEST_F(RequestOutputTest, AStopStringBeforeMinTokensIsText) {
 TEST_F(RequestOutputTest, PromptLogprobsComeWithTheFirstMessage) {
   RequestOutput output = Make({.num_logprobs = 0, .prompt_logprobs = 1});
   Emission part;
-  part.targets = {Target('p')};
+  part.prompt_logprobs = {Target('p')};
   EXPECT_TRUE(output.Take(part).is_empty);
   Emission first = Token('a');
-  first.targets = {Target('q')};
+  first.prompt_logprobs = {Target('q')};
   const OutputChunk chunk = output.Take(first);
   ASSERT_EQ(chunk.message.prompt_logprobs_size(), 3);
   EXPECT_FALSE(chunk.message.prompt_logprobs(0).has_chosen());
@@ -107,7 +107,7 @@ TEST_F(RequestOutputTest, PromptLogprobsComeWithTheFirstMessage) {
 TEST_F(RequestOutputTest, AScoreIsOneMessageWithoutTokens) {
   RequestOutput output = Make({.prompt_logprobs = 1, .is_score = true});
   Emission end;
-  end.targets = {Target('p'), Target('q')};
+  end.prompt_logprobs = {Target('p'), Target('q')};
   end.finished = FinishCause::kLength;
   const OutputChunk chunk = output.Take(end);
   EXPECT_TRUE(chunk.is_last);

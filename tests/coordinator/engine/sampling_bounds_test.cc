@@ -18,6 +18,8 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr int kVocab = 1000;
+constexpr int kMaxTokens = 1 << 24;
+constexpr int kMaxPriority = 1'000'000;
 constexpr double kInf = std::numeric_limits<double>::infinity();
 
 struct Field {

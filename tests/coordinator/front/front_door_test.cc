@@ -265,7 +265,7 @@ TEST_F(FrontDoorTest, AChoiceBecomesAMask) {
   group_->set_text("Q:no");  // then <eos>
   const auto sink = Generate(std::move(request));
   const v1::StepPlan plan = group_->TakePlan();
-  const std::string& mask = plan.chunks(0).draw().allowed_mask();
+  const std::string& mask = plan.chunks(0).logits_state().allowed_mask();
   ASSERT_FALSE(mask.empty());
   for (int id = 0; id < tessera::testing::kByteVocabulary; ++id) {
     const bool allowed = (static_cast<unsigned char>(mask[static_cast<size_t>(id / 8)]) >> (id % 8)) & 1;

@@ -255,11 +255,11 @@ struct Violation {
 
 TEST_F(ClusterServiceTest, MessagesOutOfOrderEndTheGroup) {
   v1::GroupMessage other_version = FakeLeader::Hello("a", 2);
-  other_version.mutable_hello()->set_protocol_version(4);
+  other_version.mutable_hello()->set_protocol_version(5);
   v1::GroupMessage no_model = FakeLeader::Hello("a", 2);
   no_model.mutable_hello()->clear_model();
   const std::vector<Violation> violations = {
-      {"version", {other_version}, "protocol 4"},
+      {"version", {other_version}, "protocol 5"},
       {"world size 0", {FakeLeader::Hello("a", 0)}, "world_size is 0"},
       {"world size huge", {FakeLeader::Hello("a", 1 << 30)}, "expected 1 .. 4096"},
       {"no group id", {FakeLeader::Hello("", 2)}, "group_id"},

@@ -283,7 +283,7 @@ TEST_F(RouterTest, StagesThatTakeTurnsGetOneStepAtATime) {
   options.limits.max_steps_in_flight = 2;
   Make(options);
   FakeTransportGroup two(router_.get(), ByteModel(), 2);
-  two.set_stages_take_turns();
+  two.set_time_sliced_stages();
   two.set_text("pppp");
   ASSERT_TRUE(two.Join().ok());
   ASSERT_TRUE(router_->WaitServing(absl::Minutes(1)).ok());

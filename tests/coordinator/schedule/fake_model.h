@@ -1,5 +1,5 @@
 // The "model" of the scheduler's tests: what is drawn next is a hash of every token before it, of
-// the seed, and of all that v1::DrawState says. Whoever lost, mixed up or reordered any of it draws
+// the seed, and of all that v1::LogitsState says. Whoever lost, mixed up or reordered any of it draws
 // other tokens than ReferenceTokens, which knows no scheduler, no blocks and no steps.
 #ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
 #define TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
@@ -35,7 +35,7 @@ inline bool MaskAllows(const std::string& mask, int32_t id) {
 }
 
 // `prefix`: of all the tokens before the drawn one.
-inline int32_t DrawToken(uint64_t prefix, uint64_t seed, const v1::DrawState& draw) {
+inline int32_t DrawToken(uint64_t prefix, uint64_t seed, const v1::LogitsState& draw) {
   uint64_t hash = MixToken(prefix, static_cast<int32_t>(seed));
   for (const int32_t id : draw.prompt_ids()) hash = MixToken(hash, id + 1'000);
   for (const int32_t id : draw.output_ids()) hash = MixToken(hash, id + 2'000);
@@ -89,11 +89,11 @@ inline bool EndsWith(const std::vector<int32_t>& tokens, const std::vector<int32
   return end.size() <= tokens.size() && std::equal(end.rbegin(), end.rend(), tokens.rbegin());
 }
 
-// What DrawState has to say after these tokens of `request`, of which `emitted` were drawn.
-inline v1::DrawState ReferenceDraw(const coordinator::ScheduledRequest& request,
+// What LogitsState has to say after these tokens of `request`, of which `emitted` were drawn.
+inline v1::LogitsState ReferenceDraw(const coordinator::ScheduledRequest& request,
                                    const std::vector<int32_t>& tokens, int emitted,
                                    coordinator::TokenConstraint* constraint) {
-  v1::DrawState draw;
+  v1::LogitsState draw;
   const v1::SamplingParams& sampling = request.sampling;
   const bool repetition = sampling.repetition_penalty() != 0 && sampling.repetition_penalty() != 1;
   if (repetition) {
@@ -128,7 +128,7 @@ inline std::vector<int32_t> ReferenceTokens(const coordinator::ScheduledRequest&
   std::vector<int32_t> output;
   while (static_cast<int>(output.size()) < request.max_tokens &&
          static_cast<int>(tokens.size()) < max_len) {
-    const v1::DrawState draw =
+    const v1::LogitsState draw =
         internal::ReferenceDraw(request, tokens, static_cast<int>(output.size()), constraint.get());
     const int32_t token = DrawToken(hash, seed, draw);
     if (constraint) constraint->Accept(token);
@@ -141,14 +141,15 @@ inline std::vector<int32_t> ReferenceTokens(const coordinator::ScheduledRequest&
   return output;
 }
 
-// The log probabilities of the prompt tokens from request.targets_from on.
-inline std::vector<float> ReferenceTargets(const coordinator::ScheduledRequest& request) {
+// The log probabilities of the prompt tokens from request.prompt_logprobs_from on.
+inline std::vector<float> ReferencePromptLogprobs(const coordinator::ScheduledRequest& request) {
   std::vector<float> logprobs;
-  if (request.targets_from < 1) return logprobs;
+  if (request.prompt_logprobs_from < 1) return logprobs;
   uint64_t hash = 0;
   for (size_t i = 0; i < request.prompt_ids.size(); ++i) {
     const int32_t token = request.prompt_ids[i];
-    if (static_cast<int>(i) >= request.targets_from) logprobs.push_back(FakeLogprob(hash, token));
+    if (static_cast<int>(i) >= request.prompt_logprobs_from)
+      logprobs.push_back(FakeLogprob(hash, token));
     hash = MixToken(hash, token);
   }
   return logprobs;

@@ -34,7 +34,7 @@ ScheduledRequest Request(int64_t id) {
   request.max_tokens = static_cast<int>(2 + id * 3 % 7);
   if (id % 3 == 0) {
     request.max_tokens = 0;
-    request.targets_from = 1;
+    request.prompt_logprobs_from = 1;
   } else if (id % 2 == 0) {
     request.min_tokens = 2;
     request.stop_ids = {5};
@@ -56,12 +56,12 @@ v1::StepResult Answer(const v1::StepPlan& plan) {
       token->set_sequence_id(chunk.sequence_id());
       token->set_token_id(static_cast<int32_t>(chunk.sequence_id() + plan.step_id()) % 100);
     }
-    if (chunk.target_ids_size() == 0) continue;
-    v1::ChunkTargets* targets = result.add_targets();
+    if (chunk.prompt_logprob_ids_size() == 0) continue;
+    v1::ChunkPromptLogprobs* targets = result.add_prompt_logprobs();
     targets->set_sequence_id(chunk.sequence_id());
-    for (const int32_t id : chunk.target_ids()) {
+    for (const int32_t id : chunk.prompt_logprob_ids()) {
       if (id < 0) continue;
-      v1::TargetLogprob* target = targets->add_targets();
+      v1::PromptLogprob* target = targets->add_prompt_logprobs();
       target->set_token_id(id);
       target->set_vocab_rank(1);
     }

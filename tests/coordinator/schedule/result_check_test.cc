@@ -17,12 +17,16 @@ constexpr int kVocab = 10;
 
 constexpr int64_t kStep = 3;
 
-// Sequences 7 (draws, two alternatives), 8 (mid-prompt, wants logits and targets), 9 (draws).
+// Sequences 7 (samples, two alternatives), 8 (mid-prompt, wants logits and prompt logprobs), 9
+// (samples).
 std::vector<ExpectedChunk> Plan() {
-  return {
-      {.sequence_id = 7, .tokens = 2, .draws = true, .num_logprobs = 2},
-      {.sequence_id = 8, .tokens = 2, .logits = true, .targets = {4, 5}, .num_target_logprobs = 1},
-      {.sequence_id = 9, .tokens = 2, .draws = true, .num_logprobs = -1}};
+  return {{.sequence_id = 7, .tokens = 2, .samples = true, .num_logprobs = 2},
+          {.sequence_id = 8,
+           .tokens = 2,
+           .logits = true,
+           .prompt_logprob_ids = {4, 5},
+           .num_prompt_logprobs = 1},
+          {.sequence_id = 9, .tokens = 2, .samples = true, .num_logprobs = -1}};
 }
 
 absl::Status Check(const v1::StepResult& result, int vocab_size) {
@@ -46,10 +50,10 @@ v1::StepResult Result() {
   logits->set_sequence_id(8);
   logits->set_num_tokens(2);
   logits->set_values(std::string(2 * kVocab * sizeof(float), '\0'));
-  v1::ChunkTargets* targets = result.add_targets();
+  v1::ChunkPromptLogprobs* targets = result.add_prompt_logprobs();
   targets->set_sequence_id(8);
   for (const int32_t id : {4, 5}) {
-    v1::TargetLogprob* target = targets->add_targets();
+    v1::PromptLogprob* target = targets->add_prompt_logprobs();
     target->set_token_id(id);
     target->set_logprob(-2.0f);
     target->set_vocab_rank(kVocab);
@@ -103,23 +107,23 @@ TEST(ResultCheckTest, RefusesEveryLie) {
       {"logits of 1 tokens; expected 2", [](auto* r) { r->mutable_logits(0)->set_num_tokens(1); }},
       {"79 bytes of logits; expected 80",
        [](auto* r) { r->mutable_logits(0)->mutable_values()->pop_back(); }},
-      {"has 0 lists of targets; expected 1", [](auto* r) { r->clear_targets(); }},
-      {"has 2 lists of targets; expected 1", [](auto* r) { r->add_targets(); }},
-      {"targets are for sequence 7", [](auto* r) { r->mutable_targets(0)->set_sequence_id(7); }},
+      {"has 0 lists of targets; expected 1", [](auto* r) { r->clear_prompt_logprobs(); }},
+      {"has 2 lists of targets; expected 1", [](auto* r) { r->add_prompt_logprobs(); }},
+      {"targets are for sequence 7", [](auto* r) { r->mutable_prompt_logprobs(0)->set_sequence_id(7); }},
       {"1 targets; expected 2",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets()->RemoveLast(); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs()->RemoveLast(); }},
       {"target is token 5; expected 4",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_token_id(5); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_token_id(5); }},
       {"log probability nan",
-       [&](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_logprob(nan); }},
+       [&](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_logprob(nan); }},
       {"target is at rank 0; expected at least 1",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_vocab_rank(0); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(0); }},
       {"target is at rank 11",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->set_vocab_rank(11); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(11); }},
       {"2 alternatives with 1 log probabilities; expected at most 1",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets(0)->add_top_ids(2); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->add_top_ids(2); }},
       {"token id -2",
-       [](auto* r) { r->mutable_targets(0)->mutable_targets(1)->set_top_ids(0, -2); }},
+       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_top_ids(0, -2); }},
   };
   for (const auto& [says, lie] : lies) {
     v1::StepResult result = Result();

@@ -95,26 +95,26 @@ TEST_F(SimulatedWorkerTest, MasksAndBansDecide) {
   v1::StepPlan plan = Plan(1, {{1, {1}, 0, {0}}});
   std::string mask(33, '\0');
   mask[5] = 0x12;  // tokens 41 and 44
-  plan.mutable_chunks(0)->mutable_draw()->set_allowed_mask(mask);
+  plan.mutable_chunks(0)->mutable_logits_state()->set_allowed_mask(mask);
   EXPECT_THAT(OneToken(plan), ::testing::AnyOf(41, 44));
-  plan.mutable_chunks(0)->mutable_draw()->add_banned_ids(44);
+  plan.mutable_chunks(0)->mutable_logits_state()->add_banned_ids(44);
   EXPECT_EQ(OneToken(plan), 41);
-  plan.mutable_chunks(0)->mutable_draw()->add_banned_ids(41);
+  plan.mutable_chunks(0)->mutable_logits_state()->add_banned_ids(41);
   EXPECT_THAT(Refusal(plan), HasSubstr("no token may be drawn"));
 }
 
 TEST_F(SimulatedWorkerTest, TargetsAreScoredInOrder) {
   v1::StepPlan plan = Plan(1, {{1, {1, 2, 3}, 0, {0, 1}, false}});
-  for (const int32_t target : {2, -1, 7}) plan.mutable_chunks(0)->add_target_ids(target);
-  plan.mutable_chunks(0)->set_num_target_logprobs(2);
+  for (const int32_t target : {2, -1, 7}) plan.mutable_chunks(0)->add_prompt_logprob_ids(target);
+  plan.mutable_chunks(0)->set_num_prompt_logprobs(2);
   const absl::StatusOr<v1::StepResult> result = worker_.Execute(plan);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->tokens_size(), 0);
-  ASSERT_EQ(result->targets_size(), 1);
-  ASSERT_EQ(result->targets(0).targets_size(), 2);
-  EXPECT_EQ(result->targets(0).targets(0).token_id(), 2);
-  EXPECT_EQ(result->targets(0).targets(1).token_id(), 7);
-  EXPECT_EQ(result->targets(0).targets(1).top_ids_size(), 2);
+  ASSERT_EQ(result->prompt_logprobs_size(), 1);
+  ASSERT_EQ(result->prompt_logprobs(0).prompt_logprobs_size(), 2);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(0).token_id(), 2);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(1).token_id(), 7);
+  EXPECT_EQ(result->prompt_logprobs(0).prompt_logprobs(1).top_ids_size(), 2);
 }
 
 TEST_F(SimulatedWorkerTest, ASeedCountsOnlyWithATemperature) {

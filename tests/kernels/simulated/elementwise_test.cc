@@ -26,7 +26,7 @@ TEST_F(SimtElementwise, Add) {
       const auto b = RoundedToBf16(RandomFloats(count, random_));
       auto x = ToBf16(a, off);
       const auto y = ToBf16(b);
-      RunLaunch(LaunchAdd(y.data(), count, x.data(), nullptr));
+      RunLaunch(LaunchAdd(y.data(), 1.0f, count, x.data(), nullptr));
       std::vector<float> expected(count);
       for (int64_t i = 0; i < count; ++i) expected[i] = a[i] + b[i];
       ExpectSameBits(ToFloats(x).data(), RoundedToBf16(expected).data(), count,
@@ -74,18 +74,55 @@ TEST_F(SimtElementwise, AddRmsNormIsAddThenRmsNorm) {
     const int64_t rows = 3;
     const auto x = RoundedToBf16(RandomFloats(rows * cols, random_));
     const auto y = RoundedToBf16(RandomFloats(rows * cols, random_));
+    const float scale = cols % 2 == 0 ? 1.0f : 0.22f;
     const DeviceArray<float> weight(RandomFloats(cols, random_));
     auto fused_x = ToBf16(x);
     auto apart_x = ToBf16(x);
     const auto device_y = ToBf16(y);
     DeviceArray<BFloat16> fused(rows * cols), apart(rows * cols);
-    RunLaunch(LaunchAddRmsNorm(device_y.data(), weight.data(), 1e-6f, rows, cols, fused_x.data(),
-                               fused.data(), nullptr));
-    RunLaunch(LaunchAdd(device_y.data(), rows * cols, apart_x.data(), nullptr));
+    RunLaunch(LaunchAddRmsNorm(device_y.data(), scale, weight.data(), 1e-6f, rows, cols,
+                               fused_x.data(), fused.data(), nullptr));
+    RunLaunch(LaunchAdd(device_y.data(), scale, rows * cols, apart_x.data(), nullptr));
     RunLaunch(LaunchRmsNorm(apart_x.data(), weight.data(), 1e-6f, rows, cols, apart.data(),
                             nullptr));
     ExpectSameBits(ToFloats(fused_x).data(), ToFloats(apart_x).data(), rows * cols, "sum");
     ExpectSameBits(ToFloats(fused).data(), ToFloats(apart).data(), rows * cols, "norm");
+  }
+}
+
+TEST_F(SimtElementwise, AddNormed) {
+  for (int64_t cols : {1, 12, 64, 577, 4096, 8208}) {
+    const int64_t rows = 3;
+    const auto x = RoundedToBf16(RandomFloats(rows * cols, random_));
+    const auto y = RoundedToBf16(RandomFloats(rows * cols, random_));
+    const auto weight = RandomFloats(cols, random_);
+    const auto expected =
+        reference::AddNormed(y.data(), 0.22, weight.data(), 1e-6, rows, cols, x.data());
+    const auto device_y = ToBf16(y);
+    const DeviceArray<float> device_weight(weight);
+    auto sum = ToBf16(x);
+    RunLaunch(LaunchAddNormed(device_y.data(), 0.22f, device_weight.data(), 1e-6f, rows, cols,
+                              sum.data(), nullptr));
+    ExpectNear(ToFloats(sum), expected, kBf16Rounding, absl::StrCat("cols ", cols));
+  }
+}
+
+// Columns in two parts, as two ranks would have them: their sums added, then all of them divided.
+TEST_F(SimtElementwise, RmsNormInTwoHalves) {
+  for (int64_t cols : {2, 24, 100, 577, 4099}) {
+    const int64_t rows = 3, cut = cols / 3;
+    const auto x = RoundedToBf16(RandomFloats(rows * cols, random_));
+    const auto weight = RandomFloats(cols, random_);
+    const auto expected = reference::RmsNorm(x.data(), weight.data(), 1e-5, rows, cols);
+    auto device_x = ToBf16(x);
+    const DeviceArray<float> device_weight(weight);
+    DeviceArray<float> sums(rows), others(rows);
+    RunLaunch(LaunchSumSquares(device_x.data(), rows, cols, 0, cut, sums.data(), nullptr));
+    RunLaunch(LaunchSumSquares(device_x.data(), rows, cols, cut, cols, others.data(), nullptr));
+    for (int64_t r = 0; r < rows; ++r) sums[r] += others[r];
+    RunLaunch(LaunchNormalizeBySums(sums.data(), cols, device_weight.data(), 1e-5f, rows, cols,
+                                    device_x.data(), nullptr));
+    ExpectNear(ToFloats(device_x), expected, kBf16Rounding, absl::StrCat("cols ", cols));
   }
 }
 

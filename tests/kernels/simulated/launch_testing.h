@@ -3,7 +3,7 @@
 // well.
 //
 //   DeviceArray<BFloat16> x = ToBf16(floats);
-//   RunLaunch(LaunchAdd(y.data(), n, x.data(), nullptr));
+//   RunLaunch(LaunchAdd(y.data(), 1.0f, n, x.data(), nullptr));
 //   ExpectNear(ToFloats(x), expected, kBf16Relative, "add");
 #ifndef TESSERA_TESTS_KERNELS_SIMULATED_LAUNCH_TESTING_H_
 #define TESSERA_TESTS_KERNELS_SIMULATED_LAUNCH_TESTING_H_

@@ -44,7 +44,7 @@ TEST(PackedWeights, EmbedAndDequantizeReadEveryWeight) {
         step.n_capacity = rows;
         step.ids = ids.data();
         DeviceArray<BFloat16> out(rows * cols);
-        RunLaunch(LaunchEmbed(packed.w, 1000, step, rows, out.data(), nullptr));
+        RunLaunch(LaunchEmbed(packed.w, 1000, 1.0f, step, rows, out.data(), nullptr));
         ExpectSameBits(ToFloats(out).data(), expected.data(), rows * cols, what + " embed");
 
         const int64_t pitch = BFloat16Pitch(cols);
@@ -72,7 +72,7 @@ TEST(PackedWeights, EmbedGivesZerosForRowsOfOtherRanks) {
   step.n_capacity = 6;
   step.ids = ids.data();
   DeviceArray<BFloat16> out(6 * 32);
-  RunLaunch(LaunchEmbed(packed.w, 100, step, 6, out.data(), nullptr));
+  RunLaunch(LaunchEmbed(packed.w, 100, 1.0f, step, 6, out.data(), nullptr));
   const std::vector<float> floats = ToFloats(out);
   const std::vector<float> zeros(32, 0.0f);
   for (int t = 0; t < 6; ++t) {

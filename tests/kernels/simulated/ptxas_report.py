@@ -10,7 +10,7 @@ import sys
 
 # What one token's way through the model launches.
 DECODE = ("SmallMatMul", "DecodeAttention", "MergeChunks", "RmsNorm", "RotateAndStore", "Pairwise",
-          "Embed", "FeedDrawn", "GatherRows", "SampleRows", "CopyKvBlock")
+          "Embed", "FillPlaceholders", "GatherRows", "SampleRows", "CopyKvBlock")
 
 
 def kernels_of(text):

@@ -144,16 +144,15 @@ TEST(SimulatedDeviceTest, ALaunchThatIsRefusedIsRememberedWithItsOperation) {
   auto memory = (*device)->Allocate(64);
   ASSERT_TRUE(memory.ok());
   auto* x = reinterpret_cast<kernels::Activation*>(memory->get());
-  const kernels::RowQuestion question;
-  kernels::RowAnswer answer;
+  const kernels::SampleRow asked;
+  kernels::SampledRow found;
   // A row of no logits: no kernel for that.
-  const absl::Status first = (*device)->LookAtRows(reinterpret_cast<const float*>(x), 0, 0,
-                                                   absl::MakeConstSpan(&question, 1), &answer,
-                                                   nullptr);
+  const absl::Status first = (*device)->SampleRows(reinterpret_cast<const float*>(x), 0, 0,
+                                                   absl::MakeConstSpan(&asked, 1), &found, nullptr);
   EXPECT_EQ(std::string(first.message()),
-            "cuda 0: simulated GPU: Draws: kernel launch: invalid argument "
+            "cuda 0: simulated GPU: SampleRows: kernel launch: invalid argument "
             "(cudaErrorInvalidValue)");
-  (*device)->Add(reinterpret_cast<kernels::Partial*>(x), 8, x);
+  (*device)->Add(reinterpret_cast<kernels::Partial*>(x), 1.0f, 8, x);
   EXPECT_EQ((*device)->Sync(), first);
   EXPECT_EQ((*device)->Allocate(8).status(), first);
 }

@@ -87,7 +87,7 @@ TEST_F(NcclLinksTest, GathersInTheOrderOfTheDevicesWork) {
   ASSERT_TRUE(device_->WriteActivations(values.data(), count, x).ok());
   ASSERT_TRUE(links_.tp->AllReduceSum(x, count).ok());
   ASSERT_TRUE(links_.tp->AllGather(mine, count * 2, all).ok());
-  device_->Add(reinterpret_cast<kernels::Partial*>(all), count, x);  // twice the sum
+  device_->Add(reinterpret_cast<kernels::Partial*>(all), 1.0f, count, x);  // twice the sum
   ASSERT_TRUE(links_.tp->AllGather(mine, count * 2, all).ok());
   Wait();
   std::vector<float> gathered(count * world->size());

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "worker/engine/row_changes.h"
+#include "worker/engine/logits_processors.h"
 
 namespace tessera::worker {
 
@@ -28,21 +28,21 @@ GenerationScript::GenerationScript(const v1::ShardPlan& plan,
   for (size_t i = 0; i < requests_.size(); ++i) progress_[i].known = requests_[i].prompt;
 }
 
-// Every token that will be drawn is drawn or being drawn.
+// Every token that will be sampled is sampled or being sampled.
 bool GenerationScript::Done(size_t request) const {
-  const size_t drawn = results_[request].tokens.size() + progress_[request].drawing.size();
+  const size_t sampled = results_[request].tokens.size() + progress_[request].sampling.size();
   return progress_[request].fed >= requests_[request].prompt.size() &&
-         drawn >= static_cast<size_t>(requests_[request].max_new_tokens);
+         sampled >= static_cast<size_t>(requests_[request].max_new_tokens);
 }
 
 bool GenerationScript::MayCompose(size_t request) const {
   if (Done(request)) return false;
   const Progress& progress = progress_[request];
-  return progress.under_way == 0 || (options_.lookahead && progress.drawing.size() < 2);
+  return progress.under_way == 0 || (options_.async_scheduling && progress.sampling.size() < 2);
 }
 
 absl::StatusOr<std::optional<v1::StepPlan>> GenerationScript::NextPlan(absl::Duration) {
-  const size_t most = options_.steps_in_flight + (options_.lookahead ? 1 : 0);
+  const size_t most = options_.steps_in_flight + (options_.async_scheduling ? 1 : 0);
   while (in_flight_.size() < most) {
     v1::StepPlan step = Compose();
     if (step.chunks_size() == 0) break;
@@ -85,32 +85,32 @@ void GenerationScript::AddChunk(size_t request, int64_t& budget, v1::StepPlan& s
   for (int64_t i = 0; i < count; ++i) chunk.add_token_ids(progress.known[progress.fed + i]);
   if (unfed == 0) {
     chunk.add_token_ids(-1);
-    chunk.set_last_token_from_step(progress.drawing.back());
+    chunk.set_last_token_from_step(progress.sampling.back());
     ++tokens_ahead_;
   }
   FillBlockTable(request, progress.fed + chunk.token_ids_size(), chunk);
   chunk.set_return_logits(requests_[request].return_logits);
-  const size_t drawn = results_[request].tokens.size() + progress.drawing.size();
-  const bool wants_more = drawn < static_cast<size_t>(requests_[request].max_new_tokens);
+  const size_t sampled = results_[request].tokens.size() + progress.sampling.size();
+  const bool wants_more = sampled < static_cast<size_t>(requests_[request].max_new_tokens);
   if (count == unfed && wants_more) {
     *chunk.mutable_sampling() = requests_[request].sampling;
-    FillDraw(request, chunk);
-    progress.drawing.push_back(step.step_id());
+    FillLogitsState(request, chunk);
+    progress.sampling.push_back(step.step_id());
   }
   progress.fed += chunk.token_ids_size();
   ++progress.under_way;
   budget -= chunk.token_ids_size();
 }
 
-// What is known now: the leader appends the token that is still being drawn.
-void GenerationScript::FillDraw(size_t request, v1::SequenceChunk& chunk) const {
-  *chunk.mutable_draw() = requests_[request].draw;
+// What is known now: the leader appends the token that is still being sampled.
+void GenerationScript::FillLogitsState(size_t request, v1::SequenceChunk& chunk) const {
+  *chunk.mutable_logits_state() = requests_[request].logits_state;
   if (!HasPenalties(chunk.sampling())) return;
   const std::vector<int32_t>& prompt = requests_[request].prompt;
   for (int32_t id : std::set<int32_t>(prompt.begin(), prompt.end())) {
-    chunk.mutable_draw()->add_prompt_ids(id);
+    chunk.mutable_logits_state()->add_prompt_ids(id);
   }
-  for (int32_t id : results_[request].tokens) chunk.mutable_draw()->add_output_ids(id);
+  for (int32_t id : results_[request].tokens) chunk.mutable_logits_state()->add_output_ids(id);
 }
 
 // Request r of R owns blocks r, r + R, r + 2R, ...
@@ -141,7 +141,7 @@ absl::Status GenerationScript::SendResult(v1::StepResult result) {
       out.details.push_back(result.tokens(next_token++));
       out.tokens.push_back(out.details.back().token_id());
       progress.known.push_back(out.tokens.back());
-      progress.drawing.erase(progress.drawing.begin());
+      progress.sampling.erase(progress.sampling.begin());
     }
     if (chunk.return_logits()) {
       if (next_logits >= result.logits_size()) {

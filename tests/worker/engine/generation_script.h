@@ -2,8 +2,8 @@
 // other, and keeps what comes back. For tests and probes; no clock, no threads of its own.
 //
 // Each step takes one chunk of every request that is not under way, in order, up to the limits, so
-// prompts and decodes mix. With `lookahead` every plan is composed before the result of the plan
-// before it is there, from -1s that stand for the tokens still being drawn. Ends the group
+// prompts and decodes mix. With `async_scheduling` every plan is composed before the result of the
+// plan before it is there, from -1s that stand for the tokens still being sampled. Ends the group
 // (CANCELLED) when every request has its tokens. KV blocks of neighbouring positions are scattered
 // on purpose.
 //
@@ -37,7 +37,7 @@ struct GenerationRequest {
   int max_new_tokens = 0;  // 0: the prompt is only evaluated
   v1::SamplingParams sampling = GreedyParams();
   bool return_logits = false;  // of every token that is fed, prompt and generated
-  v1::DrawState draw = {};     // bans and mask; what penalties need is filled in
+  v1::LogitsState logits_state = {};  // bans and mask; what penalties need is filled in
 };
 
 struct GenerationResult {
@@ -49,7 +49,7 @@ struct GenerationResult {
 struct GenerationOptions {
   int prompt_chunk = 512;   // prompt tokens of one request per step
   int steps_in_flight = 1;  // requests are dealt over that many steps
-  bool lookahead = false;   // one step more, ahead of its tokens
+  bool async_scheduling = false;  // one step more, composed before its tokens are there
 };
 
 class GenerationScript : public StepChannel {
@@ -70,7 +70,7 @@ class GenerationScript : public StepChannel {
     std::vector<int32_t> known;  // prompt and generated
     size_t fed = 0;              // of these and of the tokens to come, in plans composed
     int under_way = 0;           // plans composed whose result is not there
-    std::vector<int64_t> drawing;  // those of them that draw
+    std::vector<int64_t> sampling;  // those of them that sample
   };
 
   bool Done(size_t request) const;
@@ -78,7 +78,7 @@ class GenerationScript : public StepChannel {
   // Nothing to add when every request is under way or done.
   v1::StepPlan Compose();
   void AddChunk(size_t request, int64_t& budget, v1::StepPlan& step);
-  void FillDraw(size_t request, v1::SequenceChunk& chunk) const;
+  void FillLogitsState(size_t request, v1::SequenceChunk& chunk) const;
   void FillBlockTable(size_t request, int64_t positions, v1::SequenceChunk& chunk) const;
 
   const v1::ShardPlan plan_;

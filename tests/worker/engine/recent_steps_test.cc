@@ -1,4 +1,4 @@
-// Which plans may continue from a token that is still being drawn, and what is put in its place.
+// Which plans may continue from a token that is still being sampled, and what is put in its place.
 #include "worker/engine/recent_steps.h"
 
 #include <functional>
@@ -13,7 +13,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Draws for sequences 1 and 2 and reads a part of sequence 3's prompt.
+// Samples for sequences 1 and 2 and reads a part of sequence 3's prompt.
 v1::StepPlan PlanOf(int64_t step_id) {
   v1::StepPlan plan;
   plan.set_step_id(step_id);
@@ -62,7 +62,7 @@ TEST(RecentStepsTest, APlanWaitsForItsTokenAndGetsIt) {
   EXPECT_EQ(recent.FillIn(plan).value(), true);
   EXPECT_THAT(plan.chunks(0).token_ids(), ElementsAre(7, 902));
   EXPECT_EQ(plan.chunks(0).last_token_from_step(), 0);
-  EXPECT_FALSE(plan.chunks(0).has_draw());
+  EXPECT_FALSE(plan.chunks(0).has_logits_state());
 }
 
 TEST(RecentStepsTest, NothingChangesUntilEveryTokenIsThere) {
@@ -88,27 +88,28 @@ TEST(RecentStepsTest, PenaltiesLearnOfTheToken) {
   ASSERT_TRUE(recent.End(ResultOf(8)).ok());
   v1::StepPlan plan = PlanAhead(8);
   plan.mutable_chunks(0)->mutable_sampling()->set_frequency_penalty(0.5f);
-  plan.mutable_chunks(0)->mutable_draw()->add_output_ids(3);
+  plan.mutable_chunks(0)->mutable_logits_state()->add_output_ids(3);
   EXPECT_EQ(recent.FillIn(plan).value(), true);
-  EXPECT_THAT(plan.chunks(0).draw().output_ids(), ElementsAre(3, 802));
+  EXPECT_THAT(plan.chunks(0).logits_state().output_ids(), ElementsAre(3, 802));
 }
 
-TEST(RecentStepsTest, APlanBehindTheNewestStepIsFedItsDraws) {
+TEST(RecentStepsTest, APlanBehindTheNewestStepIsGivenPlaceholders) {
   RecentSteps recent(1);
-  EXPECT_EQ(recent.open_draws().step_id, 0);
+  EXPECT_EQ(recent.pending_tokens().step_id, 0);
   recent.Begin(PlanOf(8));
   ASSERT_TRUE(recent.End(ResultOf(8)).ok());
-  EXPECT_EQ(recent.open_draws().step_id, 0);
+  EXPECT_EQ(recent.pending_tokens().step_id, 0);
   recent.Begin(PlanOf(9));
-  EXPECT_EQ(recent.open_draws().step_id, 9);
-  EXPECT_EQ(recent.open_draws().count, 2u);
-  // Sequence 2 goes on from step 9, its second draw; sequence 1 from step 8, whose token is known.
+  EXPECT_EQ(recent.pending_tokens().step_id, 9);
+  EXPECT_EQ(recent.pending_tokens().count, 2u);
+  // Sequence 2 goes on from step 9, its second sample; sequence 1 from step 8, whose token is
+  // known.
   v1::StepPlan plan = PlanAhead(9);
   *plan.add_chunks() = PlanAhead(8).chunks(0);
   plan.mutable_chunks(1)->set_sequence_id(1);
   EXPECT_EQ(recent.FillIn(plan).value(), false);
-  EXPECT_EQ(recent.Feed(plan).value(), true);
-  EXPECT_THAT(plan.chunks(0).token_ids(), ElementsAre(7, FedToken(1)));
+  EXPECT_EQ(recent.FillInWithPlaceholders(plan).value(), true);
+  EXPECT_THAT(plan.chunks(0).token_ids(), ElementsAre(7, PlaceholderToken(1)));
   EXPECT_EQ(plan.chunks(0).last_token_from_step(), 9);
   EXPECT_THAT(plan.chunks(1).token_ids(), ElementsAre(7, 801));
   EXPECT_EQ(plan.chunks(1).last_token_from_step(), 0);
@@ -119,25 +120,26 @@ TEST(RecentStepsTest, OnlyTheNewestStepFeeds) {
   recent.Begin(PlanOf(8));
   recent.Begin(PlanOf(9));
   v1::StepPlan plan = PlanAhead(8);
-  EXPECT_EQ(recent.Feed(plan).value(), false);
+  EXPECT_EQ(recent.FillInWithPlaceholders(plan).value(), false);
   EXPECT_EQ(plan.DebugString(), PlanAhead(8).DebugString());
   for (int64_t none : {7, 50}) {
     plan = PlanAhead(none);
-    EXPECT_EQ(recent.Feed(plan).status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(recent.FillInWithPlaceholders(plan).status().code(),
+              absl::StatusCode::kInvalidArgument);
   }
 }
 
-TEST(RecentStepsTest, RefusesTokensThatNoRecentStepDraws) {
+TEST(RecentStepsTest, RefusesTokensThatNoRecentStepSamples) {
   struct Case {
     const char* says;
     std::function<void(v1::SequenceChunk&)> spoil;
   };
   const Case cases[] = {
-      {"draws for this sequence, got 7", [](auto& c) { c.set_last_token_from_step(7); }},
-      {"draws for this sequence, got 50", [](auto& c) { c.set_last_token_from_step(50); }},
+      {"samples for this sequence, got 7", [](auto& c) { c.set_last_token_from_step(7); }},
+      {"samples for this sequence, got 50", [](auto& c) { c.set_last_token_from_step(50); }},
       {"last_token_from_step -1", [](auto& c) { c.set_last_token_from_step(-1); }},
-      {"draws for this sequence", [](auto& c) { c.set_sequence_id(3); }},
-      {"draws for this sequence", [](auto& c) { c.set_sequence_id(4); }},
+      {"samples for this sequence", [](auto& c) { c.set_sequence_id(3); }},
+      {"samples for this sequence", [](auto& c) { c.set_sequence_id(4); }},
       {"-1 as the last of 2 token_ids", [](auto& c) { c.set_token_ids(1, 5); }},
       {"-1 as the last of 0 token_ids", [](auto& c) { c.clear_token_ids(); }},
   };

@@ -39,7 +39,7 @@ std::vector<Row> MixedRows(int vocab) {
   return rows;
 }
 
-TEST(SamplerTest, AnySplitDrawsTheTokensOfTheDefinition) {
+TEST(SamplerTest, AnySplitSamplesTheTokensOfTheDefinition) {
   const std::vector<Row> rows = MixedRows(1003);
   std::vector<int32_t> expected;
   for (const Row& row : rows) expected.push_back(SampledByDefinition(row));
@@ -76,12 +76,12 @@ TEST(SamplerTest, TiesGoToTheLowestTokenId) {
 }
 
 // Chi-square of 20000 seeds against softmax(logits / T) over 12 tokens: 11 degrees of freedom, of
-// which 0.1% of honest draws exceed 31.3. Seeds are fixed, so the outcome is too.
+// which 0.1% of honest samples exceed 31.3. Seeds are fixed, so the outcome is too.
 double ChiSquare(const std::map<int32_t, int>& counts, const std::vector<double>& probabilities,
-                 int draws) {
+                 int samples) {
   double sum = 0;
   for (size_t id = 0; id < probabilities.size(); ++id) {
-    const double expected = probabilities[id] * draws;
+    const double expected = probabilities[id] * samples;
     const auto found = counts.find(static_cast<int32_t>(id));
     const double seen = found == counts.end() ? 0 : found->second;
     if (expected > 0) sum += (seen - expected) * (seen - expected) / expected;
@@ -99,9 +99,9 @@ std::vector<double> Softmax(const Row& row) {
   return probabilities;
 }
 
-std::map<int32_t, int> CountDraws(Row row, int draws, bool vary_seed) {
+std::map<int32_t, int> CountSamples(Row row, int samples, bool vary_seed) {
   std::vector<Row> rows;
-  for (int i = 0; i < draws; ++i) {
+  for (int i = 0; i < samples; ++i) {
     row.params.set_seed(vary_seed ? i : 42);
     row.position = vary_seed ? 5 : i;
     rows.push_back(row);
@@ -113,16 +113,16 @@ std::map<int32_t, int> CountDraws(Row row, int draws, bool vary_seed) {
 
 TEST(SamplerTest, PlainSamplingFollowsTheSoftmaxOverSeedsAndOverPositions) {
   const Row row = MakeRow(Params(1.5f, 0, 1, 0), 0, RandomLogits(12, 1.0, 3));
-  constexpr int kDraws = 20000;
-  EXPECT_LT(ChiSquare(CountDraws(row, kDraws, true), Softmax(row), kDraws), 31.3);
-  EXPECT_LT(ChiSquare(CountDraws(row, kDraws, false), Softmax(row), kDraws), 31.3);
+  constexpr int kSamples = 20000;
+  EXPECT_LT(ChiSquare(CountSamples(row, kSamples, true), Softmax(row), kSamples), 31.3);
+  EXPECT_LT(ChiSquare(CountSamples(row, kSamples, false), Softmax(row), kSamples), 31.3);
 }
 
 TEST(SamplerTest, CutSamplingFollowsTheRenormalizedSoftmax) {
   const Row row = MakeRow(Params(0.8f, 9, 0.95f, 0.01f), 0, RandomLogits(12, 1.0, 4));
-  constexpr int kDraws = 20000;
-  const auto counts = CountDraws(row, kDraws, true);
-  EXPECT_LT(ChiSquare(counts, Softmax(row), kDraws), 31.3);
+  constexpr int kSamples = 20000;
+  const auto counts = CountSamples(row, kSamples, true);
+  EXPECT_LT(ChiSquare(counts, Softmax(row), kSamples), 31.3);
   const std::vector<int32_t> kept = KeptByDefinition(row);
   EXPECT_LT(kept.size(), 12u);
   for (const auto& [id, count] : counts) {
@@ -180,73 +180,64 @@ TEST(SamplerTest, ANonFiniteLogitIsAnErrorOnEveryRank) {
   }
 }
 
-// What the devices of all ranks say of their parts of the rows, one rank after the other.
-class SaidByAllRanks : public kernels::Draws {
+// What the devices of all ranks sample from their parts of the rows, one rank after the other.
+class SampledByAllRanks : public kernels::SamplingQueue {
  public:
   static constexpr int kMaxCandidates = 8;
 
-  SaidByAllRanks(const std::vector<Row>& rows, const std::vector<v1::Range>& vocab) {
+  SampledByAllRanks(const std::vector<Row>& rows, const std::vector<v1::Range>& vocab) {
     for (const v1::Range& own : vocab) {
-      for (const Row& row : rows) Say(row, own);
+      for (const Row& row : rows) SamplePart(row, own);
     }
   }
 
-  absl::Status Collect(kernels::RowAnswer* answers, kernels::RowCandidate* candidates) override {
-    std::copy(answers_.begin(), answers_.end(), answers);
+  absl::Status Collect(kernels::SampledRow* sampled, kernels::Candidate* candidates) override {
+    std::copy(sampled_.begin(), sampled_.end(), sampled);
     std::copy(candidates_.begin(), candidates_.end(), candidates);
     return absl::OkStatus();
   }
 
   size_t GroupBytes(int, int64_t) const override { return 0; }
-  absl::Status Reserve(int64_t, kernels::DrawGroup) override { return absl::OkStatus(); }
-  absl::Status Begin(absl::Span<const kernels::RowQuestion>) override { return absl::OkStatus(); }
-  void Draw(const float*, int64_t, int32_t, int64_t, int64_t) override {}
+  absl::Status Reserve(int64_t, kernels::SamplingGroup) override { return absl::OkStatus(); }
+  absl::Status Begin(absl::Span<const kernels::SampleRow>) override { return absl::OkStatus(); }
+  void Sample(const float*, int64_t, int32_t, int64_t, int64_t) override {}
   absl::Status End() override { return absl::OkStatus(); }
   absl::StatusOr<bool> Arrived() override { return true; }
 
  private:
-  void Say(const Row& row, const v1::Range& own) {
+  void SamplePart(const Row& row, const v1::Range& own) {
     const std::vector<float> part = PartOf({row.logits}, own);
     const LogitRow logits{part, own.begin()};
-    const worker::Draw greedy = logits.Greedy();
-    const bool draws = row.params.temperature() > 0;
-    std::vector<Candidate> best;
-    if (greedy.id >= 0) logits.Best(kMaxCandidates, best);
-    best.resize(kMaxCandidates, Candidate{0, -1});
-    for (const Candidate& candidate : best) candidates_.push_back({candidate.logit, candidate.id});
-    kernels::RowAnswer& answer = answers_.emplace_back();
-    if (greedy.id < 0) return;
-    worker::Draw draw = greedy;
-    if (draws) {
-      draw = logits.Sampled(row.params.temperature(), NoiseRow(row.params.seed(), row.position),
-                            greedy);
+    kernels::SampledRow& sampled = sampled_.emplace_back(logits.Greedy());
+    std::vector<kernels::Candidate> best;
+    if (sampled.finite()) logits.Best(kMaxCandidates, best);
+    best.resize(kMaxCandidates, kernels::Candidate());
+    candidates_.insert(candidates_.end(), best.begin(), best.end());
+    if (!sampled.finite()) return;
+    sampled.raw_mass = logits.LogMass(1, sampled.greedy_logit);
+    if (row.params.temperature() > 0) {
+      sampled = logits.Sampled(row.params.temperature(),
+                               kernels::NoiseRow(row.params.seed(), row.position), sampled);
     }
-    answer = {.finite = true,
-              .score = draw.score,
-              .id = draw.id,
-              .logit = draw.logit,
-              .greedy_id = greedy.id,
-              .greedy_logit = greedy.logit,
-              .raw_mass = logits.LogMass(1, greedy.logit)};
   }
 
-  std::vector<kernels::RowAnswer> answers_;
-  std::vector<kernels::RowCandidate> candidates_;
+  std::vector<kernels::SampledRow> sampled_;
+  std::vector<kernels::Candidate> candidates_;
 };
 
-absl::StatusOr<std::vector<v1::SampledToken>> TakeDrawn(const std::vector<Row>& rows,
-                                                        const std::vector<v1::Range>& vocab) {
+absl::StatusOr<std::vector<v1::SampledToken>> TakeSampled(const std::vector<Row>& rows,
+                                                          const std::vector<v1::Range>& vocab) {
   // Only the first rank's: nobody is asked.
   const auto communicators = MakeThreadCommunicators(static_cast<int>(vocab.size()), {});
   Sampler sampler(communicators[0].get(), vocab, Sampler::kDefaultCandidates);
-  SaidByAllRanks said(rows, vocab);
+  SampledByAllRanks queue(rows, vocab);
   std::vector<SampleRequest> requests;
   for (const Row& row : rows) {
-    requests.push_back({&row.params, /*sequence_id=*/7, row.position, &row.draw});
-    EXPECT_TRUE(sampler.IsDrawnByDevice(requests.back(), SaidByAllRanks::kMaxCandidates));
+    requests.push_back({&row.params, /*sequence_id=*/7, row.position, &row.logits_state});
+    EXPECT_TRUE(sampler.IsSampledByDevice(requests.back(), SampledByAllRanks::kMaxCandidates));
   }
-  DrawnLogits logits(&said, SaidByAllRanks::kMaxCandidates);
-  return sampler.TakeDrawn(requests, logits);
+  SampledLogits logits(&queue, SampledByAllRanks::kMaxCandidates);
+  return sampler.TakeSampled(requests, logits);
 }
 
 TEST(SamplerTest, WhatTheDevicesOfAllRanksDrewGivesTheTokensOfTheirRows) {
@@ -261,7 +252,7 @@ TEST(SamplerTest, WhatTheDevicesOfAllRanksDrewGivesTheTokensOfTheirRows) {
   rows[0].logits.assign(1003, 0.5f);
   for (int ranks : {1, 2, 3, 5}) {
     const std::vector<v1::Range> vocab = Split(1003, ranks);
-    const auto taken = TakeDrawn(rows, vocab);
+    const auto taken = TakeSampled(rows, vocab);
     ASSERT_TRUE(taken.ok()) << taken.status();
     const Outcome sampled = SampleOnAllRanks(rows, vocab, Sampler::kDefaultCandidates)[0];
     ASSERT_EQ(taken->size(), sampled.tokens.size());
@@ -278,7 +269,7 @@ TEST(SamplerTest, ARowThatIsNotFiniteOnOneDeviceIsAnError) {
   for (int where : {0, 150, 299}) {
     Row row = MakeRow(GreedyLike(), 11, RandomLogits(300, 1, 1));
     row.logits[where] = std::numeric_limits<float>::quiet_NaN();
-    const auto taken = TakeDrawn({row}, Split(300, 3));
+    const auto taken = TakeSampled({row}, Split(300, 3));
     EXPECT_EQ(taken.status().code(), absl::StatusCode::kInternal) << where;
     EXPECT_THAT(std::string(taken.status().message()), HasSubstr("sequence 7, position 11"));
   }
@@ -286,7 +277,7 @@ TEST(SamplerTest, ARowThatIsNotFiniteOnOneDeviceIsAnError) {
 
 TEST(NoiseRowTest, TheBoundIsNeverBelowTheNoise) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    const NoiseRow noise(seed, static_cast<int64_t>(seed) * 3);
+    const kernels::NoiseRow noise(seed, static_cast<int64_t>(seed) * 3);
     for (int32_t id = 0; id < 20000; ++id) {
       ASSERT_TRUE(std::isfinite(noise.Gumbel(id)));
       ASSERT_LE(noise.Gumbel(id), noise.GumbelBound(id)) << seed << " " << id;
@@ -295,11 +286,11 @@ TEST(NoiseRowTest, TheBoundIsNeverBelowTheNoise) {
 }
 
 TEST(NoiseRowTest, DependsOnSeedPositionAndToken) {
-  const double reference = NoiseRow(1, 2).Gumbel(3);
-  EXPECT_EQ(NoiseRow(1, 2).Gumbel(3), reference);
-  EXPECT_NE(NoiseRow(2, 2).Gumbel(3), reference);
-  EXPECT_NE(NoiseRow(1, 3).Gumbel(3), reference);
-  EXPECT_NE(NoiseRow(1, 2).Gumbel(4), reference);
+  const double reference = kernels::NoiseRow(1, 2).Gumbel(3);
+  EXPECT_EQ(kernels::NoiseRow(1, 2).Gumbel(3), reference);
+  EXPECT_NE(kernels::NoiseRow(2, 2).Gumbel(3), reference);
+  EXPECT_NE(kernels::NoiseRow(1, 3).Gumbel(3), reference);
+  EXPECT_NE(kernels::NoiseRow(1, 2).Gumbel(4), reference);
 }
 
 }  // namespace

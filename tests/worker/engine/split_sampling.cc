@@ -55,7 +55,7 @@ std::vector<v1::Range> Split(int size, int ranks) {
 }
 
 Row MakeRow(const v1::SamplingParams& params, int64_t position, const std::vector<float>& logits) {
-  return {.params = params, .position = position, .logits = logits, .draw = {}};
+  return {.params = params, .position = position, .logits = logits, .logits_state = {}};
 }
 
 void OnAllRanks(int ranks, absl::FunctionRef<void(int, Communicator&)> run) {
@@ -85,7 +85,7 @@ std::vector<Outcome> SampleOnAllRanks(const std::vector<Row>& rows,
     std::vector<SampleRequest> requests;
     std::vector<std::vector<float>> logits;
     for (const Row& row : rows) {
-      requests.push_back({&row.params, /*sequence_id=*/7, row.position, &row.draw});
+      requests.push_back({&row.params, /*sequence_id=*/7, row.position, &row.logits_state});
       logits.push_back(row.logits);
     }
     auto tokens = sampler.Sample(requests, PartOf(logits, vocab[tp_rank]));
@@ -102,10 +102,10 @@ std::vector<int32_t> Ids(const Outcome& outcome) {
   return ids;
 }
 
-std::vector<float> ChangedByDefinition(const Row& row) {
+std::vector<float> ProcessedByDefinition(const Row& row) {
   const v1::SamplingParams& params = row.params;
-  const auto& prompt = row.draw.prompt_ids();
-  const auto& output = row.draw.output_ids();
+  const auto& prompt = row.logits_state.prompt_ids();
+  const auto& output = row.logits_state.output_ids();
   std::vector<float> changed;
   for (int32_t id = 0; id < static_cast<int32_t>(row.logits.size()); ++id) {
     double logit = row.logits[id];
@@ -119,8 +119,8 @@ std::vector<float> ChangedByDefinition(const Row& row) {
     for (int i = 0; i < params.bias_ids_size(); ++i) {
       if (params.bias_ids(i) == id) logit += params.bias_values(i);
     }
-    const auto& banned = row.draw.banned_ids();
-    const std::string& mask = row.draw.allowed_mask();
+    const auto& banned = row.logits_state.banned_ids();
+    const std::string& mask = row.logits_state.allowed_mask();
     const bool masked = !mask.empty() && (mask[id / 8] & (1 << (id % 8))) == 0;
     const bool forbidden = masked || std::count(banned.begin(), banned.end(), id) > 0;
     changed.push_back(forbidden ? -kInfinity : static_cast<float>(logit));
@@ -130,7 +130,7 @@ std::vector<float> ChangedByDefinition(const Row& row) {
 
 std::vector<int32_t> KeptByDefinition(const Row& row) {
   const v1::SamplingParams& params = row.params;
-  const std::vector<float> logits = ChangedByDefinition(row);
+  const std::vector<float> logits = ProcessedByDefinition(row);
   std::vector<int32_t> order;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (logits[i] != -kInfinity) order.push_back(static_cast<int32_t>(i));
@@ -154,10 +154,10 @@ std::vector<int32_t> KeptByDefinition(const Row& row) {
 }
 
 int32_t SampledByDefinition(const Row& row) {
-  const std::vector<float> logits = ChangedByDefinition(row);
+  const std::vector<float> logits = ProcessedByDefinition(row);
   const std::vector<int32_t> kept = KeptByDefinition(row);
   if (row.params.temperature() == 0) return kept[0];
-  const NoiseRow noise(row.params.seed(), row.position);
+  const kernels::NoiseRow noise(row.params.seed(), row.position);
   int32_t best = -1;
   double best_score = -std::numeric_limits<double>::infinity();
   for (int32_t id : kept) {

@@ -32,7 +32,7 @@ struct Row {
   v1::SamplingParams params;
   int64_t position = 0;
   std::vector<float> logits;
-  v1::DrawState draw;
+  v1::LogitsState logits_state;
 };
 Row MakeRow(const v1::SamplingParams& params, int64_t position, const std::vector<float>& logits);
 
@@ -54,9 +54,9 @@ std::vector<Outcome> SampleOnAllRanks(const std::vector<Row>& rows,
 
 std::vector<int32_t> Ids(const Outcome& outcome);
 
-// The row to draw from by the formulas of cluster.proto, rounded to float; -infinity where nothing
-// may be drawn.
-std::vector<float> ChangedByDefinition(const Row& row);
+// The row to sample from by the formulas of cluster.proto, rounded to float; -infinity where
+// nothing may be sampled.
+std::vector<float> ProcessedByDefinition(const Row& row);
 
 // The tokens that bans and cuts leave, most probable first.
 std::vector<int32_t> KeptByDefinition(const Row& row);

@@ -38,7 +38,7 @@ v1::StepPlan GoodStep() {
   first.add_block_table(0);
   first.add_block_table(1);
   first.mutable_sampling()->set_top_p(1);
-  first.mutable_draw()->add_output_ids(3);
+  first.mutable_logits_state()->add_output_ids(3);
   v1::SequenceChunk& second = *step.add_chunks();
   second.set_sequence_id(2);
   second.set_start_position(3);
@@ -54,7 +54,7 @@ TEST(StepCheckTest, AcceptsAGoodStepAgainAndAgain) {
 
 v1::SequenceChunk& Chunk(v1::StepPlan& step, int i) { return *step.mutable_chunks(i); }
 v1::SamplingParams& Sampling(v1::StepPlan& step) { return *Chunk(step, 0).mutable_sampling(); }
-v1::DrawState& Drawing(v1::StepPlan& step) { return *Chunk(step, 0).mutable_draw(); }
+v1::LogitsState& LogitsStateOf(v1::StepPlan& step) { return *Chunk(step, 0).mutable_logits_state(); }
 
 void AddCopy(v1::StepPlan& step, int source, int destination) {
   v1::BlockCopy& copy = *step.add_copies();
@@ -94,13 +94,13 @@ TEST(StepCheckTest, EverythingThatMayBeAskedAtOnce) {
   for (int id : {0, 49}) {
     sampling.add_bias_ids(id);
     sampling.add_bias_values(-100);
-    Drawing(step).add_banned_ids(id);
-    Drawing(step).add_prompt_ids(id);
-    for (int i = 0; i < 2; ++i) Drawing(step).add_output_ids(id);
+    LogitsStateOf(step).add_banned_ids(id);
+    LogitsStateOf(step).add_prompt_ids(id);
+    for (int i = 0; i < 2; ++i) LogitsStateOf(step).add_output_ids(id);
   }
-  Drawing(step).set_allowed_mask(std::string("\0\0\0\x80\0\0\0", 7));
-  for (int i = 0; i < 20; ++i) Chunk(step, 0).add_target_ids(i % 2 == 0 ? -1 : 49);
-  Chunk(step, 0).set_num_target_logprobs(20);
+  LogitsStateOf(step).set_allowed_mask(std::string("\0\0\0\x80\0\0\0", 7));
+  for (int i = 0; i < 20; ++i) Chunk(step, 0).add_prompt_logprob_ids(i % 2 == 0 ? -1 : 49);
+  Chunk(step, 0).set_num_prompt_logprobs(20);
   EXPECT_TRUE(checker.Check(step).ok()) << checker.Check(step);
 }
 
@@ -135,7 +135,9 @@ TEST(StepCheckTest, RefusesNamingTheField) {
        [=](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_temperature(nan); }},
       {"temperature",
        [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_temperature(-1); }},
+      {"temperature: expected 0 .. 100, got 101", [](auto& s) { Sampling(s).set_temperature(101); }},
       {"top_k", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_k(-1); }},
+      {"top_k", [](auto& s) { Sampling(s).set_top_k(2147483647); }},
       {"top_p", [=](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_p(nan); }},
       {"top_p", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_top_p(1.5f); }},
       {"min_p", [](auto& s) { s.mutable_chunks(0)->mutable_sampling()->set_min_p(-0.5f); }},
@@ -144,13 +146,16 @@ TEST(StepCheckTest, RefusesNamingTheField) {
       {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(nan); }},
       {"repetition_penalty", [=](auto& s) { Sampling(s).set_repetition_penalty(inf); }},
       {"repetition_penalty", [](auto& s) { Sampling(s).set_repetition_penalty(-1); }},
+      {"repetition_penalty", [](auto& s) { Sampling(s).set_repetition_penalty(100.5f); }},
       {"presence_penalty", [=](auto& s) { Sampling(s).set_presence_penalty(-inf); }},
+      {"presence_penalty: expected -2 .. 2",
+       [](auto& s) { Sampling(s).set_presence_penalty(2.5f); }},
       {"frequency_penalty", [=](auto& s) { Sampling(s).set_frequency_penalty(nan); }},
       {"bias_values: expected one for each of 1 ids, got 0",
        [](auto& s) { Sampling(s).add_bias_ids(3); }},
       {"bias_values: expected one for each of 0 ids, got 1",
        [](auto& s) { Sampling(s).add_bias_values(3); }},
-      {"bias_values: expected a finite number",
+      {"bias_values: expected -100 .. 100, got inf",
        [=](auto& s) {
          Sampling(s).add_bias_ids(3);
          Sampling(s).add_bias_values(inf);
@@ -165,44 +170,47 @@ TEST(StepCheckTest, RefusesNamingTheField) {
          Sampling(s).add_bias_ids(50);
          Sampling(s).add_bias_values(1);
        }},
-      {"prompt_ids: expected 0 .. 49, got -1", [](auto& s) { Drawing(s).add_prompt_ids(-1); }},
+      {"prompt_ids: expected 0 .. 49, got -1", [](auto& s) { LogitsStateOf(s).add_prompt_ids(-1); }},
       {"prompt_ids: expected distinct ids, got 7 twice",
        [](auto& s) {
-         for (int i = 0; i < 2; ++i) Drawing(s).add_prompt_ids(7);
+         for (int i = 0; i < 2; ++i) LogitsStateOf(s).add_prompt_ids(7);
        }},
-      {"output_ids: expected 0 .. 49, got 50", [](auto& s) { Drawing(s).add_output_ids(50); }},
+      {"output_ids: expected 0 .. 49, got 50", [](auto& s) { LogitsStateOf(s).add_output_ids(50); }},
       {"output_ids: expected at most 100, got 101",
        [](auto& s) {
-         for (int i = 0; i < 100; ++i) Drawing(s).add_output_ids(7);
+         for (int i = 0; i < 100; ++i) LogitsStateOf(s).add_output_ids(7);
        }},
       {"banned_ids: expected 0 .. 49, got 2147483647",
-       [](auto& s) { Drawing(s).add_banned_ids(2147483647); }},
+       [](auto& s) { LogitsStateOf(s).add_banned_ids(2147483647); }},
       {"allowed_mask: expected none or 7 bytes, got 6",
-       [](auto& s) { Drawing(s).set_allowed_mask(std::string(6, '\xff')); }},
+       [](auto& s) { LogitsStateOf(s).set_allowed_mask(std::string(6, '\xff')); }},
       {"allowed_mask: expected none or 7 bytes, got 8",
-       [](auto& s) { Drawing(s).set_allowed_mask(std::string(8, '\xff')); }},
-      {"a token that may be drawn, got none",
-       [](auto& s) { Drawing(s).set_allowed_mask(std::string("\0\0\0\0\0\0\xfc", 7)); }},
-      {"a token that may be drawn, got none",
+       [](auto& s) { LogitsStateOf(s).set_allowed_mask(std::string(8, '\xff')); }},
+      {"a token that may be sampled, got none",
+       [](auto& s) { LogitsStateOf(s).set_allowed_mask(std::string("\0\0\0\0\0\0\xfc", 7)); }},
+      {"a token that may be sampled, got none",
        [](auto& s) {
-         Drawing(s).set_allowed_mask(std::string("\0\0\0\0\0\0\1", 7));
-         Drawing(s).add_banned_ids(48);
+         LogitsStateOf(s).set_allowed_mask(std::string("\0\0\0\0\0\0\1", 7));
+         LogitsStateOf(s).add_banned_ids(48);
        }},
-      {"a token that may be drawn, got none",
+      {"a token that may be sampled, got none",
        [](auto& s) {
-         for (int id = 0; id < 50; ++id) Drawing(s).add_banned_ids(id);
+         for (int id = 0; id < 50; ++id) LogitsStateOf(s).add_banned_ids(id);
        }},
-      {"last_token_from_step: expected 0", [](auto& s) { Chunk(s, 1).set_last_token_from_step(3); }},
-      {"num_target_logprobs: expected 0 .. 20, got 21",
-       [](auto& s) { Chunk(s, 0).set_num_target_logprobs(21); }},
-      {"num_target_logprobs: expected 0 .. 20, got -1",
-       [](auto& s) { Chunk(s, 0).set_num_target_logprobs(-1); }},
-      {"target_ids: expected none or one for each of 1 tokens, got 2",
+      {"last_token_from_step: expected 0",
+       [](auto& s) { Chunk(s, 1).set_last_token_from_step(3); }},
+      {"num_prompt_logprobs: expected 0 .. 20, got 21",
+       [](auto& s) { Chunk(s, 0).set_num_prompt_logprobs(21); }},
+      {"num_prompt_logprobs: expected 0 .. 20, got -1",
+       [](auto& s) { Chunk(s, 0).set_num_prompt_logprobs(-1); }},
+      {"prompt_logprob_ids: expected none or one for each of 1 tokens, got 2",
        [](auto& s) {
-         for (int i = 0; i < 2; ++i) Chunk(s, 1).add_target_ids(0);
+         for (int i = 0; i < 2; ++i) Chunk(s, 1).add_prompt_logprob_ids(0);
        }},
-      {"target_ids: expected 0 .. 49, got 50", [](auto& s) { Chunk(s, 1).add_target_ids(50); }},
-      {"target_ids: expected 0 .. 49, got -2", [](auto& s) { Chunk(s, 1).add_target_ids(-2); }},
+      {"prompt_logprob_ids: expected 0 .. 49, got 50",
+       [](auto& s) { Chunk(s, 1).add_prompt_logprob_ids(50); }},
+      {"prompt_logprob_ids: expected 0 .. 49, got -2",
+       [](auto& s) { Chunk(s, 1).add_prompt_logprob_ids(-2); }},
       {"copy 0: block: expected 0 .. 9, got -1", [](auto& s) { AddCopy(s, -1, 5); }},
       {"copy 0: block: expected 0 .. 9, got 10", [](auto& s) { AddCopy(s, 7, 10); }},
       {"copy 0: destination: expected another block", [](auto& s) { AddCopy(s, 5, 5); }},
@@ -237,7 +245,7 @@ TEST(StepCheckTest, RefusesNamingTheField) {
   }
 }
 
-TEST(StepCheckTest, TheLastTokenMayBeADrawOfTheStepBefore) {
+TEST(StepCheckTest, TheLastTokenMayBeAPlaceholderOfTheStepBefore) {
   StepChecker checker(Plan(), kVocab);
   const auto fed = [](int32_t id, int64_t step_id) {
     v1::StepPlan step = GoodStep();
@@ -245,25 +253,25 @@ TEST(StepCheckTest, TheLastTokenMayBeADrawOfTheStepBefore) {
     Chunk(step, 0).set_last_token_from_step(step_id);
     return step;
   };
-  const OpenDraws before{.step_id = 76, .count = 3};
-  for (size_t draw : {0, 1, 2}) {
-    EXPECT_TRUE(checker.Check(fed(FedToken(draw), 76), before).ok()) << draw;
+  const PendingTokens before{.step_id = 76, .count = 3};
+  for (size_t sample : {0, 1, 2}) {
+    EXPECT_TRUE(checker.Check(fed(PlaceholderToken(sample), 76), before).ok()) << sample;
   }
   struct Case {
     const char* says;
     v1::StepPlan step;
-    OpenDraws before;
+    PendingTokens before;
   };
-  v1::StepPlan not_last = fed(FedToken(0), 76);
-  Chunk(not_last, 0).set_token_ids(18, FedToken(0));
+  v1::StepPlan not_last = fed(PlaceholderToken(0), 76);
+  Chunk(not_last, 0).set_token_ids(18, PlaceholderToken(0));
   const int32_t least = std::numeric_limits<int32_t>::min();
   for (const Case& bad :
-       {Case{"one of the 3 draws of step 76, got -4", fed(FedToken(3), 76), before},
-        Case{"one of the 3 draws of step 76, got -2147483648", fed(least, 76), before},
-        Case{"one of the 3 draws of step 76, got 5", fed(5, 76), before},
-        Case{"last_token_from_step: expected 0", fed(FedToken(0), 75), before},
-        Case{"last_token_from_step: expected 0", fed(FedToken(0), 76), OpenDraws{}},
-        Case{"token id: expected 0 .. 49, got -1", fed(FedToken(0), 0), before},
+       {Case{"one of the 3 tokens of step 76, got -4", fed(PlaceholderToken(3), 76), before},
+        Case{"one of the 3 tokens of step 76, got -2147483648", fed(least, 76), before},
+        Case{"one of the 3 tokens of step 76, got 5", fed(5, 76), before},
+        Case{"last_token_from_step: expected 0", fed(PlaceholderToken(0), 75), before},
+        Case{"last_token_from_step: expected 0", fed(PlaceholderToken(0), 76), PendingTokens{}},
+        Case{"token id: expected 0 .. 49, got -1", fed(PlaceholderToken(0), 0), before},
         Case{"token id: expected 0 .. 49, got -1", not_last, before}}) {
     const absl::Status status = checker.Check(bad.step, bad.before);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bad.says;

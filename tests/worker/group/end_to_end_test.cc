@@ -18,7 +18,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-// The step that feeds `ids` at `start_position` and draws the next token greedily.
+// The step that feeds `ids` at `start_position` and samples the next token greedily.
 v1::StepPlan GreedyStep(int64_t step_id, const std::vector<int>& ids, int start_position) {
   v1::StepPlan step;
   step.set_step_id(step_id);

@@ -1,8 +1,8 @@
 // Every call of CUDA, cuBLASLt and NCCL that a group of 2 x 2 simulated GPUs makes fails once, each
 // in a group of its own: the group ends within its deadline, with an exit status, the library's
 // text, the call's name and the rank. So does every further call that groups of one stage make,
-// which run ahead of their tokens: of one rank, of 2 and of 4; and some that all make fail where
-// steps lie one behind the other. The calls are those that a clean run writes down
+// whose steps are scheduled asynchronously: of one rank, of 2 and of 4; and some that all make fail
+// where steps lie one behind the other. The calls are those that a clean run writes down
 // (kernels/simulated), so a new one is covered as soon as it is reached.
 //
 // TESSERA_FAILURE_SHARD=I/N: every N-th site from the I-th on.
@@ -120,7 +120,8 @@ class GpuFailuresTest : public ::testing::Test {
     return steps;
   }
 
-  // Those steps; for a single stage with tokens that are still being drawn when their step is sent.
+  // Those steps; for a single stage with tokens that are still being sampled when their step is
+  // sent.
   static Job JobOf(const Shape& shape, int decodes = 4) {
     Job job{.shape = shape, .steps = Steps(decodes), .ahead = 0};
     if (shape.pp != 1) return job;
@@ -272,8 +273,8 @@ class GpuFailuresTest : public ::testing::Test {
   }
 };
 
-// What the GPU put in the place of a token that it still drew is the token that it reported.
-TEST_F(GpuFailuresTest, StepsAheadOfTheirTokensGiveThoseOfStepsThatWait) {
+// What the GPU put in the place of a token that it still sampled is the token that it reported.
+TEST_F(GpuFailuresTest, AsyncSchedulingGivesTheTokensOfStepsThatWait) {
   for (const Shape& shape : {Shape{1, 1}, Shape{2, 1}, Shape{4, 1}}) {
     SCOPED_TRACE(shape.name());
     Job job = JobOf(shape);
@@ -301,7 +302,7 @@ TEST_F(GpuFailuresTest, ARankThatIsStoppedEndsTheOthersWithinTheDeadline) {
     ASSERT_TRUE(end.ended) << "still there after " << kGivenUp << "\n" << end.output;
     EXPECT_FALSE(end.served);
     EXPECT_FALSE(end.exit.ok());
-    EXPECT_THAT(end.output, HasSubstr(absl::StrCat("the device has drawn no token within ",
+    EXPECT_THAT(end.output, HasSubstr(absl::StrCat("the device has sampled no token within ",
                                                    kCommTimeoutSeconds, "s")));
     EXPECT_LT(end.took, absl::Seconds(5 * kCommTimeoutSeconds));
   }
@@ -322,31 +323,31 @@ TEST_F(GpuFailuresTest, EveryCallsFailureEndsTheGroupAndIsNamed) {
       if (names.count(site.name) == 0) sites.push_back(site);
     }
   };
-  // What only groups that run ahead reach: of one rank what no other does, and all that the ranks
-  // of several do.
+  // What only groups with async scheduling reach: of one rank what no other does, and all that the
+  // ranks of several do.
   const std::vector<Site> alone = ReachedSites({1, 1});
   const std::vector<Site> of_two = ReachedSites({2, 1});
   add_new(of_two);
   add_new(ReachedSites({4, 1}));
   for (const Site& site : of_two) names.insert(site.name);
   add_new(alone);
-  // A step's sum, its draws and their exchange, with another step before or behind it: the prompt
+  // A step's sum, its samples and their exchange, with another step before or behind it: the prompt
   // has five sums, and each step of a token.
   for (const Shape& shape : {Shape{2, 1}, Shape{4, 1}}) {
     for (int rank : {0, shape.tp - 1}) {
       sites.push_back({"run@ncclAllReduce", rank, shape, 17});
       sites.push_back({"run@ncclAllGather", rank, shape, 3});
       sites.push_back({"run@SampleRows", rank, shape, 4});
-      sites.push_back({"run@FeedDrawn", rank, shape, 2});
+      sites.push_back({"run@FillPlaceholders", rank, shape, 2});
     }
   }
   if (HasFailure()) return;
   // Each kind of call is among them: else the stubs are not what is called.
-  for (const char* call : {"cudaMalloc@", "cudaGraphLaunch@", "cublasLtMatmul@", "ncclAllReduce@",
-                           "ncclSend@", "ncclCommWindowRegister@", "launch@", "run@ncclRecv",
-                           "run@QuantizeRows", "run@Dequantize", "run@TiledMatMul",
-                           "cudaEventQuery@", "launch@FeedDrawn", "run@FeedDrawn",
-                           "ncclAllGather@", "run@ncclAllGather"}) {
+  for (const char* call :
+       {"cudaMalloc@", "cudaGraphLaunch@", "cublasLtMatmul@", "ncclAllReduce@", "ncclSend@",
+        "ncclCommWindowRegister@", "launch@", "run@ncclRecv", "run@QuantizeRows", "run@Dequantize",
+        "run@TiledMatMul", "cudaEventQuery@", "launch@FillPlaceholders", "run@FillPlaceholders",
+        "ncclAllGather@", "run@ncclAllGather"}) {
     EXPECT_TRUE(std::any_of(sites.begin(), sites.end(), [&](const Site& site) {
       return absl::StartsWith(site.name, call);
     })) << call;

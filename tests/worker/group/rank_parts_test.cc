@@ -6,6 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "kernels/cpu/instruction_sets.h"
+#include "proto/flags/worker_flags.h"
 #include "tests/worker/group/health_client.h"
 #include "worker/engine/core_shares.h"
 #include "worker/group/health_server.h"
@@ -79,26 +82,38 @@ TEST_F(WorkerOptionsTest, UnderMpirun) {
   EXPECT_EQ(parsed.options.health_port, 9003);
 }
 
+// The choices that the flags name beside what this program understands.
+TEST(WorkerFlagsTest, NameWhatThereIs) {
+  for (const absl::string_view name : flags::kLoadFormats) EXPECT_TRUE(ParseLoadFormat(name).ok());
+  for (const absl::string_view name : flags::kQuantizations) {
+    EXPECT_TRUE(ParseQuantization(name).ok());
+  }
+  for (const absl::string_view name : flags::kComms) EXPECT_TRUE(ParseLinkPreference(name).ok());
+  const auto unknown = kernels::cpu::ChooseTable("mmx");
+  EXPECT_THAT(std::string(unknown.status().message()),
+              ::testing::EndsWith("expected one of: " + absl::StrJoin(flags::kInstructionSets, ", ")));
+}
+
 TEST(CoreSharesTest, StagesOfOneHostTakeTurnsOnAllCores) {
   const CoreShares one_host = {.ranks = 4, .ranks_on_host = 4, .cores = 8};
-  EXPECT_TRUE(StagesTakeTurns(one_host));
+  EXPECT_TRUE(StagesAreTimeSliced(one_host));
   EXPECT_EQ(ThreadsOf(one_host, 4), 2);  // one stage
   EXPECT_EQ(ThreadsOf(one_host, 2), 4);
   EXPECT_EQ(ThreadsOf(one_host, 1), 8);
 
   // Also where they win no threads by it.
   const CoreShares few_cores = {.ranks = 4, .ranks_on_host = 4, .cores = 3};
-  EXPECT_TRUE(StagesTakeTurns(few_cores));
+  EXPECT_TRUE(StagesAreTimeSliced(few_cores));
   EXPECT_EQ(ThreadsOf(few_cores, 2), 1);
   EXPECT_EQ(ThreadsOf(one_host, 0), 8);  // a plan that arrived damaged
 
   const CoreShares two_hosts = {.ranks = 4, .ranks_on_host = 2, .cores = 8};
-  EXPECT_FALSE(StagesTakeTurns(two_hosts));
+  EXPECT_FALSE(StagesAreTimeSliced(two_hosts));
   EXPECT_EQ(ThreadsOf(two_hosts, 2), 4);
   EXPECT_EQ(ThreadsOf({.ranks = 4, .ranks_on_host = 3, .cores = 2}, 2), 1);
 
   const CoreShares told = {.ranks = 4, .ranks_on_host = 4, .cores = 8, .threads_per_rank = 3};
-  EXPECT_FALSE(StagesTakeTurns(told));
+  EXPECT_FALSE(StagesAreTimeSliced(told));
   EXPECT_EQ(ThreadsOf(told, 1), 3);
 }
 
@@ -124,11 +139,15 @@ TEST_F(WorkerOptionsTest, MistakesAreNamed) {
       {{"--model", "m", "--coordinator", "h"}, "expected HOST:PORT"},
       {{"--model", "m", "--coordinator", "h:0"}, "1 .. 65535"},
       {{"--model", "m", "--coordinator", "h:70000"}, "1 .. 65535"},
-      {{"--model", "m", "--coordinator", "h:1", "--threads-per-rank", "-1"}, "0 to 1024"},
+      {{"--model", "m", "--coordinator", "h:1", "--threads-per-rank", "-1"}, "0 .. 1024"},
       {{"--model", "m", "--coordinator", "h:1", "--load-format", "onnx"}, "--load-format"},
       {{"--model", "m", "--coordinator", "h:1", "--quantization", "fp9"}, "--quantization"},
       {{"--model", "m", "--coordinator", "h:1", "--communicator", "x"}, "--communicator"},
-      {{"--model", "m", "--coordinator", "h:1", "--comm-timeout", "nan"}, "--comm-timeout"},
+      {{"--model", "m", "--coordinator", "h:1", "--comm-timeout", "nan"},
+       "--comm-timeout: expected 0.1 .. 86400 seconds, got nan"},
+      {{"--model", "m", "--coordinator", "h:1", "--join-timeout", "0"},
+       "--join-timeout: expected 0.1 .. 86400 seconds, got 0"},
+      {{"--model", "m", "--coordinator", "h:1", "--health-port", "70000"}, "--health-port"},
       {{"--model", "m", "--coordinator", "h:1", "--device", "tpu"}, "--device"},
       {{"--model", "m", "--coordinator", "h:1", "--comm", "tcp"}, "--comm"},
       {{"--model", "m", "--coordinator", "h:1", "--deterministic=perhaps"}, "--deterministic"},

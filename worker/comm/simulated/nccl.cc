@@ -181,6 +181,18 @@ bool GatherGoesOn(const ncclComm& comm, Exchange& exchange, const uint8_t* mine,
   return true;
 }
 
+// One look at a sum of float32: true when `data` holds that of all ranks, in their order.
+bool FloatSumGoesOn(const ncclComm& comm, Exchange& exchange, float* data, size_t count) {
+  std::vector<float> all(count * static_cast<size_t>(comm.size));
+  if (!GatherGoesOn(comm, exchange, reinterpret_cast<const uint8_t*>(data),
+                    reinterpret_cast<uint8_t*>(all.data()), count * sizeof(float))) {
+    return false;
+  }
+  std::copy_n(all.begin(), count, data);
+  for (size_t i = count; i < all.size(); ++i) data[i % count] += all[i];
+  return true;
+}
+
 // A piece of stream work that goes on until `look` says true. A recorded piece runs again and again,
 // each time from the beginning.
 ncclResult_t Put(ncclComm* comm, cudaStream_t stream, const char* name,
@@ -317,9 +329,14 @@ ncclResult_t ncclCommWindowDeregister(ncclComm_t, ncclWindow_t) {
 ncclResult_t ncclAllReduce(const void* from, void* to, size_t count, ncclDataType_t type,
                            ncclRedOp_t operation, ncclComm_t comm, cudaStream_t stream) {
   TESSERA_STUB_ENTRY(ncclSystemError);
-  if (type != ncclBfloat16 || operation != ncclSum || from != to || !IsOnGpu(to, count * 2)) {
-    return ncclInvalidArgument;
+  if (operation != ncclSum || from != to) return ncclInvalidArgument;
+  if (type == ncclFloat32 && IsOnGpu(to, count * sizeof(float))) {
+    auto* floats = static_cast<float*>(to);
+    return Put(comm, stream, "ncclAllReduce", [comm, floats, count](Exchange& exchange) {
+      return FloatSumGoesOn(*comm, exchange, floats, count);
+    });
   }
+  if (type != ncclBfloat16 || !IsOnGpu(to, count * 2)) return ncclInvalidArgument;
   auto* data = static_cast<uint16_t*>(to);
   return Put(comm, stream, "ncclAllReduce", [comm, data, count](Exchange& exchange) {
     return SumGoesOn(*comm, exchange, data, count);
