@@ -28,6 +28,7 @@ function(tessera_mpi_test name)
     set(test ${name}_np${nprocs})
     add_test(NAME ${test} COMMAND ${TESSERA_MPIRUN} -n ${nprocs} $<TARGET_FILE:${name}>)
     set_tests_properties(${test} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
+      RUN_SERIAL ON
       ENVIRONMENT "${TESSERA_MPI_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()
