@@ -22,7 +22,7 @@ struct SampleRow {
   uint64_t seed = 0;
   int64_t position = 0;        // of the token to be sampled
   float temperature = 0;       // 0: greedy, and no scaled mass
-  int32_t num_candidates = 0;  // how many of the best to list, at most Device::MaxCandidates()
+  int32_t num_candidates = 0;  // how many of the best to list, at most RowSampler::MaxCandidates()
 };
 
 // Instead of a token's id.

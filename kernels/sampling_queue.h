@@ -60,7 +60,7 @@ class SamplingQueue {
   // Whether what the oldest batch under way sampled has reached the host; at least one is under
   // way.
   virtual absl::StatusOr<bool> Arrived() = 0;
-  // Takes it; it has arrived. Shapes as those of Device::SampleRows, one member of the group
+  // Takes it; it has arrived. Shapes as those of RowSampler::SampleRows, one member of the group
   // after the other.
   virtual absl::Status Collect(SampledRow* sampled, Candidate* candidates) = 0;
 };

@@ -13,7 +13,7 @@ namespace tessera::gpu_bench {
 namespace {
 
 using kernels::cuda::CudaErrors;
-using kernels::cuda::DeviceMemory;
+using kernels::cuda::DeviceBuffer;
 
 constexpr int kRuns = 10;
 
@@ -43,7 +43,7 @@ double BestSeconds(CudaErrors& errors, cudaStream_t stream, const Work& work) {
 // bfloat16 of either sign, none above 2, in all of `to`. Of numbers that are all alike a card
 // multiplies more in a second: their bits switch less.
 void FillWithNumbers(CudaErrors& errors, cudaStream_t stream, kernels::cuda::PinnedMemory& host,
-                     DeviceMemory& to) {
+                     DeviceBuffer& to) {
   std::mt19937 random(1);
   auto* const bits = host.as<uint16_t>();
   for (size_t i = 0; i < host.bytes() / sizeof(uint16_t); ++i) {
@@ -67,7 +67,7 @@ absl::StatusOr<CardLimits> MeasureCard(int gpu) {
   CudaErrors errors("card");
   CardLimits limits;
   cudaStream_t stream = nullptr;
-  DeviceMemory from, to;
+  DeviceBuffer from, to;
   kernels::cuda::PinnedMemory host;
   if (!errors.Check(kOperation, "cudaSetDevice", cudaSetDevice(gpu)) ||
       !errors.Check(kOperation, "cudaStreamCreateWithFlags",

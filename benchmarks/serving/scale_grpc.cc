@@ -32,12 +32,12 @@ constexpr int kFailuresTold = 125;  // an exit status holds no more
 
 class GrpcScaleImpl final : public GrpcScale {
  public:
-  GrpcScaleImpl(coordinator::EngineLoop* loop, coordinator::FrontDoor* door) {
+  GrpcScaleImpl(coordinator::Router* router, coordinator::FrontDoor* door) {
     auto access = coordinator::Access::Create({});
     if (!access.ok()) Die(access.status().ToString());
     access_ = *std::move(access);
     auto server = coordinator::ApiServer::Start(
-        {.port = 0}, {.loop = loop, .front = door, .access = access_.get()});
+        {.port = 0}, {.router = router, .front = door, .access = access_.get()});
     if (!server.ok()) Die(server.status().ToString());
     server_ = *std::move(server);
   }
@@ -127,9 +127,9 @@ class Client final : public grpc::ClientReadReactor<v1::GenerateResponse> {
 
 }  // namespace
 
-std::unique_ptr<GrpcScale> GrpcScale::Start(coordinator::EngineLoop* loop,
+std::unique_ptr<GrpcScale> GrpcScale::Start(coordinator::Router* router,
                                             coordinator::FrontDoor* door) {
-  return std::make_unique<GrpcScaleImpl>(loop, door);
+  return std::make_unique<GrpcScaleImpl>(router, door);
 }
 
 int RunGrpcClients(const std::string& address, int streams, int tokens) {

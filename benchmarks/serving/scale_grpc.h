@@ -6,15 +6,15 @@
 #include <memory>
 #include <string>
 
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::benchmarks {
 
 class GrpcScale {
  public:
   // Both borrowed; exits with a message when no port can be had.
-  static std::unique_ptr<GrpcScale> Start(coordinator::EngineLoop* loop,
+  static std::unique_ptr<GrpcScale> Start(coordinator::Router* router,
                                           coordinator::FrontDoor* door);
   virtual ~GrpcScale() = default;
 

@@ -17,20 +17,20 @@
 #include "absl/strings/str_cat.h"
 #include "benchmarks/serving/scale_grpc.h"
 #include "benchmarks/serving/scale_meters.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
 #include "coordinator/engine/metrics.h"
+#include "coordinator/router/router.h"
 #include "coordinator/simulate/simulated_group.h"
 
 namespace tessera::benchmarks {
 namespace {
 
 using coordinator::Caller;
-using coordinator::EngineLoop;
-using coordinator::EngineLoopOptions;
+using coordinator::EngineOptions;
 using coordinator::FrontDoor;
-using coordinator::GenerationRequest;
 using coordinator::Metrics;
+using coordinator::PreparedRequest;
+using coordinator::Router;
 using coordinator::TokenSink;
 
 constexpr int kPromptTokens = 32;
@@ -77,18 +77,18 @@ class CountingSink final : public TokenSink {
   bool begun_ = false;
 };
 
-EngineLoopOptions LoopOptions(const StreamsOptions& options, Metrics* metrics) {
-  EngineLoopOptions loop;
-  loop.layout.max_sequences_per_step = options.streams;
-  loop.layout.max_tokens_per_step = 4 * options.streams;
-  loop.layout.max_model_len = 1024;
+EngineOptions OptionsOf(const StreamsOptions& options, Metrics* metrics) {
+  EngineOptions engine;
+  engine.layout.max_sequences_per_step = options.streams;
+  engine.layout.max_tokens_per_step = 4 * options.streams;
+  engine.layout.max_model_len = 1024;
   // The simulated model's keys and values take 32 bytes per token.
   const int64_t blocks = int64_t{options.streams} * ((kPromptTokens + options.tokens) / 16 + 2);
-  loop.layout.kv_bytes_per_rank = blocks * 16 * 32;
-  loop.max_queue = options.streams;
-  loop.prefill_stretch = 0;
-  loop.metrics = metrics;
-  return loop;
+  engine.layout.kv_bytes_per_rank = blocks * 16 * 32;
+  engine.limits.max_queue = options.streams;
+  engine.limits.prefill_stretch = 0;
+  engine.metrics = metrics;
+  return engine;
 }
 
 // Every stream's prompt is its own, so that nothing comes from the prefix cache.
@@ -106,13 +106,13 @@ v1::SamplingOptions Sampling(const StreamsOptions& options) {
   return sampling;
 }
 
-void SubmitAll(const StreamsOptions& options, EngineLoop* loop, Tally* tally) {
+void SubmitAll(const StreamsOptions& options, Router* router, Tally* tally) {
   for (int i = 0; i < options.streams; ++i) {
-    GenerationRequest request;
+    PreparedRequest request;
     for (const char c : Prompt(i)) request.prompt_ids.push_back(static_cast<unsigned char>(c));
     request.sampling = Sampling(options);
     request.request_id = absl::StrCat("stream-", i);
-    OrDie(loop->Submit(std::move(request), std::make_shared<CountingSink>(tally)));
+    OrDie(router->Submit(std::move(request), std::make_shared<CountingSink>(tally)));
   }
 }
 
@@ -138,8 +138,8 @@ void WaitUntil(const char* what, Condition condition) {
   }
 }
 
-int LiveRequests(const EngineLoop& loop) {
-  const v1::GetClusterStatusResponse status = loop.Status();
+int LiveRequests(const Router& router) {
+  const v1::GetClusterStatusResponse status = router.Status();
   return status.requests_running() + status.requests_waiting();
 }
 
@@ -147,23 +147,23 @@ int LiveRequests(const EngineLoop& loop) {
 
 StreamsResult MeasureStreams(const StreamsOptions& options) {
   const std::unique_ptr<Metrics> metrics = Metrics::Create();
-  const std::unique_ptr<EngineLoop> loop = EngineLoop::Create(LoopOptions(options, metrics.get()));
+  const std::unique_ptr<Router> router = Router::Create(OptionsOf(options, metrics.get()));
   const std::unique_ptr<testing::SimulatedGroup> group = OrDie(testing::SimulatedGroup::Start(
-      loop.get(), {.description = testing::SimulatedDescription(1024), .thorough = false}));
+      router.get(), {.description = testing::SimulatedDescription(1024), .thorough = false}));
   const std::unique_ptr<FrontDoor> door =
-      FrontDoor::Create({.loop = loop.get(), .metrics = metrics.get()});
+      FrontDoor::Create({.router = router.get(), .metrics = metrics.get()});
   std::unique_ptr<GrpcScale> grpc;
-  if (options.door == Door::kGrpc) grpc = GrpcScale::Start(loop.get(), door.get());
+  if (options.door == Door::kGrpc) grpc = GrpcScale::Start(router.get(), door.get());
 
   // The first step is held back until everybody has come.
   group->SetHeld(true);
   Tally tally;
   malloc_trim(0);  // what parts measured before have given back is not to hide growth
   const int64_t bytes_before = ResidentBytes();
-  if (options.door == Door::kEngineLoop) SubmitAll(options, loop.get(), &tally);
+  if (options.door == Door::kRouter) SubmitAll(options, router.get(), &tally);
   if (options.door == Door::kFrontDoor) GenerateAll(options, door.get(), &tally);
   if (grpc) grpc->StartClients(options.program, options.streams, options.tokens);
-  WaitUntil("all streams have come", [&] { return LiveRequests(*loop) >= options.streams; });
+  WaitUntil("all streams have come", [&] { return LiveRequests(*router) >= options.streams; });
 
   StreamsResult result;
   const double wall = WallSeconds();
@@ -171,10 +171,10 @@ StreamsResult MeasureStreams(const StreamsOptions& options) {
   group->SetHeld(false);
   int64_t bytes = 0;
   WaitUntil("all answers have ended", [&] {
-    const int running = loop->Status().requests_running();
+    const int running = router->Status().requests_running();
     result.most_running = std::max<double>(result.most_running, running);
     if (running >= options.streams * 9 / 10) bytes = std::max(bytes, ResidentBytes());
-    return LiveRequests(*loop) == 0;
+    return LiveRequests(*router) == 0;
   });
   if (grpc) tally.failed += grpc->WaitForClients();
   const double seconds = WallSeconds() - wall;

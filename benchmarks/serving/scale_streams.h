@@ -10,7 +10,7 @@
 namespace tessera::benchmarks {
 
 enum class Door {
-  kEngineLoop,  // EngineLoop::Submit with prompt ids; sinks that count
+  kRouter,  // Router::Submit with prompt ids; sinks that count
   kFrontDoor,   // FrontDoor::Generate with prompt text: checked, tokenized, counted by Metrics
   kGrpc,        // a real server on the loopback; the clients are another process
 };
@@ -18,7 +18,7 @@ enum class Door {
 struct StreamsOptions {
   int streams = 10'000;
   int tokens = 128;  // per stream
-  Door door = Door::kEngineLoop;
+  Door door = Door::kRouter;
   std::string program;  // kGrpc: this program, started once more for the clients
 };
 

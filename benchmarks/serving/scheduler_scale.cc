@@ -93,7 +93,7 @@ int Main(int argc, char** argv) {
   const auto wanted = [&](const char* part) { return only.empty() || only == part; };
   ScaleReport report;
   if (wanted("steps")) AddSteps(&report);
-  options.door = Door::kEngineLoop;
+  options.door = Door::kRouter;
   if (wanted("loop")) AddStreams(options, "engine loop", &report);
   options.door = Door::kFrontDoor;
   if (wanted("door")) AddStreams(options, "front door", &report);

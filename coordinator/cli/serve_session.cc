@@ -15,9 +15,11 @@
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/group/local_ranks.h"
 #include "proto/base/host_port.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/flags/worker_flags.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -31,11 +33,6 @@ constexpr absl::Duration kTerminateGrace = absl::Milliseconds(300);
 constexpr absl::Duration kLastWords = absl::Milliseconds(100);  // statuses still on their way out
 constexpr absl::Duration kExplanation = absl::Milliseconds(700);
 
-std::string HostName() {
-  char name[256] = {};
-  return gethostname(name, sizeof(name) - 1) == 0 ? name : "localhost";
-}
-
 // One address on each line. Readers see all of them or no file.
 absl::Status WriteReadyFile(const std::string& path, const std::string& addresses) {
   const std::string draft = path + ".tmp";
@@ -45,45 +42,6 @@ absl::Status WriteReadyFile(const std::string& path, const std::string& addresse
 }
 
 }  // namespace
-
-// Between the cluster service and the loop: learns which processes belong to the job.
-class ServeSession::Observer final : public GroupObserver {
- public:
-  explicit Observer(EngineLoop* loop) : loop_(loop), host_(HostName()) {}
-
-  void Watch(Launcher* launcher) {
-    std::lock_guard<std::mutex> lock(mu_);
-    launcher_ = launcher;
-    for (int pid : pids_) AddLocked(pid);
-  }
-
-  absl::StatusOr<v1::ShardPlan> OnJoin(const v1::Hello& hello,
-                                       std::shared_ptr<GroupTransport> transport) override {
-    return loop_->OnJoin(hello, std::move(transport));
-  }
-  void OnRankReport(const v1::RankReport& report) override {
-    loop_->OnRankReport(report);
-    if (report.pid() <= 0 || report.host() != host_) return;
-    std::lock_guard<std::mutex> lock(mu_);
-    if (std::find(pids_.begin(), pids_.end(), report.pid()) != pids_.end()) return;
-    pids_.push_back(report.pid());
-    AddLocked(report.pid());
-  }
-  void OnReady() override { loop_->OnReady(); }
-  void OnStepResult(v1::StepResult result) override { loop_->OnStepResult(std::move(result)); }
-  void OnLost(absl::Status why) override { loop_->OnLost(std::move(why)); }
-
- private:
-  void AddLocked(int pid) {
-    if (launcher_ != nullptr) launcher_->AddRankPid(pid);
-  }
-
-  EngineLoop* const loop_;
-  const std::string host_;
-  std::mutex mu_;
-  Launcher* launcher_ = nullptr;
-  std::vector<int> pids_;
-};
 
 ServeSession::ServeSession(ServeOptions options)
     : options_(std::move(options)), display_(std::cout, IsTerminal(STDOUT_FILENO)) {}
@@ -101,35 +59,31 @@ absl::Status ServeSession::Run() {
   return absl::OkStatus();
 }
 
-EngineLoopOptions ServeSession::LoopOptions() const {
-  EngineLoopOptions loop;
-  loop.layout = options_.layout;
-  loop.served_model_name = options_.served_model_name;
-  loop.max_queue = options_.max_queue;
-  loop.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
-  loop.policy = options_.policy;
-  loop.prefix_caching = options_.prefix_caching;
-  loop.lookahead = options_.lookahead;
-  loop.prefill_stretch = options_.prefill_stretch;
-  loop.tenant_weights = access_->weights();
-  loop.metrics = metrics_.get();
-  return loop;
+EngineOptions ServeSession::RouterOptions() const {
+  EngineOptions engine;
+  engine.layout = options_.layout;
+  engine.served_model_name = options_.served_model_name;
+  engine.limits.max_queue = options_.max_queue;
+  engine.limits.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
+  engine.limits.policy = options_.policy;
+  engine.limits.prefix_caching = options_.prefix_caching;
+  engine.limits.lookahead = options_.lookahead;
+  engine.limits.prefill_stretch = options_.prefill_stretch;
+  engine.limits.tenant_weights = access_->weights();
+  engine.metrics = metrics_.get();
+  return engine;
 }
 
 absl::Status ServeSession::Open() {
   if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
   TESSERA_ASSIGN_OR_RETURN(access_, Access::Create(options_.access));
   metrics_ = Metrics::Create();
-  loop_ = EngineLoop::Create(LoopOptions());
-  front_ = FrontDoor::Create({.loop = loop_.get(), .metrics = metrics_.get()});
+  router_ = Router::Create(RouterOptions());
+  front_ = FrontDoor::Create({.router = router_.get(), .metrics = metrics_.get()});
   TESSERA_RETURN_IF_ERROR(OpenDoors());
-  observer_ = std::make_shared<Observer>(loop_.get());
   TESSERA_ASSIGN_OR_RETURN(
       cluster_, ClusterService::Start(
-                    {.host = options_.cluster_host, .port = options_.cluster_port},
-                    [observer = observer_](const v1::Hello&) -> std::shared_ptr<GroupObserver> {
-                      return observer;
-                    }));
+                    {.host = options_.cluster_host, .port = options_.cluster_port}, router_.get()));
   return absl::OkStatus();
 }
 
@@ -137,7 +91,7 @@ absl::Status ServeSession::Open() {
 absl::Status ServeSession::OpenDoors() {
   TESSERA_ASSIGN_OR_RETURN(
       server_, ApiServer::Start({.host = options_.host, .port = options_.grpc_port},
-                                {loop_.get(), front_.get(), access_.get()}));
+                                {router_.get(), front_.get(), access_.get()}));
   if (!options_.http) return absl::OkStatus();
   HttpDoorOptions http;
   http.host = options_.host;
@@ -149,17 +103,17 @@ absl::Status ServeSession::OpenDoors() {
 
 std::vector<std::string> WorkerArguments(const ServeOptions& options) {
   std::vector<std::string> args;
-  const auto pass_on = [&args](const char* flag, const std::string& value) {
-    if (!value.empty()) args.insert(args.end(), {flag, value});
+  const auto pass_on = [&args](const flags::Flag& flag, const std::string& value) {
+    if (!value.empty()) args.insert(args.end(), {std::string(flag.name), value});
   };
   if (options.comm_timeout_seconds > 0) {
-    pass_on("--comm-timeout", absl::StrCat(options.comm_timeout_seconds));
+    pass_on(flags::kCommTimeout, absl::StrCat(options.comm_timeout_seconds));
   }
-  pass_on("--device", options.device);
-  pass_on("--comm", options.comm);
-  pass_on("--quantization", options.quantization);
-  pass_on("--instruction-set", options.instruction_set);
-  if (options.deterministic) args.push_back("--deterministic");
+  pass_on(flags::kDevice, options.device);
+  pass_on(flags::kComm, options.comm);
+  pass_on(flags::kQuantization, options.quantization);
+  pass_on(flags::kInstructionSet, options.instruction_set);
+  if (options.deterministic) args.emplace_back(flags::kDeterministic.name);
   return args;
 }
 
@@ -209,7 +163,7 @@ absl::Status ServeSession::Launch() {
                                             job_exit_ = std::move(how);
                                             job_ended_.notify_all();
                                           }));
-  observer_->Watch(launcher_.get());
+  cluster_->SetLauncher(launcher_.get());
   return absl::OkStatus();
 }
 
@@ -223,7 +177,7 @@ absl::Status ServeSession::Watch() {
 
 // One look at the group and at its job; acts on what has changed.
 absl::Status ServeSession::Observe() {
-  const v1::GetClusterStatusResponse status = loop_->Status();
+  const v1::GetClusterStatusResponse status = router_->Status();
   const v1::GroupStatus group = status.groups_size() > 0 ? status.groups(0) : v1::GroupStatus();
   if (!options_.external && WaitForJob(absl::ZeroDuration())) return Failure(group);
   if (group.state() == v1::GroupStatus::STATE_LOADING) display_.Update(ProgressOf(group));
@@ -241,7 +195,7 @@ absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   display_.End();
   served_ = true;
   NoteStartup("coordinator: announces that it serves");
-  const std::shared_ptr<const ServedModel> model = loop_->model();
+  const std::shared_ptr<const ServedModel> model = router_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
   const std::string address = HostPort(options_.host, server_->port());
   const std::string http_address =
@@ -281,7 +235,7 @@ bool ServeSession::WaitForJob(absl::Duration timeout) {
 // Lets the running requests end; a second interrupt ends them at once.
 void ServeSession::Drain() {
   display_.End();
-  const v1::GetClusterStatusResponse status = loop_->Status();
+  const v1::GetClusterStatusResponse status = router_->Status();
   const int live = status.requests_running() + status.requests_waiting();
   if (live > 0) {
     std::cout << absl::StrFormat("stopping: %d %s up to %s to end; Ctrl-C again stops at once",
@@ -290,15 +244,15 @@ void ServeSession::Drain() {
               << std::endl;
   }
   {
-    const InterruptCallback at_once(interrupts_, [this] { loop_->Drain(absl::ZeroDuration()); });
-    loop_->Drain(options_.shutdown_timeout);
+    const InterruptCallback at_once(interrupts_, [this] { router_->Drain(absl::ZeroDuration()); });
+    router_->Drain(options_.shutdown_timeout);
   }
   if (launcher_ != nullptr && status.groups_size() > 0) WaitForJob(kOrderlyExit);
 }
 
 // Streams hear of the end before the doors close; the job is gone when this returns.
 void ServeSession::Close() {
-  if (observer_ != nullptr) observer_->Watch(nullptr);
+  if (cluster_ != nullptr) cluster_->SetLauncher(nullptr);
   if (launcher_ != nullptr) launcher_->Terminate(kTerminateGrace);
   cluster_ = nullptr;
   launcher_ = nullptr;
@@ -307,7 +261,7 @@ void ServeSession::Close() {
   if (server_ != nullptr) server_->Shutdown(kLastWords);
   server_ = nullptr;
   front_ = nullptr;
-  loop_ = nullptr;
+  router_ = nullptr;
 }
 
 }  // namespace tessera::coordinator

@@ -17,7 +17,6 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/front/access.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
 #include "coordinator/engine/metrics.h"
 #include "coordinator/grpc/server.h"
@@ -27,6 +26,7 @@
 #include "coordinator/group/launcher.h"
 #include "coordinator/http/http_door.h"
 #include "coordinator/plan/shard_planner.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::coordinator {
 
@@ -72,8 +72,6 @@ class ServeSession {
   absl::Status Run();
 
  private:
-  class Observer;  // the loop's, and the launcher's when ranks report their pids
-
   absl::Status Open();
   absl::Status OpenDoors();
   absl::Status Launch();
@@ -86,7 +84,7 @@ class ServeSession {
 
   bool WaitForJob(absl::Duration timeout);  // true once the job has ended
   std::string WorkerAddress() const;        // HOST:PORT that workers join
-  EngineLoopOptions LoopOptions() const;
+  EngineOptions RouterOptions() const;
   int world_size() const;
 
   const ServeOptions options_;
@@ -102,9 +100,8 @@ class ServeSession {
   // Each needs those above it.
   std::unique_ptr<const Access> access_;
   std::unique_ptr<Metrics> metrics_;
-  std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<Router> router_;
   std::unique_ptr<FrontDoor> front_;
-  std::shared_ptr<Observer> observer_;
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<HttpDoor> http_;  // null with --no-http
   std::unique_ptr<ClusterService> cluster_;

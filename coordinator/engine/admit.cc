@@ -27,7 +27,7 @@ std::vector<int32_t> StopIds(const CheckedSampling& sampling, const ServedModel&
   return std::vector<int32_t>(ids.begin(), ids.end());
 }
 
-absl::StatusOr<CheckedSampling> Check(const GenerationRequest& request, const ServedModel& model,
+absl::StatusOr<CheckedSampling> Check(const PreparedRequest& request, const ServedModel& model,
                                       uint64_t default_seed) {
   const PromptLimits limits = LimitsOf(model.description, model.plan);
   TESSERA_RETURN_IF_ERROR(CheckPrompt(request.prompt_ids, "prompt", limits));
@@ -41,7 +41,7 @@ absl::StatusOr<CheckedSampling> Check(const GenerationRequest& request, const Se
                         .has_tokenizer = model.tokenizer != nullptr});
 }
 
-RequestOutput OutputOf(GenerationRequest& request, CheckedSampling& sampling,
+RequestOutput OutputOf(PreparedRequest& request, CheckedSampling& sampling,
                        const ServedModel& model) {
   return RequestOutput({.tokenizer = model.tokenizer.get(),
                         .stop = std::move(sampling.stop),
@@ -55,15 +55,15 @@ RequestOutput OutputOf(GenerationRequest& request, CheckedSampling& sampling,
                         .request_id = std::move(request.request_id)});
 }
 
-void SetTargets(const GenerationRequest& request, const CheckedSampling& sampling,
+void SetTargets(const PreparedRequest& request, const CheckedSampling& sampling,
                 ScheduledRequest& scheduled) {
   if (request.score_from >= 0) {
     scheduled.max_tokens = 0;
-    scheduled.targets_from = request.score_from;
+    scheduled.prompt_logprobs_from = request.score_from;
   } else if (sampling.prompt_logprobs >= 0 && request.prompt_ids.size() > 1) {
-    scheduled.targets_from = 1;
+    scheduled.prompt_logprobs_from = 1;
   }
-  scheduled.target_logprobs = std::max(sampling.prompt_logprobs, 0);
+  scheduled.num_prompt_logprobs = std::max(sampling.prompt_logprobs, 0);
 }
 
 }  // namespace
@@ -76,7 +76,7 @@ std::vector<uint64_t> ChoiceSeeds(uint64_t seed, int count) {
   return seeds;
 }
 
-absl::StatusOr<AdmittedRequest> Admit(GenerationRequest request,
+absl::StatusOr<AdmittedRequest> Admit(PreparedRequest request,
                                       std::shared_ptr<const ServedModel> model,
                                       uint64_t default_seed) {
   TESSERA_ASSIGN_OR_RETURN(CheckedSampling sampling, Check(request, *model, default_seed));
@@ -100,10 +100,12 @@ absl::StatusOr<AdmittedRequest> Admit(GenerationRequest request,
   RequestOutput output = OutputOf(request, sampling, *model);
   scheduled.prompt_ids = std::move(request.prompt_ids);
   const bool has_arrival = request.arrival != absl::InfinitePast();
+  const absl::Time arrival = has_arrival ? request.arrival : absl::Now();
   return AdmittedRequest{.scheduled = std::move(scheduled),
-                         .model = std::move(model),
-                         .output = std::move(output),
-                         .arrival = has_arrival ? request.arrival : absl::Now()};
+                         .record = {.model = std::move(model),
+                                    .output = std::move(output),
+                                    .times = RequestTimes(arrival, sampling.choices),
+                                    .deadline = request.deadline}};
 }
 
 }  // namespace tessera::coordinator

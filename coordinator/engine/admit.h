@@ -1,4 +1,4 @@
-// A GenerationRequest, checked against the model and split into what the scheduler computes and what
+// A PreparedRequest, checked against the model and split into what the scheduler computes and what
 // the client sees. Pure.
 //
 //   TESSERA_ASSIGN_OR_RETURN(AdmittedRequest admitted, Admit(std::move(request), model, seed));
@@ -7,25 +7,23 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
-#include "coordinator/engine/engine_loop.h"
-#include "coordinator/engine/request_output.h"
+#include "coordinator/engine/request.h"
+#include "coordinator/engine/request_record.h"
+#include "coordinator/engine/served_model.h"
 #include "coordinator/schedule/scheduler.h"
 
 namespace tessera::coordinator {
 
 struct AdmittedRequest {
-  ScheduledRequest scheduled;                // its id is the caller's to set
-  std::shared_ptr<const ServedModel> model;  // owns the tokenizer of `output`
-  RequestOutput output;
-  absl::Time arrival;
-  std::shared_ptr<TokenSink> sink = nullptr;  // the caller's to set
+  ScheduledRequest scheduled;  // its id is the caller's to set
+  RequestRecord record;        // likewise, and its sink
 };
 
 // INVALID_ARGUMENT naming the field. `default_seed` is for a client that sent none.
-absl::StatusOr<AdmittedRequest> Admit(GenerationRequest request,
+absl::StatusOr<AdmittedRequest> Admit(PreparedRequest request,
                                       std::shared_ptr<const ServedModel> model,
                                       uint64_t default_seed);
 

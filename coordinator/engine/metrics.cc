@@ -7,7 +7,9 @@
 #include <prometheus/text_serializer.h>
 
 #include <map>
-#include <mutex>
+
+#include "absl/base/thread_annotations.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -47,8 +49,9 @@ class MetricsImpl final : public Metrics {
     Current().inter_token->Observe(absl::ToDoubleSeconds(since_last));
   }
   void RequestEnded(const EndedRequest& request) override;
-  void SchedulerState(const SchedulerStats& stats) override;
-  void RankTimes(int world_rank, const v1::StepTimes& times) override;
+  void BeginGroup(int group) override;
+  void SchedulerState(int group, const SchedulerStats& stats) override;
+  void RankTimes(int group, int world_rank, const v1::StepTimes& times) override;
   std::string Serialize() const override {
     return prometheus::TextSerializer().Serialize(registry_.Collect());
   }
@@ -57,18 +60,17 @@ class MetricsImpl final : public Metrics {
   // The time series of one model_name. They stay when another model is served.
   struct Series {
     Labels labels;
-    Gauge* running;
-    Gauge* waiting;
-    Gauge* kv_usage;
     Histogram* first_token;
     Histogram* inter_token;
     Histogram* end_to_end;
     Histogram* queued;
     Counter* prompt_tokens;
     Counter* generation_tokens;
-    Counter* preemptions;
-    Counter* prefix_queries;
-    Counter* prefix_hits;
+  };
+  // What the group at one place has told in its life so far.
+  struct Told {
+    SchedulerStats stats;
+    std::map<int, v1::StepTimes> times;  // by rank
   };
 
   Family<Gauge>& GaugeFamily(const std::string& name, const std::string& help) {
@@ -80,15 +82,15 @@ class MetricsImpl final : public Metrics {
   Family<Histogram>& HistogramFamily(const std::string& name, const std::string& help) {
     return prometheus::BuildHistogram().Name("tessera_" + name).Help(help).Register(registry_);
   }
-  Series& AddSeries(const std::string& name);
+  Series& AddSeries(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Series& Current();
 
-  std::mutex mu_;
-  Series* current_ = nullptr;
-  bool has_model_ = false;
-  std::map<std::string, Series> series_;  // by model name
-  SchedulerStats last_;                   // of the group's life so far
-  std::map<int, v1::StepTimes> last_times_;  // by rank, of its life so far
+  Mutex mu_;
+  Series* current_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::string model_ ABSL_GUARDED_BY(mu_);
+  bool has_model_ ABSL_GUARDED_BY(mu_) = false;
+  std::map<std::string, Series> series_ ABSL_GUARDED_BY(mu_);  // by model name
+  std::map<int, Told> told_ ABSL_GUARDED_BY(mu_);              // by the group's place
 
   prometheus::Registry registry_;
   Family<Gauge>& running_ = GaugeFamily("num_requests_running", "Requests being computed.");
@@ -132,31 +134,26 @@ MetricsImpl::Series& MetricsImpl::AddSeries(const std::string& name) {
   }
   Series& series = series_[name];
   series = {.labels = labels,
-            .running = &running_.Add(labels),
-            .waiting = &waiting_.Add(labels),
-            .kv_usage = &kv_usage_.Add(labels),
             .first_token = &first_token_.Add(labels, FirstTokenBuckets()),
             .inter_token = &inter_token_.Add(labels, InterTokenBuckets()),
             .end_to_end = &end_to_end_.Add(labels, RequestBuckets()),
             .queued = &queued_.Add(labels, RequestBuckets()),
             .prompt_tokens = &prompt_tokens_.Add(labels),
-            .generation_tokens = &generation_tokens_.Add(labels),
-            .preemptions = &preemptions_.Add(labels),
-            .prefix_queries = &prefix_queries_.Add(labels),
-            .prefix_hits = &prefix_hits_.Add(labels)};
+            .generation_tokens = &generation_tokens_.Add(labels)};
   return series;
 }
 
 MetricsImpl::Series& MetricsImpl::Current() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (current_ == nullptr) current_ = &AddSeries("");  // refused before any group joined
   return *current_;
 }
 
 void MetricsImpl::SetModel(const std::string& name) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   const auto found = series_.find(name);
   current_ = found != series_.end() ? &found->second : &AddSeries(name);
+  model_ = name;
   has_model_ = true;
 }
 
@@ -176,47 +173,52 @@ void MetricsImpl::RequestEnded(const EndedRequest& request) {
   success_.Add(labels).Increment();
 }
 
-void MetricsImpl::SchedulerState(const SchedulerStats& stats) {
-  std::lock_guard<std::mutex> lock(mu_);
-  if (!has_model_) return;
-  const bool next_life = stats.steps < last_.steps || stats.preemptions < last_.preemptions ||
-                         stats.prefix_queries < last_.prefix_queries ||
-                         stats.prefix_hits < last_.prefix_hits;
-  if (next_life) last_ = {};
-  const int used = stats.blocks_total - stats.blocks_free;
-  current_->running->Set(stats.running);
-  current_->waiting->Set(stats.waiting);
-  current_->kv_usage->Set(stats.blocks_total > 0 ? static_cast<double>(used) / stats.blocks_total
-                                                 : 0.0);
-  const auto grow = [](Counter* counter, int64_t from, int64_t to) {
-    if (to > from) counter->Increment(static_cast<double>(to - from));
-  };
-  grow(current_->preemptions, last_.preemptions, stats.preemptions);
-  grow(current_->prefix_queries, last_.prefix_queries, stats.prefix_queries);
-  grow(current_->prefix_hits, last_.prefix_hits, stats.prefix_hits);
-  last_ = stats;
+void MetricsImpl::BeginGroup(int group) {
+  MutexLock lock(&mu_);
+  told_[group] = {};
 }
 
-void MetricsImpl::RankTimes(int world_rank, const v1::StepTimes& times) {
-  std::lock_guard<std::mutex> lock(mu_);
-  v1::StepTimes& last = last_times_[world_rank];
-  if (times.steps() < last.steps()) last.Clear();  // the rank of another group
-  const std::string rank = std::to_string(world_rank);
-  const auto grow = [&](const char* phase, int64_t from_micros, int64_t to_micros) {
-    Counter& counter = rank_seconds_.Add({{"rank", rank}, {"phase", phase}});
-    if (to_micros > from_micros) {
-      counter.Increment(static_cast<double>(to_micros - from_micros) / 1e6);
-    }
-  };
-  grow("computing", last.computing_micros(), times.computing_micros());
-  grow("waiting", last.waiting_micros(), times.waiting_micros());
-  grow("transferring", last.transferring_micros(), times.transferring_micros());
-  grow("idle", last.idle_micros(), times.idle_micros());
-  Counter& late = rank_late_.Add({{"rank", rank}});
-  if (times.late_micros() > last.late_micros()) {
-    late.Increment(static_cast<double>(times.late_micros() - last.late_micros()) / 1e6);
+void Grow(Counter& counter, int64_t from, int64_t to) {
+  if (to > from) counter.Increment(static_cast<double>(to - from));
+}
+
+void GrowSeconds(Counter& counter, int64_t from_micros, int64_t to_micros) {
+  if (to_micros > from_micros) {
+    counter.Increment(static_cast<double>(to_micros - from_micros) / 1e6);
   }
-  rank_steps_.Add({{"rank", rank}}).Increment(static_cast<double>(times.steps() - last.steps()));
+}
+
+void MetricsImpl::SchedulerState(int group, const SchedulerStats& stats) {
+  MutexLock lock(&mu_);
+  if (!has_model_) return;
+  const Labels labels = {{"group", std::to_string(group)}, {"model_name", model_}};
+  const int used = stats.blocks_total - stats.blocks_free;
+  running_.Add(labels).Set(stats.running);
+  waiting_.Add(labels).Set(stats.waiting);
+  kv_usage_.Add(labels).Set(
+      stats.blocks_total > 0 ? static_cast<double>(used) / stats.blocks_total : 0.0);
+  SchedulerStats& last = told_[group].stats;
+  Grow(preemptions_.Add(labels), last.preemptions, stats.preemptions);
+  Grow(prefix_queries_.Add(labels), last.prefix_queries, stats.prefix_queries);
+  Grow(prefix_hits_.Add(labels), last.prefix_hits, stats.prefix_hits);
+  last = stats;
+}
+
+void MetricsImpl::RankTimes(int group, int world_rank, const v1::StepTimes& times) {
+  MutexLock lock(&mu_);
+  v1::StepTimes& last = told_[group].times[world_rank];
+  const Labels labels = {{"group", std::to_string(group)}, {"rank", std::to_string(world_rank)}};
+  const auto phase = [&](const char* name) -> Counter& {
+    Labels with_phase = labels;
+    with_phase["phase"] = name;
+    return rank_seconds_.Add(with_phase);
+  };
+  GrowSeconds(phase("computing"), last.computing_micros(), times.computing_micros());
+  GrowSeconds(phase("waiting"), last.waiting_micros(), times.waiting_micros());
+  GrowSeconds(phase("transferring"), last.transferring_micros(), times.transferring_micros());
+  GrowSeconds(phase("idle"), last.idle_micros(), times.idle_micros());
+  GrowSeconds(rank_late_.Add(labels), last.late_micros(), times.late_micros());
+  Grow(rank_steps_.Add(labels), last.steps(), times.steps());
   last = times;
 }
 

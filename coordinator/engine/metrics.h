@@ -1,4 +1,5 @@
-// What the server counts, in Prometheus' text format; vLLM's names under our prefix.
+// What the server counts, in Prometheus' text format; vLLM's names under our prefix. What is of a
+// group has the label `group`: its place among the router's groups.
 //
 // Safe from any thread. Recording costs well under a microsecond.
 //
@@ -37,12 +38,14 @@ class Metrics {
   virtual void FirstToken(absl::Duration since_arrival) = 0;
   virtual void InterToken(absl::Duration since_last) = 0;
   virtual void RequestEnded(const EndedRequest& request) = 0;
-  // After every turn of the loop: gauges, and counters that grow with the stats of one group's life
-  // (they go on growing over the next group's).
-  virtual void SchedulerState(const SchedulerStats& stats) = 0;
 
-  // A rank's sums since it started to serve; the counters go on growing over the next group's.
-  virtual void RankTimes(int world_rank, const v1::StepTimes& times) = 0;
+  // A group has joined at this place: what it tells from now on begins at zero, and the place's
+  // counters go on growing from where the group before left them.
+  virtual void BeginGroup(int group) = 0;
+  // After every turn of its engine: gauges, and counters that grow with the stats of its life.
+  virtual void SchedulerState(int group, const SchedulerStats& stats) = 0;
+  // A rank's sums since it started to serve.
+  virtual void RankTimes(int group, int world_rank, const v1::StepTimes& times) = 0;
 
   virtual std::string Serialize() const = 0;
 };

@@ -22,7 +22,7 @@ RequestOutput::RequestOutput(RequestOutputOptions options)
 
 OutputChunk RequestOutput::Take(const Emission& emission) {
   OutputChunk chunk;
-  TakeTargets(emission.targets);
+  TakeTargets(emission.prompt_logprobs);
   cached_tokens_ = std::max(cached_tokens_, emission.cached_tokens);
   Choice& choice = choices_[static_cast<size_t>(emission.choice)];
   const bool finished = emission.finished != FinishCause::kNone;

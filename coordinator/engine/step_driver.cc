@@ -8,9 +8,8 @@
 namespace tessera::coordinator {
 namespace {
 
-SchedulerLimits LimitsFor(const ServedModel& served, const EngineLoopOptions& options) {
+SchedulerLimits LimitsFor(const ServedModel& served, SchedulerLimits limits) {
   const v1::ShardPlan& plan = served.plan;
-  SchedulerLimits limits;
   limits.block_tokens = plan.kv_block_tokens();
   limits.num_blocks = plan.num_kv_blocks();
   limits.max_tokens_per_step = plan.max_tokens_per_step();
@@ -18,32 +17,25 @@ SchedulerLimits LimitsFor(const ServedModel& served, const EngineLoopOptions& op
   limits.max_model_len = plan.max_model_len();
   limits.max_prefill_chunk = plan.max_tokens_per_step();
   // Submit counts all live requests; in here they all wait until the first Schedule.
-  limits.max_queue = options.max_queue + plan.max_sequences_per_step();
-  limits.max_steps_in_flight = served.time_sliced_stages ? 1 : options.max_steps_in_flight;
-  limits.lookahead = options.lookahead;
-  limits.prefix_caching = options.prefix_caching;
-  limits.policy = options.policy;
-  limits.tenant_weights = options.tenant_weights;
-  limits.prefill_stretch = options.prefill_stretch;
+  limits.max_queue += plan.max_sequences_per_step();
+  if (served.time_sliced_stages) limits.max_steps_in_flight = 1;
   limits.vocab_size = served.description.architecture().vocab_size();
   return limits;
 }
 
 }  // namespace
 
-absl::Status GroupLostError() {
-  return absl::UnavailableError("the worker group was lost before the request finished");
-}
-
 // ---- the group ----------------------------------------------------------------------------------
 
 void StepDriver::Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport) {
-  scheduler_ = std::make_unique<Scheduler>(LimitsFor(served, options_));
+  scheduler_ = std::make_unique<Scheduler>(LimitsFor(served, options_.limits));
   transport_ = std::move(transport);
 }
 
-void StepDriver::Stop(const absl::Status& why) {
-  FailAll(why);
+void StepDriver::Stop() {
+  for (auto& [id, record] : live_) unfinished_.push_back(std::move(record));
+  live_.clear();
+  deadlines_.clear();
   scheduler_ = nullptr;
   transport_ = nullptr;
   sent_.clear();
@@ -85,16 +77,11 @@ SchedulerStats StepDriver::stats() const {
 // ---- requests -----------------------------------------------------------------------------------
 
 void StepDriver::Add(AdmittedRequest request, absl::Time now) {
-  const int64_t id = request.scheduled.id;
-  const absl::Time deadline = request.scheduled.deadline;
-  const int choices = std::max<int>(1, static_cast<int>(request.scheduled.seeds.size()));
-  live_.emplace(id, LiveRequest{.deadline = deadline,
-                                .model = std::move(request.model),
-                                .sink = std::move(request.sink),
-                                .output = std::move(request.output),
-                                .times = RequestTimes(request.arrival, choices)});
+  if (scheduler_ == nullptr) return unfinished_.push_back(std::move(request.record));
+  const int64_t id = request.record.id;
+  const absl::Time deadline = request.record.deadline;
+  live_.emplace(id, std::move(request.record));
   if (deadline != absl::InfiniteFuture()) deadlines_.emplace(deadline, id);
-  if (scheduler_ == nullptr) return Fail(id, GroupLostError(), now);
   const absl::Status added = scheduler_->Add(std::move(request.scheduled), now);
   if (!added.ok()) Fail(id, added, now);
 }
@@ -131,7 +118,7 @@ void StepDriver::Deliver(const Emission& emission, absl::Time sent, absl::Time n
 }
 
 void StepDriver::DeliverOutput(Live::iterator entry, const Emission& emission, absl::Time now) {
-  LiveRequest& request = entry->second;
+  RequestRecord& request = entry->second;
   OutputChunk chunk = request.output.Take(emission);
   if (chunk.is_empty) return;
   if (emission.token && options_.metrics != nullptr) {
@@ -142,24 +129,21 @@ void StepDriver::DeliverOutput(Live::iterator entry, const Emission& emission, a
     request.sink->Push(std::move(chunk.message));
     return;
   }
-  const char* reason = chunk.message.finish_reason() == v1::FINISH_REASON_STOP ? "stop" : "length";
-  request.sink->Finish(std::move(chunk.message));
-  Count(request, absl::OkStatus(), reason, now);
+  request.Finish(std::move(chunk.message), now, options_.metrics);
   Forget(entry);
 }
 
 void StepDriver::Cancel(int64_t id, absl::Time now) {
   const auto entry = live_.find(id);
   if (entry == live_.end()) return;
-  Count(entry->second, absl::CancelledError(), "", now);
+  entry->second.Cancelled(now, options_.metrics);
   Forget(entry);
 }
 
 void StepDriver::Fail(int64_t id, const absl::Status& why, absl::Time now) {
   const auto entry = live_.find(id);
   if (entry == live_.end()) return;
-  entry->second.sink->Fail(why);
-  Count(entry->second, why, "", now);
+  entry->second.Fail(why, now, options_.metrics);
   Forget(entry);
 }
 
@@ -168,22 +152,11 @@ void StepDriver::FailAll(const absl::Status& why) {
   while (!live_.empty()) Fail(live_.begin()->first, why, now);
 }
 
-void StepDriver::Count(const LiveRequest& request, const absl::Status& how,
-                       const std::string& reason, absl::Time now) const {
-  if (options_.metrics == nullptr) return;
-  EndedRequest ended = request.times.Ended(now);
-  ended.code = how.code();
-  ended.finish_reason = reason;
-  ended.prompt_tokens = request.output.prompt_tokens();
-  ended.generation_tokens = request.output.completion_tokens();
-  options_.metrics->RequestEnded(ended);
-}
-
 void StepDriver::Forget(Live::iterator entry) {
+  ended_.push_back(entry->first);
   if (scheduler_ != nullptr) scheduler_->Finish(entry->first);
   deadlines_.erase({entry->second.deadline, entry->first});
   live_.erase(entry);
-  ++ended_;
 }
 
 }  // namespace tessera::coordinator

@@ -1,8 +1,8 @@
-// The engine loop's single-threaded half: the scheduler of the group that serves, and every live
-// request with its sink. No locks, no waiting; used on the loop's thread only.
+// The engine's single-threaded half: the scheduler of its group, and the requests that the group
+// computes. No locks, no waiting; used on the engine's thread only.
 //
 //   driver.Start(served, transport);
-//   driver.Add(std::move(request));
+//   driver.Add(std::move(request), now);
 //   driver.SendPlans(absl::Now());
 //   status = driver.Commit(result, now);  // INTERNAL: the group lies and must go
 #ifndef TESSERA_COORDINATOR_ENGINE_STEP_DRIVER_H_
@@ -20,10 +20,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/engine/admit.h"
-#include "coordinator/engine/engine_loop.h"
-#include "coordinator/engine/metrics.h"
-#include "coordinator/engine/request_output.h"
-#include "coordinator/engine/request_times.h"
+#include "coordinator/engine/engine.h"
+#include "coordinator/engine/request_record.h"
+#include "coordinator/engine/served_model.h"
 #include "coordinator/group/group.h"
 #include "coordinator/schedule/scheduler.h"
 #include "tessera/v1/cluster.pb.h"
@@ -32,11 +31,11 @@ namespace tessera::coordinator {
 
 class StepDriver {
  public:
-  explicit StepDriver(const EngineLoopOptions& options) : options_(options) {}  // outlive it
+  explicit StepDriver(const EngineOptions& options) : options_(options) {}  // outlive it
 
   void Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport);
-  // The group is gone: every live request fails with `why`.
-  void Stop(const absl::Status& why);
+  // The group is gone: every live request is left unfinished.
+  void Stop();
 
   void Add(AdmittedRequest request, absl::Time now);
   // Blocks are free at once, or with the step in flight that still writes them. The sink hears
@@ -52,30 +51,23 @@ class StepDriver {
 
   absl::Time next_deadline() const;  // InfiniteFuture when nobody has one
   SchedulerStats stats() const;      // zeros without a group
-  const std::shared_ptr<GroupTransport>& transport() const { return transport_; }
-  // How many requests ended since the last call.
-  int TakeEnded() { return std::exchange(ended_, 0); }
+  bool has_group() const { return scheduler_ != nullptr; }
+  // Since the last call: the requests that ended, and those that a lost group was computing, whose
+  // clients have not heard of it.
+  std::vector<int64_t> TakeEnded() { return std::exchange(ended_, {}); }
+  std::vector<RequestRecord> TakeUnfinished() { return std::exchange(unfinished_, {}); }
 
  private:
-  struct LiveRequest {
-    absl::Time deadline;
-    std::shared_ptr<const ServedModel> model;  // owns the tokenizer of `output`
-    std::shared_ptr<TokenSink> sink;
-    RequestOutput output;
-    RequestTimes times;
-  };
-  using Live = std::unordered_map<int64_t, LiveRequest>;
+  using Live = std::unordered_map<int64_t, RequestRecord>;
 
   // `sent`: the step that it comes from.
   void Deliver(const Emission& emission, absl::Time sent, absl::Time now);
   void DeliverOutput(Live::iterator entry, const Emission& emission, absl::Time now);
   void FailExpired(absl::Time now);
-  void Count(const LiveRequest& request, const absl::Status& how, const std::string& reason,
-             absl::Time now) const;
   void Forget(Live::iterator entry);
   absl::Time TakeSent(int64_t step_id);
 
-  const EngineLoopOptions& options_;
+  const EngineOptions& options_;
   std::unique_ptr<Scheduler> scheduler_;                // while a group serves
   std::shared_ptr<GroupTransport> transport_;           // likewise
   Live live_;                                           // by id
@@ -83,11 +75,9 @@ class StepDriver {
   std::deque<std::pair<int64_t, absl::Time>> sent_;     // steps under way: id, when
   v1::StepPlan plan_;                // of the last step; used again for its memory
   std::vector<Emission> emissions_;  // likewise
-  int ended_ = 0;
+  std::vector<int64_t> ended_;
+  std::vector<RequestRecord> unfinished_;
 };
-
-// What a client is told when its group dies under it. Names no path and no address.
-absl::Status GroupLostError();
 
 }  // namespace tessera::coordinator
 

@@ -193,9 +193,10 @@ absl::Status CheckScoreOptions(const v1::ScoreRequest& request) {
   TESSERA_RETURN_IF_ERROR(
       CheckNumber(model::kTopLogprobs, model::kTopLogprobs.name, request.top_logprobs()));
   const int count = request.continuations_size();
-  if (count >= 1 && count <= kMaxContinuations) return absl::OkStatus();
-  return FieldError("continuations",
-                    absl::StrCat("has ", count, " entries; expected 1 .. ", kMaxContinuations));
+  if (model::Allows(model::kContinuations, count)) return absl::OkStatus();
+  return FieldError(model::kContinuations.name,
+                    absl::StrCat("has ", count, " entries; expected ",
+                                 model::ValuesText(model::kContinuations)));
 }
 
 absl::Status CheckRequestId(absl::string_view request_id) {

@@ -25,7 +25,6 @@ namespace tessera::coordinator {
 
 // The sampling fields' own bounds stand in proto/model/sampling_fields.h.
 inline constexpr int kMaxRequestIdBytes = 128;
-inline constexpr int kMaxContinuations = 256;
 inline constexpr size_t kMaxScoreTokens = size_t{1} << 20;  // of all continuations with the prompt
 // Log probabilities that one message tells of the prompt: what fits gRPC's 4 MB with room to spare.
 inline constexpr int64_t kMaxPromptLogprobs = 100'000;

@@ -36,7 +36,7 @@ size_t ReadingCost(const v1::ScoreRequest& request) {
 class FrontDoorImpl final : public FrontDoor {
  public:
   explicit FrontDoorImpl(const Options& options) : context_(std::make_shared<CallContext>()) {
-    context_->loop = options.loop;
+    context_->router = options.router;
     context_->metrics = options.metrics;
   }
 
@@ -57,7 +57,7 @@ class FrontDoorImpl final : public FrontDoor {
     const std::string request_id = request.request_id();
     Read(call, request_id, cost, [this, call, moved = std::move(request)] {
       TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(moved.model()));
-      TESSERA_ASSIGN_OR_RETURN(std::vector<GenerationRequest> parts, Prepare(moved, *model));
+      TESSERA_ASSIGN_OR_RETURN(std::vector<PreparedRequest> parts, Prepare(moved, *model));
       call->Begin(std::move(parts), moved.top_logprobs());
       return absl::OkStatus();
     });
@@ -87,18 +87,18 @@ class FrontDoorImpl final : public FrontDoor {
 
   v1::ListModelsResponse ListModels() const override {
     v1::ListModelsResponse response;
-    if (const ModelPtr model = loop()->model()) *response.add_models() = InfoOf(*model);
+    if (const ModelPtr model = router()->model()) *response.add_models() = InfoOf(*model);
     return response;
   }
 
-  v1::GetClusterStatusResponse ClusterStatus() const override { return loop()->Status(); }
-  bool serving() const override { return loop()->serving(); }
+  v1::GetClusterStatusResponse ClusterStatus() const override { return router()->Status(); }
+  bool serving() const override { return router()->serving(); }
 
  private:
-  EngineLoop* loop() const { return context_->loop; }
+  Router* router() const { return context_->router; }
 
   absl::StatusOr<ModelPtr> FindModel(const std::string& name) const {
-    ModelPtr model = loop()->model();
+    ModelPtr model = router()->model();
     if (model == nullptr) {
       return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
     }
@@ -114,7 +114,7 @@ class FrontDoorImpl final : public FrontDoor {
     const std::string request_id = request.request_id();
     Read(call, request_id, cost, [this, call, moved = std::move(request)]() mutable {
       TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(moved.model()));
-      TESSERA_ASSIGN_OR_RETURN(GenerationRequest prepared, Prepare(std::move(moved), *model));
+      TESSERA_ASSIGN_OR_RETURN(PreparedRequest prepared, Prepare(std::move(moved), *model));
       call->Begin(std::move(prepared));
       return absl::OkStatus();
     });
@@ -126,7 +126,7 @@ class FrontDoorImpl final : public FrontDoor {
   template <typename Begin>
   void Read(const std::shared_ptr<LiveCall>& call, const std::string& request_id, size_t cost,
             Begin begin) {
-    absl::Status opened = loop()->CheckAdmission();
+    absl::Status opened = router()->CheckAdmission();
     if (opened.ok()) opened = call->Register(request_id);
     if (!opened.ok()) return call->Refuse(opened);
     const bool taken = text_worker_.Run(cost, [call, begin = std::move(begin)]() mutable {

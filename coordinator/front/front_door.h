@@ -1,10 +1,10 @@
 // What every door (gRPC, HTTP) opens onto: requests checked, turned into tokens and handed to the
-// engine loop; answers streamed into a sink. A door only translates.
+// router; answers streamed into a sink. A door only translates.
 //
 // Safe from any thread; every call returns at once. Long texts, templates and grammars are worked on
 // in threads of the front door's own (short ones on the caller's thread).
 //
-//   auto door = FrontDoor::Create({.loop = loop, .metrics = metrics});     // loop outlives it
+//   auto door = FrontDoor::Create({.router = router, .metrics = metrics});   // both outlive it
 //   std::shared_ptr<FrontDoor::Call> call = door->Chat(std::move(request), caller, sink);
 //   call->Cancel();                      // the client left
 #ifndef TESSERA_COORDINATOR_FRONT_FRONT_DOOR_H_
@@ -17,8 +17,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/engine/metrics.h"
+#include "coordinator/router/router.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
@@ -32,7 +32,7 @@ struct Caller {
 class FrontDoor {
  public:
   struct Options {
-    EngineLoop* loop = nullptr;
+    Router* router = nullptr;
     Metrics* metrics = nullptr;  // null: not counted
   };
 

@@ -16,9 +16,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
 #include "coordinator/engine/metrics.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::coordinator {
 
@@ -39,7 +39,7 @@ class CallRegistry {
 // What all calls of one front door share. Calls may outlive the front door, but neither loop nor
 // metrics.
 struct CallContext {
-  EngineLoop* loop = nullptr;
+  Router* router = nullptr;
   Metrics* metrics = nullptr;  // null: not counted
   CallRegistry registry;
 };
@@ -66,7 +66,7 @@ class LiveCall : public FrontDoor::Call, public std::enable_shared_from_this<Liv
   // The registry forgets it.
   void Ended();
   void CountRefusal(const absl::Status& why) const;
-  EngineLoop* loop() const { return context_->loop; }
+  Router* router() const { return context_->router; }
 
  private:
   const std::shared_ptr<CallContext> context_;

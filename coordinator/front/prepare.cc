@@ -16,7 +16,7 @@ TextBefore BeforeAnswer(const v1::GenerateRequest&) { return TextBefore::kPrompt
 TextBefore BeforeAnswer(const v1::ChatRequest&) { return TextBefore::kNothing; }
 
 // A model without a grammar has no tokenizer either, which Submit says.
-absl::Status Compile(const ServedModel& model, GenerationRequest& prepared) {
+absl::Status Compile(const ServedModel& model, PreparedRequest& prepared) {
   if (!prepared.sampling.has_structured() || model.grammar == nullptr) return absl::OkStatus();
   TESSERA_ASSIGN_OR_RETURN(prepared.constraint,
                            model.grammar->Compile(prepared.sampling.structured()));
@@ -24,9 +24,9 @@ absl::Status Compile(const ServedModel& model, GenerationRequest& prepared) {
 }
 
 template <typename Request>
-absl::StatusOr<GenerationRequest> PrepareStream(Request&& request, const ServedModel& model) {
+absl::StatusOr<PreparedRequest> PrepareStream(Request&& request, const ServedModel& model) {
   TESSERA_RETURN_IF_ERROR(CheckPriority(request.priority()));
-  GenerationRequest prepared;
+  PreparedRequest prepared;
   TESSERA_ASSIGN_OR_RETURN(prepared.prompt_ids, PromptIds(request, model));
   prepared.text_before = BeforeAnswer(request);
   prepared.priority = request.priority();
@@ -37,22 +37,22 @@ absl::StatusOr<GenerationRequest> PrepareStream(Request&& request, const ServedM
 
 }  // namespace
 
-absl::StatusOr<GenerationRequest> Prepare(v1::GenerateRequest&& request, const ServedModel& model) {
+absl::StatusOr<PreparedRequest> Prepare(v1::GenerateRequest&& request, const ServedModel& model) {
   return PrepareStream(std::move(request), model);
 }
 
-absl::StatusOr<GenerationRequest> Prepare(v1::ChatRequest&& request, const ServedModel& model) {
+absl::StatusOr<PreparedRequest> Prepare(v1::ChatRequest&& request, const ServedModel& model) {
   return PrepareStream(std::move(request), model);
 }
 
-absl::StatusOr<std::vector<GenerationRequest>> Prepare(const v1::ScoreRequest& request,
+absl::StatusOr<std::vector<PreparedRequest>> Prepare(const v1::ScoreRequest& request,
                                                        const ServedModel& model) {
   TESSERA_RETURN_IF_ERROR(CheckPriority(request.priority()));
   TESSERA_RETURN_IF_ERROR(CheckScoreOptions(request));
   TESSERA_ASSIGN_OR_RETURN(std::vector<ScorePrompt> prompts, ScorePrompts(request, model));
-  std::vector<GenerationRequest> prepared;
+  std::vector<PreparedRequest> prepared;
   for (ScorePrompt& prompt : prompts) {
-    GenerationRequest& part = prepared.emplace_back();
+    PreparedRequest& part = prepared.emplace_back();
     part.prompt_ids = std::move(prompt.ids);
     part.score_from = prompt.from;
     part.priority = request.priority();

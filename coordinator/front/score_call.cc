@@ -43,7 +43,7 @@ ScoreCall::ScoreCall(std::shared_ptr<CallContext> context, const Caller& caller,
                      FrontDoor::Answer<v1::ScoreResponse> answer)
     : LiveCall(std::move(context), caller), answer_(std::move(answer)) {}
 
-void ScoreCall::Begin(std::vector<GenerationRequest> parts, int top_logprobs) {
+void ScoreCall::Begin(std::vector<PreparedRequest> parts, int top_logprobs) {
   {
     std::lock_guard<std::mutex> lock(mu_);
     top_logprobs_ = top_logprobs;
@@ -56,7 +56,7 @@ void ScoreCall::Begin(std::vector<GenerationRequest> parts, int top_logprobs) {
 }
 
 // The lock is held throughout: results that come before this returns wait for it.
-absl::Status ScoreCall::Submit(std::vector<GenerationRequest> parts) {
+absl::Status ScoreCall::Submit(std::vector<PreparedRequest> parts) {
   auto self = std::static_pointer_cast<ScoreCall>(shared_from_this());
   std::lock_guard<std::mutex> lock(mu_);
   if (answer_ == nullptr) return absl::OkStatus();
@@ -66,7 +66,7 @@ absl::Status ScoreCall::Submit(std::vector<GenerationRequest> parts) {
     parts[i].request_id = request_id();
     parts[i].arrival = arrival();
     TESSERA_ASSIGN_OR_RETURN(
-        const int64_t id, loop()->Submit(std::move(parts[i]), std::make_shared<Part>(self, i)));
+        const int64_t id, router()->Submit(std::move(parts[i]), std::make_shared<Part>(self, i)));
     ids_.push_back(id);
   }
   return absl::OkStatus();
@@ -103,7 +103,7 @@ void ScoreCall::End(const absl::Status& why, bool refused) {
     std::lock_guard<std::mutex> lock(mu_);
     ids = ids_;
   }
-  for (const int64_t id : ids) loop()->Cancel(id);
+  for (const int64_t id : ids) router()->Cancel(id);
   if (refused) CountRefusal(why);
   answer(why);
 }
@@ -115,7 +115,7 @@ void ScoreCall::Cancel() {
     std::lock_guard<std::mutex> lock(mu_);
     ids = ids_;
   }
-  for (const int64_t id : ids) loop()->Cancel(id);
+  for (const int64_t id : ids) router()->Cancel(id);
 }
 
 void ScoreCall::Abort() { End(absl::CancelledError("the request was aborted"), true); }

@@ -1,4 +1,4 @@
-// A Score under way: every continuation is a request of its own to the engine loop (they share the
+// A Score under way: every continuation is a request of its own to the router (they share the
 // prompt's KV blocks); the answer comes when the last one is done, or the first one has failed.
 //
 //   auto call = std::make_shared<ScoreCall>(context, caller, answer);
@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/live_call.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::coordinator {
 
@@ -23,7 +23,7 @@ class ScoreCall final : public LiveCall {
   ScoreCall(std::shared_ptr<CallContext> context, const Caller& caller,
             FrontDoor::Answer<v1::ScoreResponse> answer);
 
-  void Begin(std::vector<GenerationRequest> parts, int top_logprobs);
+  void Begin(std::vector<PreparedRequest> parts, int top_logprobs);
 
   void Cancel() override;
   void Abort() override;
@@ -33,7 +33,7 @@ class ScoreCall final : public LiveCall {
  private:
   class Part;  // the loop's sink of one continuation
 
-  absl::Status Submit(std::vector<GenerationRequest> parts);
+  absl::Status Submit(std::vector<PreparedRequest> parts);
   void PartDone(size_t part, v1::GenerateResponse message);
   // The call ends with `why`, if it has not yet, and the parts that are left are called back.
   void End(const absl::Status& why, bool refused);

@@ -10,14 +10,14 @@ StreamCall::StreamCall(std::shared_ptr<CallContext> context, const Caller& calle
                        std::shared_ptr<TokenSink> sink)
     : LiveCall(std::move(context), caller), sink_(std::move(sink)) {}
 
-void StreamCall::Begin(GenerationRequest request) {
+void StreamCall::Begin(PreparedRequest request) {
   const absl::Status submitted = Submit(std::move(request));
   if (!submitted.ok()) Refuse(submitted);
 }
 
 // The lock is held throughout: tokens that come before this returns wait for it, and so does a
 // Cancel, which needs the id.
-absl::Status StreamCall::Submit(GenerationRequest request) {
+absl::Status StreamCall::Submit(PreparedRequest request) {
   request.tenant = caller().tenant;
   request.deadline = caller().deadline;
   request.request_id = request_id();
@@ -25,7 +25,7 @@ absl::Status StreamCall::Submit(GenerationRequest request) {
   std::lock_guard<std::mutex> lock(mu_);
   if (sink_ == nullptr) return absl::OkStatus();
   auto self = std::static_pointer_cast<StreamCall>(shared_from_this());
-  TESSERA_ASSIGN_OR_RETURN(id_, loop()->Submit(std::move(request), std::move(self)));
+  TESSERA_ASSIGN_OR_RETURN(id_, router()->Submit(std::move(request), std::move(self)));
   return absl::OkStatus();
 }
 
@@ -53,7 +53,7 @@ void StreamCall::Cancel() {
     std::lock_guard<std::mutex> lock(mu_);
     id = id_;
   }
-  if (id) loop()->Cancel(*id);
+  if (id) router()->Cancel(*id);
 }
 
 void StreamCall::Abort() {
@@ -64,7 +64,7 @@ void StreamCall::Abort() {
     id = id_;
   }
   // Submitted: the loop, which may be about to end it, says which end it was.
-  if (id) return loop()->Abort(*id, why);
+  if (id) return router()->Abort(*id, why);
   Refuse(why);
 }
 

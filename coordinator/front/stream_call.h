@@ -1,4 +1,4 @@
-// A Generate or Chat under way: between the door's sink and the engine loop.
+// A Generate or Chat under way: between the door's sink and the router.
 //
 // The loop holds it as its sink, the door as its Call; it lets go of the door's sink when it ends,
 // whichever way, so that neither keeps the other alive.
@@ -15,8 +15,8 @@
 #include <optional>
 
 #include "absl/status/status.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/live_call.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::coordinator {
 
@@ -26,7 +26,7 @@ class StreamCall final : public LiveCall, public TokenSink {
              std::shared_ptr<TokenSink> sink);
 
   // Submits; a refusal goes to the sink. Nothing happens when it was cancelled.
-  void Begin(GenerationRequest request);
+  void Begin(PreparedRequest request);
 
   void Cancel() override;
   void Abort() override;
@@ -39,7 +39,7 @@ class StreamCall final : public LiveCall, public TokenSink {
   void Fail(absl::Status why) override;
 
  private:
-  absl::Status Submit(GenerationRequest request);
+  absl::Status Submit(PreparedRequest request);
   std::shared_ptr<TokenSink> sink();
   // Null when the call has ended already. Whoever gets it says the last word.
   std::shared_ptr<TokenSink> TakeSink();

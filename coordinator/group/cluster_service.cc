@@ -3,14 +3,18 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <map>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "coordinator/group/group_stream.h"
+#include "coordinator/group/local_ranks.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/base/host_port.h"
+#include "proto/base/mutex.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 
 namespace tessera::coordinator {
@@ -18,30 +22,35 @@ namespace {
 
 constexpr absl::Duration kStopGrace = absl::Milliseconds(300);
 
+// Join carries bytes, which GroupStream reads and writes itself.
+using RpcService = v1::Cluster::WithRawCallbackMethod_Join<
+    v1::Cluster::WithCallbackMethod_ReportRank<v1::Cluster::Service>>;
+
 int Millis(absl::Duration duration) { return static_cast<int>(absl::ToInt64Milliseconds(duration)); }
 
 class ClusterServiceImpl : public ClusterService,
                            public GroupRegistry,
-                           public v1::Cluster::CallbackService {
+                           public RpcService {
  public:
-  ClusterServiceImpl(const ClusterServiceOptions& options, ObserverFactory factory)
-      : options_(options), factory_(std::move(factory)) {}
+  ClusterServiceImpl(const ClusterServiceOptions& options, GroupObserver* observer)
+      : options_(options), observer_(observer) {}
 
   ~ClusterServiceImpl() override {
     if (!server_) return;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       stopping_ = true;
     }
-    if (auto group = Living()) group->Shutdown("the coordinator is going down");
+    for (const auto& group : Living()) group->Shutdown("the coordinator is going down");
     {
-      absl::MutexLock lock(&mu_);
-      mu_.AwaitWithTimeout(absl::Condition(this, &ClusterServiceImpl::NoGroup),
-                           options_.leave_timeout + kStopGrace);
+      const absl::Time limit = absl::Now() + options_.leave_timeout + kStopGrace;
+      MutexLock lock(&mu_);
+      while (!groups_.empty() && !released_.WaitWithDeadline(&mu_, limit)) {
+      }
     }
     server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kStopGrace));
-    absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(this, &ClusterServiceImpl::NoStreams));
+    MutexLock lock(&mu_);
+    while (!streams_.empty()) released_.Wait(&mu_);
   }
 
   absl::Status Listen() {
@@ -70,11 +79,13 @@ class ClusterServiceImpl : public ClusterService,
 
   int port() const override { return port_; }
 
+  void SetLauncher(Launcher* launcher) override { local_ranks_.SetLauncher(launcher); }
+
   // v1::Cluster
-  grpc::ServerBidiReactor<v1::GroupMessage, v1::CoordinatorMessage>* Join(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Join(
       grpc::CallbackServerContext* context) override {
-    GroupStream* stream = GroupStream::Begin(options_, this, context->peer());
-    absl::MutexLock lock(&mu_);
+    GroupStream* stream = GroupStream::Begin(options_, this, observer_, context->peer());
+    MutexLock lock(&mu_);
     streams_.insert(stream);
     return stream;
   }
@@ -82,55 +93,60 @@ class ClusterServiceImpl : public ClusterService,
   grpc::ServerUnaryReactor* ReportRank(grpc::CallbackServerContext* context,
                                        const v1::RankReport* report,
                                        v1::RankReportReply*) override {
-    auto group = Living();
-    absl::Status status = group && group->group_id() == report->group_id()
-                              ? group->Report(*report)
-                              : absl::NotFoundError("no such group");
+    const std::shared_ptr<GroupStream> group = Find(report->group_id());
+    const absl::Status status =
+        group != nullptr ? group->Report(*report) : absl::NotFoundError("no such group");
+    if (status.ok()) local_ranks_.Add(*report);
     auto* reactor = context->DefaultReactor();
     reactor->Finish(wire::ToGrpc(status));
     return reactor;
   }
 
   // GroupRegistry
-  absl::StatusOr<std::shared_ptr<GroupObserver>> Claim(
-      const v1::Hello& hello, std::shared_ptr<GroupStream> stream) override {
-    {
-      absl::MutexLock lock(&mu_);
-      if (stopping_) return absl::UnavailableError("the coordinator is going down");
-      if (group_) {
-        return absl::AlreadyExistsError(
-            absl::StrCat("this coordinator already has a worker group (", group_->group_id(),
-                         "); one at a time"));
-      }
-      group_ = std::move(stream);
-    }
-    auto observer = factory_(hello);
-    if (!observer) return absl::UnavailableError("this coordinator takes no worker group now");
-    return observer;
+  absl::Status Claim(const v1::Hello& hello, std::shared_ptr<GroupStream> stream) override {
+    MutexLock lock(&mu_);
+    if (stopping_) return absl::UnavailableError("the coordinator is going down");
+    if (groups_.emplace(hello.group_id(), std::move(stream)).second) return absl::OkStatus();
+    return absl::AlreadyExistsError(
+        absl::StrCat("a worker group of this id (", hello.group_id(), ") has joined already"));
   }
 
   void Release(GroupStream* stream) override {
-    absl::MutexLock lock(&mu_);
-    if (group_.get() == stream) group_.reset();
+    std::shared_ptr<GroupStream> released;  // perhaps its end: not with the lock held
+    MutexLock lock(&mu_);
+    const auto group = groups_.find(stream->group_id());
+    if (group != groups_.end() && group->second.get() == stream) {
+      local_ranks_.Forget(stream->group_id());
+      released = std::move(group->second);
+      groups_.erase(group);
+    }
     streams_.erase(stream);
+    released_.SignalAll();
   }
 
  private:
-  std::shared_ptr<GroupStream> Living() {
-    absl::MutexLock lock(&mu_);
-    return group_;
+  std::vector<std::shared_ptr<GroupStream>> Living() {
+    std::vector<std::shared_ptr<GroupStream>> living;
+    MutexLock lock(&mu_);
+    for (const auto& [id, group] : groups_) living.push_back(group);
+    return living;
   }
-  bool NoGroup() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return group_ == nullptr; }
-  bool NoStreams() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return streams_.empty(); }
+  std::shared_ptr<GroupStream> Find(const std::string& group_id) {
+    MutexLock lock(&mu_);
+    const auto found = groups_.find(group_id);
+    return found == groups_.end() ? nullptr : found->second;
+  }
 
   const ClusterServiceOptions options_;
-  const ObserverFactory factory_;
+  GroupObserver* const observer_;
+  LocalRanks local_ranks_;
   int port_ = 0;
 
-  absl::Mutex mu_;
+  Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::shared_ptr<GroupStream> group_ ABSL_GUARDED_BY(mu_);  // the living one
-  std::set<GroupStream*> streams_ ABSL_GUARDED_BY(mu_);      // whose OnDone is still to come
+  CondVar released_;  // a stream
+  std::map<std::string, std::shared_ptr<GroupStream>> groups_ ABSL_GUARDED_BY(mu_);  // by group id
+  std::set<GroupStream*> streams_ ABSL_GUARDED_BY(mu_);  // whose OnDone is still to come
 
   std::unique_ptr<grpc::Server> server_;  // last: gone before anything its reactions touch
 };
@@ -138,8 +154,8 @@ class ClusterServiceImpl : public ClusterService,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ClusterService>> ClusterService::Start(
-    const ClusterServiceOptions& options, ObserverFactory factory) {
-  auto service = std::make_unique<ClusterServiceImpl>(options, std::move(factory));
+    const ClusterServiceOptions& options, GroupObserver* observer) {
+  auto service = std::make_unique<ClusterServiceImpl>(options, observer);
   if (absl::Status status = service->Listen(); !status.ok()) return status;
   return service;
 }

@@ -1,25 +1,26 @@
 // Where worker groups join: the gRPC server of tessera.v1.Cluster.
 //
-// Every group's stream is handed to a GroupObserver that the factory makes when its leader says
-// hello. One group lives at a time: a second one is turned away (ALREADY_EXISTS) until OnLost of the
-// first has returned. Whatever a peer sends is checked; a message out of order ends its group.
+// The observer hears of every group whose leader says hello, and decides which of them may stay. A
+// group id lives once at a time. Whatever a peer sends is checked; a message out of order ends its
+// group.
 //
-// Ownership: the service owns its server and its streams; observers are shared with the factory's
-// owner. Threads: Start and the destructor on any one thread; observers are called from gRPC's
-// threads, one call at a time per group.
+// Ownership: the service owns its server and its streams; the observer outlives it. Threads: Start
+// and the destructor on any one thread; the observer is called from gRPC's threads, one call at a
+// time per group.
 //
-//   auto service = ClusterService::Start({.port = 50052}, [&](const v1::Hello&) { return loop; });
+//   auto service = ClusterService::Start({.port = 50052}, &router);
 //   launch.coordinator = absl::StrCat("127.0.0.1:", (*service)->port());
+//   (*service)->SetLauncher(job.get());   // is told which of its processes are ranks
 #ifndef TESSERA_COORDINATOR_GROUP_CLUSTER_SERVICE_H_
 #define TESSERA_COORDINATOR_GROUP_CLUSTER_SERVICE_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/group/group.h"
+#include "coordinator/group/launcher.h"
 #include "tessera/v1/cluster.pb.h"
 
 namespace tessera::coordinator {
@@ -37,18 +38,19 @@ struct ClusterServiceOptions {
   int max_message_bytes = 256 << 20;                  // a description carries a whole tokenizer
 };
 
-// The observer of the group that says this hello. Its OnLost is called only if its OnJoin accepted.
-using ObserverFactory = std::function<std::shared_ptr<GroupObserver>(const v1::Hello& hello)>;
-
 class ClusterService {
  public:
   // UNAVAILABLE naming the address when it cannot be bound.
   static absl::StatusOr<std::unique_ptr<ClusterService>> Start(const ClusterServiceOptions& options,
-                                                               ObserverFactory factory);
-  // Ends the living group (its OnLost has been called before this returns) and stops listening.
+                                                               GroupObserver* observer);
+  // Ends the living groups (their OnLost has been called before this returns) and stops listening.
   virtual ~ClusterService() = default;
 
   virtual int port() const = 0;
+
+  // Who started the ranks that run on this host: told the pids that they have reported and will
+  // report. Null: nobody, which is to be said before the launcher goes.
+  virtual void SetLauncher(Launcher* launcher) = 0;
 };
 
 }  // namespace tessera::coordinator

@@ -5,7 +5,7 @@
 namespace tessera::coordinator {
 
 void GroupState::SetPlan(const std::string& model_name, const v1::ShardPlan& plan) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   status_.Clear();
   status_.set_model(model_name);
   status_.set_state(v1::GroupStatus::STATE_LOADING);
@@ -21,7 +21,7 @@ void GroupState::SetPlan(const std::string& model_name, const v1::ShardPlan& pla
 }
 
 absl::Status GroupState::AddReport(const v1::RankReport& report) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (report.world_rank() < 0 || report.world_rank() >= status_.ranks_size()) {
     return absl::InvalidArgumentError(absl::StrCat("report of world rank ", report.world_rank(),
                                                    "; expected 0 .. ", status_.ranks_size() - 1));
@@ -41,24 +41,24 @@ absl::Status GroupState::AddReport(const v1::RankReport& report) {
 }
 
 void GroupState::SetReady() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   status_.set_state(v1::GroupStatus::STATE_SERVING);
 }
 
 void GroupState::SetLost(const absl::Status& why) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   status_.set_state(why.ok() ? v1::GroupStatus::STATE_STARTING : v1::GroupStatus::STATE_FAILED);
   status_.set_error(why.ok() ? "" : std::string(why.message()));
   for (v1::RankStatus& rank : *status_.mutable_ranks()) rank.set_serving(false);
 }
 
 v1::GroupStatus GroupState::Snapshot() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return status_;
 }
 
 GroupState::Progress GroupState::progress() const {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   Progress progress;
   for (const v1::RankStatus& rank : status_.ranks()) {
     progress.bytes_loaded += rank.bytes_loaded();

@@ -13,7 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "proto/base/mutex.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/inference.pb.h"
 #include "tessera/v1/model.pb.h"
@@ -39,7 +39,7 @@ class GroupState {
   Progress progress() const;
 
  private:
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
   v1::GroupStatus status_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -1,26 +1,32 @@
 #include "coordinator/group/group_stream.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/support/proto_buffer_writer.h>
+
 #include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/protocol.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kProtocolVersion = 3;
 constexpr int kMaxWorldSize = 4096;
 constexpr size_t kMaxGroupIdBytes = 128;
 constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text
+constexpr int kWriteBlockBytes = 64 << 10;
 
 absl::Status CheckHello(const v1::Hello& hello) {
-  if (hello.protocol_version() != kProtocolVersion) {
+  if (hello.protocol_version() != wire::kProtocolVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat("the worker group speaks cluster protocol ", hello.protocol_version(),
-                     ", this coordinator speaks ", kProtocolVersion));
+                     ", this coordinator speaks ", wire::kProtocolVersion));
   }
   if (hello.group_id().empty() || hello.group_id().size() > kMaxGroupIdBytes) {
     return absl::InvalidArgumentError(absl::StrCat("hello.group_id has ", hello.group_id().size(),
@@ -43,24 +49,45 @@ std::string OneLine(std::string text) {
   return text;
 }
 
+// A CoordinatorMessage that holds the plan, which is not copied into one: its field's tag and length
+// stand before the plan's own bytes.
+grpc::ByteBuffer MessageOf(const v1::StepPlan& plan) {
+  using google::protobuf::internal::WireFormatLite;
+  const size_t plan_bytes = plan.ByteSizeLong();
+  const uint32_t length = static_cast<uint32_t>(plan_bytes);
+  const uint32_t tag = WireFormatLite::MakeTag(v1::CoordinatorMessage::kStepPlanFieldNumber,
+                                               WireFormatLite::WIRETYPE_LENGTH_DELIMITED);
+  using google::protobuf::io::CodedOutputStream;
+  const size_t bytes =
+      CodedOutputStream::VarintSize32(tag) + CodedOutputStream::VarintSize32(length) + plan_bytes;
+  grpc::ByteBuffer buffer;
+  {
+    grpc::ProtoBufferWriter writer(&buffer, kWriteBlockBytes, static_cast<int>(bytes));
+    CodedOutputStream out(&writer);  // writes the last bytes when it goes
+    out.WriteVarint32(tag);
+    out.WriteVarint32(length);
+    plan.SerializeWithCachedSizes(&out);
+  }
+  return buffer;
+}
+
 }  // namespace
 
 GroupStream* GroupStream::Begin(const ClusterServiceOptions& options, GroupRegistry* registry,
-                                std::string peer) {
-  std::shared_ptr<GroupStream> stream(new GroupStream(options, registry, std::move(peer)));
+                                GroupObserver* observer, std::string peer) {
+  std::shared_ptr<GroupStream> stream(
+      new GroupStream(options, registry, observer, std::move(peer)));
   stream->self_ = stream;
   {
-    absl::MutexLock lock(&stream->mu_);
+    MutexLock lock(&stream->mu_);
     stream->SetAlarm(options.hello_timeout, "no hello from the group's leader in time");
   }
-  stream->StartRead(&stream->incoming_);
+  stream->StartRead(&stream->incoming_bytes_);
   return stream.get();
 }
 
 absl::Status GroupStream::SendPlan(const v1::StepPlan& plan) {
-  v1::CoordinatorMessage message;
-  *message.mutable_step_plan() = plan;
-  const absl::Status queued = Queue(std::move(message));
+  const absl::Status queued = QueueBytes(MessageOf(plan));
   // A plan that was not sent would be waited for forever.
   if (absl::IsResourceExhausted(queued)) End(queued);
   return queued;
@@ -68,7 +95,7 @@ absl::Status GroupStream::SendPlan(const v1::StepPlan& plan) {
 
 void GroupStream::Shutdown(const std::string& reason) {
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (finished_ || shutdown_) return;
     shutdown_ = true;
     SetAlarm(options_.leave_timeout, "the group did not leave in time");
@@ -76,7 +103,7 @@ void GroupStream::Shutdown(const std::string& reason) {
   v1::CoordinatorMessage message;
   message.mutable_shutdown()->set_reason(reason);
   // A queue that is full or closed does not matter: the alarm ends the stream.
-  Queue(std::move(message)).IgnoreError();
+  Queue(message).IgnoreError();
 }
 
 absl::Status GroupStream::Report(const v1::RankReport& report) {
@@ -86,9 +113,9 @@ absl::Status GroupStream::Report(const v1::RankReport& report) {
   }
   std::string failure;
   {
-    absl::MutexLock lock(&observer_mu_);
-    if (!observer_) return absl::NotFoundError("the group has ended");
-    observer_->OnRankReport(report);
+    MutexLock lock(&observer_mu_);
+    if (!joined_) return absl::NotFoundError("the group has ended");
+    observer_->OnRankReport(*joined_, report);
     if (report.phase() == v1::RankReport::PHASE_FAILED) {
       failure = absl::StrCat("rank ", report.world_rank(), " on ", report.host(), ": ",
                              OneLine(report.error()));
@@ -108,7 +135,7 @@ void GroupStream::OnReadDone(bool ok) {
     End(status);
     return;
   }
-  StartRead(&incoming_);
+  StartRead(&incoming_bytes_);
 }
 
 void GroupStream::OnCancel() { End(WhyLost()); }
@@ -120,18 +147,15 @@ absl::Status GroupStream::WhyLost() {
 }
 
 absl::Status GroupStream::Handle() {
+  using Traits = grpc::SerializationTraits<v1::GroupMessage>;
+  if (!Traits::Deserialize(&incoming_bytes_, &incoming_).ok()) {
+    return absl::InvalidArgumentError("the group's leader sent bytes that are no GroupMessage");
+  }
   switch (incoming_.body_case()) {
     case v1::GroupMessage::kHello: return HandleHello(incoming_.hello());
     case v1::GroupMessage::kReady: return HandleReady();
     case v1::GroupMessage::kFailure: return HandleFailure(incoming_.failure());
-    case v1::GroupMessage::kStepResult: {
-      if (phase_ != Phase::kServing) {
-        return absl::FailedPreconditionError("the group's leader sent a step result before ready");
-      }
-      absl::MutexLock lock(&observer_mu_);
-      observer_->OnStepResult(std::move(*incoming_.mutable_step_result()));
-      return absl::OkStatus();
-    }
+    case v1::GroupMessage::kStepResult: return HandleResult();
     case v1::GroupMessage::BODY_NOT_SET: break;
   }
   return absl::InvalidArgumentError("the group's leader sent a message without a known body");
@@ -144,19 +168,18 @@ absl::Status GroupStream::HandleHello(const v1::Hello& hello) {
   TESSERA_RETURN_IF_ERROR(CheckHello(hello));
   group_id_ = hello.group_id();
   world_size_ = hello.world_size();
-  TESSERA_ASSIGN_OR_RETURN(auto observer, registry_->Claim(hello, shared_from_this()));
+  TESSERA_RETURN_IF_ERROR(registry_->Claim(hello, shared_from_this()));
   phase_ = Phase::kLoading;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (!shutdown_) alarm_.reset();
   }
   v1::CoordinatorMessage answer;
   {
-    absl::MutexLock lock(&observer_mu_);
-    auto plan = observer->OnJoin(hello, shared_from_this());
-    if (!plan.ok()) return plan.status();
-    observer_ = std::move(observer);
-    *answer.mutable_shard_plan() = *std::move(plan);
+    MutexLock lock(&observer_mu_);
+    TESSERA_ASSIGN_OR_RETURN(JoinedGroup joined, observer_->OnJoin(hello, shared_from_this()));
+    joined_ = joined.handle;
+    *answer.mutable_shard_plan() = std::move(joined.plan);
   }
   if (answer.shard_plan().ranks_size() != world_size_) {
     return absl::InvalidArgumentError(absl::StrCat("the worker group has ", world_size_,
@@ -164,7 +187,7 @@ absl::Status GroupStream::HandleHello(const v1::Hello& hello) {
                                                    answer.shard_plan().ranks_size()));
   }
   incoming_.Clear();  // a description is large
-  return Queue(std::move(answer));
+  return Queue(answer);
 }
 
 absl::Status GroupStream::HandleReady() {
@@ -174,8 +197,17 @@ absl::Status GroupStream::HandleReady() {
                      phase_ == Phase::kServing ? "twice" : "before hello"));
   }
   phase_ = Phase::kServing;
-  absl::MutexLock lock(&observer_mu_);
-  observer_->OnReady();
+  MutexLock lock(&observer_mu_);
+  observer_->OnReady(*joined_);
+  return absl::OkStatus();
+}
+
+absl::Status GroupStream::HandleResult() {
+  if (phase_ != Phase::kServing) {
+    return absl::FailedPreconditionError("the group's leader sent a step result before ready");
+  }
+  MutexLock lock(&observer_mu_);
+  observer_->OnStepResult(*joined_, std::move(*incoming_.mutable_step_result()));
   return absl::OkStatus();
 }
 
@@ -184,8 +216,17 @@ absl::Status GroupStream::HandleFailure(const v1::GroupFailure& failure) {
       absl::StrCat("rank ", failure.world_rank(), ": ", OneLine(failure.message())));
 }
 
-absl::Status GroupStream::Queue(v1::CoordinatorMessage message) {
-  absl::MutexLock lock(&mu_);
+absl::Status GroupStream::Queue(const v1::CoordinatorMessage& message) {
+  grpc::ByteBuffer bytes;
+  bool owned = false;
+  using Traits = grpc::SerializationTraits<v1::CoordinatorMessage>;
+  const grpc::Status written = Traits::Serialize(message, &bytes, &owned);
+  if (!written.ok()) return absl::InternalError(written.error_message());
+  return QueueBytes(std::move(bytes));
+}
+
+absl::Status GroupStream::QueueBytes(grpc::ByteBuffer message) {
+  MutexLock lock(&mu_);
   if (finished_) return absl::UnavailableError("the worker group is gone");
   if (outgoing_.size() >= static_cast<size_t>(options_.max_queued_messages)) {
     return absl::ResourceExhaustedError(
@@ -202,7 +243,7 @@ void GroupStream::StartNextWrite() {
 }
 
 void GroupStream::OnWriteDone(bool ok) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   writing_ = false;
   outgoing_.pop_front();
   // A failed write is followed by a failed read, which ends the stream.
@@ -210,7 +251,7 @@ void GroupStream::OnWriteDone(bool ok) {
 }
 
 void GroupStream::End(const absl::Status& why) {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (finished_) return;
   finished_ = true;
   why_ = shutdown_ ? absl::OkStatus() : why;
@@ -231,15 +272,15 @@ void GroupStream::OnDone() {
   const std::shared_ptr<GroupStream> self = std::move(self_);
   absl::Status why;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     why = why_;
     alarm_.reset();
   }
   {
-    absl::MutexLock lock(&observer_mu_);
+    MutexLock lock(&observer_mu_);
     if (!why.ok() && !rank_failure_.empty()) why = absl::UnavailableError(rank_failure_);
-    if (observer_) observer_->OnLost(why);
-    observer_.reset();
+    if (joined_) observer_->OnLost(*joined_, why);
+    joined_.reset();
   }
   registry_->Release(this);
 }

@@ -16,12 +16,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "coordinator/group/job_output.h"
 #include "coordinator/group/mpi_leftovers.h"
 #include "coordinator/group/rank_processes.h"
+#include "proto/base/mutex.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
@@ -104,7 +104,7 @@ class LauncherImpl : public Launcher {
     });
     started.WaitForNotification();
     if (!status.ok()) {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       ended_ = true;
       leftovers_.Remove(0);
     }
@@ -114,29 +114,31 @@ class LauncherImpl : public Launcher {
   int pid() const override { return pid_; }
 
   void AddRankPid(int pid) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     ranks_.Add(pid, pid_);
   }
 
   void Terminate(absl::Duration grace) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (ended_) return;
     if (!exited_) kill(pid_, SIGTERM);
-    if (!mu_.AwaitWithTimeout(absl::Condition(&ended_), grace)) {
-      if (!exited_) kill(-pid_, SIGKILL);
-      ranks_.Kill();
-      mu_.Await(absl::Condition(&ended_));
+    const absl::Time limit = absl::Now() + grace;
+    while (!ended_ && !has_ended_.WaitWithDeadline(&mu_, limit)) {
     }
+    if (ended_) return;
+    if (!exited_) kill(-pid_, SIGKILL);
+    ranks_.Kill();
+    while (!ended_) has_ended_.Wait(&mu_);
   }
 
   absl::Status Wait() override {
-    absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(&ended_));
+    MutexLock lock(&mu_);
+    while (!ended_) has_ended_.Wait(&mu_);
     return how_;
   }
 
   bool running() const override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return !ended_;
   }
 
@@ -159,7 +161,8 @@ class LauncherImpl : public Launcher {
   JobOutput lines_;
   absl::Time first_end_ = absl::InfiniteFuture();  // of a rank, as noticed
 
-  mutable absl::Mutex mu_;
+  mutable Mutex mu_;
+  CondVar has_ended_;
   RankProcesses ranks_ ABSL_GUARDED_BY(mu_);
   bool exited_ ABSL_GUARDED_BY(mu_) = false;  // reaped: pid_ may belong to another process now
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
@@ -212,7 +215,7 @@ void LauncherImpl::Run() {
   ReadUntilExit();
   int status = 0;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     // Not reaped yet, so the process group is still ours to kill.
     kill(-pid_, SIGKILL);
     waitpid(pid_, &status, 0);
@@ -223,9 +226,10 @@ void LauncherImpl::Run() {
   leftovers_.Remove(pid_);
   const absl::Status how = lines_.Explain(command_[0], status);
   if (on_exit_) on_exit_(how);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   how_ = how;
   ended_ = true;
+  has_ended_.SignalAll();
 }
 
 bool LauncherImpl::HasExited() const {
@@ -249,7 +253,7 @@ void LauncherImpl::ReadUntilExit() {
 }
 
 void LauncherImpl::KillIfOverdue() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   if (!ranks_.AnyGone()) return;
   const absl::Time now = absl::Now();
   first_end_ = std::min(first_end_, now);

@@ -58,7 +58,7 @@ void ResponseStream::SetCall(std::shared_ptr<FrontDoor::Call> call) {
   call->Cancel();
 }
 
-// ---- from the loop ------------------------------------------------------------------------------
+// ---- from the engine ----------------------------------------------------------------------------
 
 void ResponseStream::Push(v1::GenerateResponse chunk) {
   std::shared_ptr<FrontDoor::Call> too_slow;

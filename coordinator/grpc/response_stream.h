@@ -21,9 +21,9 @@
 #include <optional>
 
 #include "absl/status/status.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
 #include "coordinator/grpc/write_queue.h"
+#include "coordinator/router/router.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {

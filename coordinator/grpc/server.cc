@@ -26,7 +26,7 @@ void Configure(const ApiServerOptions& options, grpc::ServerBuilder& builder) {
 class ApiServerImpl final : public ApiServer {
  public:
   explicit ApiServerImpl(const ApiServerContext& context)
-      : loop_(context.loop), service_(MakeInferenceService(context.front, context.access)) {}
+      : router_(context.router), service_(MakeInferenceService(context.front, context.access)) {}
 
   ~ApiServerImpl() override {
     if (server_ != nullptr) Shutdown(absl::ZeroDuration());
@@ -48,7 +48,7 @@ class ApiServerImpl final : public ApiServer {
           absl::StrCat("cannot listen on ", address,
                        " (--host, --grpc-port): the port is in use or the address not ours"));
     }
-    loop_->SetServingListener([health = server_->GetHealthCheckService()](bool serving) {
+    router_->SetServingListener([health = server_->GetHealthCheckService()](bool serving) {
       health->SetServingStatus("", serving);
       health->SetServingStatus(kInferenceService, serving);
     });
@@ -58,14 +58,14 @@ class ApiServerImpl final : public ApiServer {
   int port() const override { return port_; }
 
   void Shutdown(absl::Duration grace) override {
-    loop_->SetServingListener(nullptr);
+    router_->SetServingListener(nullptr);
     server_->Shutdown(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(grace));
     server_->Wait();
     server_ = nullptr;
   }
 
  private:
-  EngineLoop* const loop_;
+  Router* const router_;
   const std::unique_ptr<grpc::Service> service_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;

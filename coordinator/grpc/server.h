@@ -1,7 +1,7 @@
 // The gRPC server clients call: tessera.v1.Inference, grpc.health.v1 and server reflection.
 //
-// Health of "" and of "tessera.v1.Inference" is SERVING while a group serves and the loop does not
-// drain. Start and the destructor belong to one thread.
+// Health of "" and of "tessera.v1.Inference" is SERVING while a group serves and the router
+// does not drain. Start and the destructor belong to one thread.
 //
 //   TESSERA_ASSIGN_OR_RETURN(auto server, ApiServer::Start({.port = 50051}, context));
 //   print(server->port());
@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/front/access.h"
-#include "coordinator/engine/engine_loop.h"
 #include "coordinator/front/front_door.h"
+#include "coordinator/router/router.h"
 
 namespace tessera::coordinator {
 
@@ -28,7 +28,7 @@ struct ApiServerOptions {
 
 // All borrowed; they outlive the server.
 struct ApiServerContext {
-  EngineLoop* loop = nullptr;  // for the health service
+  Router* router = nullptr;  // for the health service
   FrontDoor* front = nullptr;
   const Access* access = nullptr;
 };

@@ -1,5 +1,5 @@
-// The thread that starts gRPC's writes, so that the engine loop need not: a write costs ten times
-// what a token costs the loop. What arrives for a stream before its turn goes out in one message.
+// The thread that starts gRPC's writes, so that an engine's need not: a write costs ten times what a
+// token costs the engine. What arrives for a stream before its turn goes out in one message.
 //
 //   WriteQueue writes;
 //   writes.Add(shared_from_this());    // StartNext is called once for each Add, soon

@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kDefaultCompletionTokens = 16;  // OpenAI's
 constexpr size_t kMaxIds = kMaxJsonValues;
 constexpr size_t kMaxSamplingBytes = size_t{32} << 20;  // each prompt gets its copy
 
@@ -155,7 +154,7 @@ absl::StatusOr<CompletionRequest> ParseCompletion(absl::string_view body,
   const CommonFields common = ReadCommon(fields, context, &style);
   v1::SamplingOptions sampling;
   ReadSampling(fields, &sampling);
-  sampling.set_max_tokens(fields.Int("max_tokens").value_or(kDefaultCompletionTokens));
+  sampling.set_max_tokens(fields.Int("max_tokens").value_or(model::kCompletionTokens));
   if (auto logprobs = fields.Int("logprobs")) sampling.set_logprobs(*logprobs);
   style.logprobs = sampling.has_logprobs();
   if (!fields.String("suffix").value_or("").empty()) {

@@ -13,6 +13,7 @@
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
 #include "proto/model/enum_names.h"
+#include "proto/model/layers.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -27,90 +28,126 @@ constexpr int64_t kMaxFfn = 10'000'000;
 constexpr int64_t kMaxVocab = 10'000'000;
 constexpr int64_t kMaxPositions = 100'000'000;
 
-absl::Status InRange(const char* field, int64_t value, int64_t lowest, int64_t highest) {
+absl::Status InRange(const std::string& field, int64_t value, int64_t lowest, int64_t highest) {
   if (value >= lowest && value <= highest) return absl::OkStatus();
   return wire::FieldError(absl::StrCat("architecture.", field),
                           absl::StrCat("is ", value, "; expected ", lowest, " .. ", highest));
 }
 
 // Not NaN, not infinite.
-absl::Status InRange(const char* field, float value, float lowest, float highest) {
+absl::Status InRange(const std::string& field, float value, float lowest, float highest) {
   if (std::isfinite(value) && value >= lowest && value <= highest) return absl::OkStatus();
   return wire::FieldError(absl::StrCat("architecture.", field),
                           absl::StrCat("is ", value, "; expected ", lowest, " .. ", highest));
 }
 
+absl::Status CheckAttention(const v1::AttentionConfig& attention, const std::string& where) {
+  const std::string in = absl::StrCat(where, "attention.");
+  TESSERA_RETURN_IF_ERROR(
+      InRange(in + "num_heads", int64_t{attention.num_heads()}, 1, kMaxHeads));
+  TESSERA_RETURN_IF_ERROR(
+      InRange(in + "num_kv_heads", int64_t{attention.num_kv_heads()}, 1, attention.num_heads()));
+  TESSERA_RETURN_IF_ERROR(
+      InRange(in + "head_dim", int64_t{attention.head_dim()}, 2, kMaxHeadDim));
+  TESSERA_RETURN_IF_ERROR(
+      InRange(in + "sliding_window", int64_t{attention.sliding_window()}, 0, INT32_MAX));
+  if (attention.num_heads() % attention.num_kv_heads() != 0) {
+    return wire::FieldError(absl::StrCat("architecture.", in, "num_kv_heads"),
+                            absl::StrCat("is ", attention.num_kv_heads(),
+                                         "; expected a divisor of the ", attention.num_heads(),
+                                         " query heads"));
+  }
+  if (attention.head_dim() % 2 != 0) {
+    return wire::FieldError(absl::StrCat("architecture.", in, "head_dim"),
+                            absl::StrCat("is ", attention.head_dim(), "; expected an even number"));
+  }
+  const int64_t projection = int64_t{attention.num_heads()} * attention.head_dim();
+  return InRange(in + "num_heads * head_dim", projection, 2, kMaxProjection);
+}
+
+absl::Status CheckFeedForward(const v1::FeedForwardConfig& feed_forward,
+                              const std::string& where) {
+  const std::string in = absl::StrCat(where, "feed_forward.");
+  TESSERA_RETURN_IF_ERROR(InRange(in + "width", int64_t{feed_forward.width()}, 1, kMaxFfn));
+  return InRange(in + "granularity", int64_t{feed_forward.granularity()}, 1, feed_forward.width());
+}
+
 absl::Status CheckSizes(const v1::Architecture& arch) {
   TESSERA_RETURN_IF_ERROR(InRange("num_layers", int64_t{arch.num_layers()}, 1, kMaxLayers));
   TESSERA_RETURN_IF_ERROR(InRange("hidden_size", int64_t{arch.hidden_size()}, 1, kMaxHidden));
-  TESSERA_RETURN_IF_ERROR(InRange("num_heads", int64_t{arch.num_heads()}, 1, kMaxHeads));
-  TESSERA_RETURN_IF_ERROR(
-      InRange("num_kv_heads", int64_t{arch.num_kv_heads()}, 1, arch.num_heads()));
-  TESSERA_RETURN_IF_ERROR(InRange("head_dim", int64_t{arch.head_dim()}, 2, kMaxHeadDim));
-  TESSERA_RETURN_IF_ERROR(InRange("ffn_size", int64_t{arch.ffn_size()}, 1, kMaxFfn));
   TESSERA_RETURN_IF_ERROR(InRange("vocab_size", int64_t{arch.vocab_size()}, 1, kMaxVocab));
-  TESSERA_RETURN_IF_ERROR(
-      InRange("max_positions", int64_t{arch.max_positions()}, 1, kMaxPositions));
-  TESSERA_RETURN_IF_ERROR(InRange("sliding_window", int64_t{arch.sliding_window()}, 0, INT32_MAX));
-  TESSERA_RETURN_IF_ERROR(
-      InRange("ffn_granularity", int64_t{arch.ffn_granularity()}, 1, arch.ffn_size()));
-  if (arch.num_heads() % arch.num_kv_heads() != 0) {
-    return wire::FieldError("architecture.num_kv_heads",
-                            absl::StrCat("is ", arch.num_kv_heads(), "; expected a divisor of the ",
-                                         arch.num_heads(), " query heads"));
-  }
-  if (arch.head_dim() % 2 != 0) {
-    return wire::FieldError("architecture.head_dim",
-                            absl::StrCat("is ", arch.head_dim(), "; expected an even number"));
-  }
-  const int64_t projection = int64_t{arch.num_heads()} * arch.head_dim();
-  return InRange("num_heads * head_dim", projection, 2, kMaxProjection);
+  return InRange("max_positions", int64_t{arch.max_positions()}, 1, kMaxPositions);
 }
 
-absl::Status CheckRope(const v1::Architecture& arch) {
-  if (arch.rope_pairing() != v1::ROPE_PAIRING_INTERLEAVED && arch.rope_pairing() != v1::ROPE_PAIRING_HALF_SPLIT) {
-    return wire::FieldError("architecture.rope_pairing",
-                            absl::StrCat("is ", static_cast<int>(arch.rope_pairing()),
+absl::Status CheckRope(const v1::RopeConfig& rope, int rotary_dim, const std::string& where) {
+  const std::string in = absl::StrCat(where, "attention.rope.");
+  if (rope.pairing() != v1::ROPE_PAIRING_INTERLEAVED &&
+      rope.pairing() != v1::ROPE_PAIRING_HALF_SPLIT) {
+    return wire::FieldError(absl::StrCat("architecture.", in, "pairing"),
+                            absl::StrCat("is ", static_cast<int>(rope.pairing()),
                                          "; expected INTERLEAVED or HALF_SPLIT"));
   }
-  TESSERA_RETURN_IF_ERROR(InRange("rope_theta", arch.rope_theta(), 1e-6f, 1e30f));
-  const v1::RopeScaling& scaling = arch.rope_scaling();
+  TESSERA_RETURN_IF_ERROR(InRange(in + "theta", rope.theta(), 1e-6f, 1e30f));
+  const v1::RopeScaling& scaling = rope.scaling();
   switch (scaling.kind()) {
     case v1::RopeScaling::KIND_NONE:
       return absl::OkStatus();
     case v1::RopeScaling::KIND_LINEAR:
-      return InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f);
+      return InRange(in + "scaling.factor", scaling.factor(), 1e-6f, 1e6f);
     case v1::RopeScaling::KIND_LLAMA3:
     case v1::RopeScaling::KIND_YARN:
       break;
     case v1::RopeScaling::KIND_FREQUENCY_FACTORS: {
-      TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.frequency_factors (their number)",
+      TESSERA_RETURN_IF_ERROR(InRange(in + "scaling.frequency_factors (their number)",
                                       int64_t{scaling.frequency_factors_size()},
-                                      arch.head_dim() / 2, arch.head_dim() / 2));
+                                      rotary_dim / 2, rotary_dim / 2));
       for (const float factor : scaling.frequency_factors()) {
-        TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.frequency_factors", factor, 1e-6f, 1e6f));
+        TESSERA_RETURN_IF_ERROR(InRange(in + "scaling.frequency_factors", factor, 1e-6f, 1e6f));
       }
       return absl::OkStatus();
     }
     default:
       return wire::FieldError(
-          "architecture.rope_scaling.kind",
+          absl::StrCat("architecture.", in, "scaling.kind"),
           absl::StrCat("is ", static_cast<int>(scaling.kind()), ", which is unknown"));
   }
-  TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.factor", scaling.factor(), 1e-6f, 1e6f));
-  TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.original_max_positions",
+  TESSERA_RETURN_IF_ERROR(InRange(in + "scaling.factor", scaling.factor(), 1e-6f, 1e6f));
+  TESSERA_RETURN_IF_ERROR(InRange(in + "scaling.original_max_positions",
                                   int64_t{scaling.original_max_positions()}, 1, kMaxPositions));
   if (scaling.kind() == v1::RopeScaling::KIND_YARN) {
     TESSERA_RETURN_IF_ERROR(
-        InRange("rope_scaling.attention_factor", scaling.attention_factor(), 0.0f, 1e6f));
-    TESSERA_RETURN_IF_ERROR(InRange("rope_scaling.beta_fast", scaling.beta_fast(), 0.0f, 1e6f));
-    return InRange("rope_scaling.beta_slow", scaling.beta_slow(), 0.0f, 1e6f);
+        InRange(in + "scaling.attention_factor", scaling.attention_factor(), 0.0f, 1e6f));
+    TESSERA_RETURN_IF_ERROR(InRange(in + "scaling.beta_fast", scaling.beta_fast(), 0.0f, 1e6f));
+    return InRange(in + "scaling.beta_slow", scaling.beta_slow(), 0.0f, 1e6f);
   }
   TESSERA_RETURN_IF_ERROR(
-      InRange("rope_scaling.low_freq_factor", scaling.low_freq_factor(), 1e-6f, 1e6f));
+      InRange(in + "scaling.low_freq_factor", scaling.low_freq_factor(), 1e-6f, 1e6f));
   // Their difference is divided by.
-  return InRange("rope_scaling.high_freq_factor", scaling.high_freq_factor(),
+  return InRange(in + "scaling.high_freq_factor", scaling.high_freq_factor(),
                  std::nextafter(scaling.low_freq_factor(), 2e6f), 1e6f);
+}
+
+absl::Status CheckKinds(const v1::Architecture& arch) {
+  TESSERA_RETURN_IF_ERROR(InRange("layer_kinds (their number)", int64_t{arch.layer_kinds_size()},
+                                  1, arch.num_layers()));
+  for (int i = 0; i < arch.layer_kinds_size(); ++i) {
+    const v1::LayerConfig& kind = arch.layer_kinds(i);
+    const std::string where = absl::StrCat("layer_kinds[", i, "].");
+    TESSERA_RETURN_IF_ERROR(CheckAttention(kind.attention(), where));
+    TESSERA_RETURN_IF_ERROR(CheckFeedForward(kind.feed_forward(), where));
+    if (!kind.attention().has_rope()) continue;
+    TESSERA_RETURN_IF_ERROR(
+        CheckRope(kind.attention().rope(), model::RotaryDim(kind.attention()), where));
+  }
+  if (arch.layer_kind_of().empty()) return absl::OkStatus();
+  TESSERA_RETURN_IF_ERROR(InRange("layer_kind_of (their number)",
+                                  int64_t{arch.layer_kind_of_size()}, arch.num_layers(),
+                                  arch.num_layers()));
+  for (const int32_t kind : arch.layer_kind_of()) {
+    TESSERA_RETURN_IF_ERROR(
+        InRange("layer_kind_of", int64_t{kind}, 0, arch.layer_kinds_size() - 1));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckTensor(const v1::TensorDescription& tensor, const ExpectedTensor& expected) {
@@ -168,7 +205,7 @@ absl::Status ValidateDescription(const v1::ModelDescription& model) {
   const v1::Architecture& arch = model.architecture();
   TESSERA_RETURN_IF_ERROR(CheckSizes(arch));
   TESSERA_RETURN_IF_ERROR(InRange("rms_norm_eps", arch.rms_norm_eps(), 0.0f, 1.0f));
-  TESSERA_RETURN_IF_ERROR(CheckRope(arch));
+  TESSERA_RETURN_IF_ERROR(CheckKinds(arch));
   // As many as there should be, before a table is built for all of them.
   return CheckTensors(model);
 }

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "coordinator/plan/shard_planner.h"
 
 namespace tessera::coordinator {
@@ -31,6 +32,19 @@ std::string Span(const v1::Range& range) {
   return absl::StrCat(range.begin(), "-", range.end() - 1, " (", size, ")");
 }
 
+// What differs between kinds of layer, in their order; what does not, once.
+template <typename Kinds, typename Text>
+std::string EachKind(const Kinds& kinds, Text text_of) {
+  std::vector<std::string> texts;
+  bool same = true;
+  for (const auto& kind : kinds) {
+    texts.push_back(text_of(kind));
+    same = same && texts.back() == texts.front();
+  }
+  if (same && !texts.empty()) texts.resize(1);
+  return absl::StrJoin(texts, " / ");
+}
+
 Row Heading() {
   return {"rank",        "stage",           "layers",     "query heads",      "KV heads",
           "FFN columns", "vocabulary rows", "weights MB", "KV MB/1000 tokens"};
@@ -41,9 +55,9 @@ Row RankRow(const v1::RankShard& shard) {
   return {absl::StrCat(shard.world_rank()),
           absl::StrCat(shard.pp_stage()),
           Span(shard.layers()),
-          Span(shard.q_heads()),
-          Span(shard.kv_heads()),
-          Span(shard.ffn()),
+          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.q_heads()); }),
+          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.kv_heads()); }),
+          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.ffn()); }),
           has_vocab ? Span(shard.vocab()) : "-",
           Mb(shard.weight_bytes()),
           Mb(shard.kv_bytes_per_token() * kTokensShown)};
@@ -56,12 +70,17 @@ Row TotalRow(const v1::Architecture& arch, const v1::ShardPlan& plan) {
     weight_bytes += shard.weight_bytes();
     kv_bytes += shard.kv_bytes_per_token();
   }
+  const auto total = [&](auto number_of) {
+    return EachKind(arch.layer_kinds(), [&](const v1::LayerConfig& kind) {
+      return absl::StrCat(number_of(kind));
+    });
+  };
   return {"total",
           "",
           absl::StrCat(arch.num_layers()),
-          absl::StrCat(arch.num_heads()),
-          absl::StrCat(arch.num_kv_heads()),
-          absl::StrCat(arch.ffn_size()),
+          total([](const v1::LayerConfig& kind) { return kind.attention().num_heads(); }),
+          total([](const v1::LayerConfig& kind) { return kind.attention().num_kv_heads(); }),
+          total([](const v1::LayerConfig& kind) { return kind.feed_forward().width(); }),
           absl::StrCat(arch.vocab_size()),
           Mb(weight_bytes),
           Mb(kv_bytes * kTokensShown)};

@@ -13,6 +13,7 @@
 #include "coordinator/plan/tensor_table.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -33,22 +34,23 @@ absl::Status InRange(const char* flag, int value, int lowest, int highest) {
   return OutOfRange(flag, value, lowest, highest);
 }
 
-int FfnGranules(const v1::Architecture& arch) {
-  return (arch.ffn_size() + arch.ffn_granularity() - 1) / arch.ffn_granularity();
-}
-
 // The largest number of ranks that each get a query head, an FFN granule and a vocabulary row.
 absl::Status CheckTensorParallel(const v1::Architecture& arch, int size) {
-  const int granules = FfnGranules(arch);
-  const int most = std::min({arch.num_heads(), granules, arch.vocab_size()});
-  if (size >= 1 && size <= most) return absl::OkStatus();
-  std::string why = absl::StrCat("the model has ", arch.num_heads(), " query heads");
-  if (most == granules && granules < arch.num_heads()) {
-    why =
-        absl::StrCat("the FFN has ", granules, " granules of ", arch.ffn_granularity(), " columns");
-  } else if (most < arch.num_heads()) {
-    why = absl::StrCat("the vocabulary has ", arch.vocab_size(), " rows");
+  int most = arch.vocab_size();
+  std::string why = absl::StrCat("the vocabulary has ", most, " rows");
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    const int granules = model::Granules(kind.feed_forward());
+    if (granules <= most) {
+      most = granules;
+      why = absl::StrCat("the FFN has ", granules, " granules of ",
+                         kind.feed_forward().granularity(), " columns");
+    }
+    if (kind.attention().num_heads() <= most) {
+      most = kind.attention().num_heads();
+      why = absl::StrCat("the model has ", most, " query heads");
+    }
   }
+  if (size >= 1 && size <= most) return absl::OkStatus();
   return OutOfRange("--tensor-parallel-size", size, 1, most, why);
 }
 
@@ -147,29 +149,30 @@ std::vector<Span> SplitLayers(const v1::ModelDescription& model, const Layout& l
   return spans;
 }
 
-// Query heads, the KV heads that they read, and vocabulary rows of each tp_rank.
-std::vector<v1::RankShard> SplitHeads(const v1::Architecture& arch,
-                                      const std::vector<double>& weights) {
-  const std::vector<Span> heads = Apportion(arch.num_heads(), weights);
-  const std::vector<Span> vocab = Apportion(arch.vocab_size(), weights);
-  const int group = arch.num_heads() / arch.num_kv_heads();  // query heads that read one KV head
-  std::vector<v1::RankShard> shards(weights.size());
-  for (size_t i = 0; i < shards.size(); ++i) {
-    v1::RankShard& shard = shards[i];
-    shard.set_tp_rank(static_cast<int>(i));
-    *shard.mutable_q_heads() = ToRange(heads[i].begin, heads[i].end);
-    *shard.mutable_kv_heads() = ToRange(heads[i].begin / group, (heads[i].end - 1) / group + 1);
-    *shard.mutable_vocab() = ToRange(vocab[i].begin, vocab[i].end);
+// Query heads of each tp_rank, and the KV heads that they read.
+void SplitHeads(const v1::AttentionConfig& attention, int kind, const std::vector<double>& weights,
+                std::vector<v1::RankShard>* shards) {
+  const std::vector<Span> heads = Apportion(attention.num_heads(), weights);
+  const int group = model::QueryGroup(attention);
+  for (size_t i = 0; i < shards->size(); ++i) {
+    v1::KindShard& ranges = *(*shards)[i].mutable_kinds(kind);
+    *ranges.mutable_q_heads() = ToRange(heads[i].begin, heads[i].end);
+    *ranges.mutable_kv_heads() = ToRange(heads[i].begin / group, (heads[i].end - 1) / group + 1);
   }
-  return shards;
 }
 
-// Bytes of the layers' matrices that are cut by heads, as far as `shard` holds them.
-int64_t HeadBytes(const v1::ModelDescription& model, const v1::RankShard& shard) {
+bool IsOfKind(const v1::TensorDescription& tensor, const v1::Architecture& arch, int kind) {
+  return tensor.layer() >= 0 && model::KindOf(arch, tensor.layer()) == kind;
+}
+
+// Bytes of the matrices of that kind of layer that are cut by heads, as far as `shard` holds them.
+int64_t HeadBytes(const v1::ModelDescription& model, int kind, const v1::RankShard& shard) {
   int64_t bytes = 0;
   for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (!IsOfKind(tensor, model.architecture(), kind)) continue;
     const v1::ShardAxis axis = tensor.axis();
-    if (axis == v1::SHARD_AXIS_Q_HEAD_ROWS || axis == v1::SHARD_AXIS_Q_HEAD_COLS || axis == v1::SHARD_AXIS_KV_HEAD_ROWS) {
+    if (axis == v1::SHARD_AXIS_Q_HEAD_ROWS || axis == v1::SHARD_AXIS_Q_HEAD_COLS ||
+        axis == v1::SHARD_AXIS_KV_HEAD_ROWS) {
       bytes += SliceBytes(tensor, model.architecture(), shard);
     }
   }
@@ -180,24 +183,26 @@ int64_t HeadBytes(const v1::ModelDescription& model, const v1::RankShard& shard)
 // of the layers' matrices is its share by `weights`, as far as columns can do that. Not where columns
 // are cut so finely that the parts would come out as no multiple of anything that devices multiply
 // well.
-std::vector<double> FfnWeights(const v1::ModelDescription& model,
+std::vector<double> FfnWeights(const v1::ModelDescription& model, int kind,
                                const std::vector<v1::RankShard>& shards,
                                const std::vector<double>& weights) {
   constexpr int kFinest = 32;
-  if (model.architecture().ffn_granularity() < kFinest) return weights;
+  const v1::FeedForwardConfig& feed_forward = model.architecture().layer_kinds(kind).feed_forward();
+  if (feed_forward.granularity() < kFinest) return weights;
   double ffn_bytes = 0;
   for (const v1::TensorDescription& tensor : model.tensors()) {
+    if (!IsOfKind(tensor, model.architecture(), kind)) continue;
     if (tensor.axis() != v1::SHARD_AXIS_FFN_ROWS && tensor.axis() != v1::SHARD_AXIS_FFN_COLS) continue;
     ffn_bytes += static_cast<double>(tensor.resident_bytes());
   }
   std::vector<double> head_bytes;
   for (const v1::RankShard& shard : shards) {
-    head_bytes.push_back(static_cast<double>(HeadBytes(model, shard)));
+    head_bytes.push_back(static_cast<double>(HeadBytes(model, kind, shard)));
   }
   const double all = std::accumulate(head_bytes.begin(), head_bytes.end(), ffn_bytes);
   const std::vector<double> shares = Shares(weights);
   // Even a rank whose heads are more than its share gets a granule.
-  const double least = std::max(1.0, ffn_bytes / FfnGranules(model.architecture()));
+  const double least = std::max(1.0, ffn_bytes / model::Granules(feed_forward));
   std::vector<double> ffn;
   for (size_t i = 0; i < shards.size(); ++i) {
     ffn.push_back(std::max(least, all * shares[i] - head_bytes[i]));
@@ -205,18 +210,35 @@ std::vector<double> FfnWeights(const v1::ModelDescription& model,
   return ffn;
 }
 
-// Heads, FFN columns and vocabulary rows of each tp_rank; the same on every stage.
+// FFN columns of each tp_rank, whose heads are dealt out already.
+void SplitFeedForward(const v1::ModelDescription& model, int kind,
+                      const std::vector<double>& weights, std::vector<v1::RankShard>* shards) {
+  const v1::FeedForwardConfig& feed_forward = model.architecture().layer_kinds(kind).feed_forward();
+  const std::vector<Span> granules = Apportion(
+      model::Granules(feed_forward), FfnWeights(model, kind, *shards, weights));
+  const int granularity = feed_forward.granularity();
+  for (size_t i = 0; i < shards->size(); ++i) {
+    *(*shards)[i].mutable_kinds(kind)->mutable_ffn() =
+        ToRange(granules[i].begin * granularity,
+                std::min(granules[i].end * granularity, feed_forward.width()));
+  }
+}
+
+// What each tp_rank holds of each kind of layer, and its vocabulary rows; the same on every stage.
 std::vector<v1::RankShard> SplitTensors(const v1::ModelDescription& model, const Layout& layout) {
   const v1::Architecture& arch = model.architecture();
   const std::vector<double> weights =
       layout.tensor_split.empty() ? EvenWeights(layout.tensor_parallel) : layout.tensor_split;
-  std::vector<v1::RankShard> shards = SplitHeads(arch, weights);
-  const std::vector<Span> granules =
-      Apportion(FfnGranules(arch), FfnWeights(model, shards, weights));
-  const int granularity = arch.ffn_granularity();
+  const std::vector<Span> vocab = Apportion(arch.vocab_size(), weights);
+  std::vector<v1::RankShard> shards(weights.size());
   for (size_t i = 0; i < shards.size(); ++i) {
-    *shards[i].mutable_ffn() = ToRange(granules[i].begin * granularity,
-                                       std::min(granules[i].end * granularity, arch.ffn_size()));
+    shards[i].set_tp_rank(static_cast<int>(i));
+    *shards[i].mutable_vocab() = ToRange(vocab[i].begin, vocab[i].end);
+    for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) shards[i].add_kinds();
+  }
+  for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) {
+    SplitHeads(arch.layer_kinds(kind).attention(), kind, weights, &shards);
+    SplitFeedForward(model, kind, weights, &shards);
   }
   return shards;
 }
@@ -231,10 +253,14 @@ v1::DataType KvType(const v1::ModelDescription& model, const Layout& layout) {
 
 int64_t KvBytesPerToken(const v1::Architecture& arch, const v1::RankShard& shard,
                         v1::DataType kv_type) {
-  const int64_t layers = shard.layers().end() - shard.layers().begin();
-  const int64_t heads = shard.kv_heads().end() - shard.kv_heads().begin();
   const int64_t element_bytes = kv_type == v1::DATA_TYPE_BF16 ? 2 : 4;
-  return layers * heads * arch.head_dim() * kKeysAndValues * element_bytes;
+  int64_t elements = 0;
+  for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) {
+    const int64_t layers = model::LayersOfKind(arch, shard.layers(), kind);
+    elements += layers * model::Size(model::RangesOf(shard, kind).kv_heads()) *
+                arch.layer_kinds(kind).attention().head_dim();
+  }
+  return elements * kKeysAndValues * element_bytes;
 }
 
 void PlanRanks(const v1::ModelDescription& model, const Layout& layout, v1::ShardPlan* plan) {

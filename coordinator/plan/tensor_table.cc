@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/model/layers.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -30,11 +31,7 @@ int64_t ColumnsBytes(const v1::TensorDescription& tensor, const v1::Range& range
 
 std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
   const int64_t hidden = arch.hidden_size();
-  const int64_t ffn = arch.ffn_size();
   const int64_t vocab = arch.vocab_size();
-  const int64_t head = arch.head_dim();
-  const int64_t q_rows = arch.num_heads() * head;
-  const int64_t kv_rows = arch.num_kv_heads() * head;
   struct Row {
     const char* role;
     std::vector<int64_t> shape;
@@ -46,28 +43,37 @@ std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
       {"output_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
       {"output", {vocab, hidden}, v1::SHARD_AXIS_VOCAB_ROWS, !arch.tied_embeddings()},
   };
-  const Row per_layer[] = {
-      {"attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
-      {"wq", {q_rows, hidden}, v1::SHARD_AXIS_Q_HEAD_ROWS, true},
-      {"wk", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
-      {"wv", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
-      {"bq", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS, arch.qkv_bias()},
-      {"bk", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, arch.qkv_bias()},
-      {"bv", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, arch.qkv_bias()},
-      {"q_norm", {head}, v1::SHARD_AXIS_REPLICATED, arch.qk_norm()},
-      {"k_norm", {head}, v1::SHARD_AXIS_REPLICATED, arch.qk_norm()},
-      {"wo", {hidden, q_rows}, v1::SHARD_AXIS_Q_HEAD_COLS, true},
-      {"ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
-      {"w_gate", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
-      {"w_up", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
-      {"w_down", {hidden, ffn}, v1::SHARD_AXIS_FFN_COLS, true},
+  const auto per_layer = [hidden](const v1::LayerConfig& kind) {
+    const v1::AttentionConfig& attention = kind.attention();
+    const int64_t head = attention.head_dim();
+    const int64_t q_rows = attention.num_heads() * head;
+    const int64_t kv_rows = attention.num_kv_heads() * head;
+    const int64_t ffn = kind.feed_forward().width();
+    const bool bias = attention.qkv_bias();
+    const bool qk_norm = attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
+    return std::vector<Row>{
+        {"attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+        {"wq", {q_rows, hidden}, v1::SHARD_AXIS_Q_HEAD_ROWS, true},
+        {"wk", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
+        {"wv", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
+        {"bq", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS, bias},
+        {"bk", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, bias},
+        {"bv", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, bias},
+        {"q_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm},
+        {"k_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm},
+        {"wo", {hidden, q_rows}, v1::SHARD_AXIS_Q_HEAD_COLS, true},
+        {"ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+        {"w_gate", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
+        {"w_up", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
+        {"w_down", {hidden, ffn}, v1::SHARD_AXIS_FFN_COLS, true},
+    };
   };
   std::vector<ExpectedTensor> tensors;
   for (const Row& row : outside) {
     if (row.present) tensors.push_back({row.role, row.shape, row.axis, -1});
   }
   for (int layer = 0; layer < arch.num_layers(); ++layer) {
-    for (const Row& row : per_layer) {
+    for (const Row& row : per_layer(model::LayerAt(arch, layer))) {
       if (!row.present) continue;
       tensors.push_back(
           {absl::StrCat("layers.", layer, ".", row.role), row.shape, row.axis, layer});
@@ -79,19 +85,23 @@ std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
 int64_t SliceBytes(const v1::TensorDescription& tensor, const v1::Architecture& arch,
                    const v1::RankShard& shard) {
   const int64_t bytes = tensor.resident_bytes();
+  if (tensor.axis() == v1::SHARD_AXIS_VOCAB_ROWS) {
+    return Fraction(bytes, shard.vocab(), arch.vocab_size());
+  }
+  if (tensor.layer() < 0) return bytes;
+  const v1::KindShard& ranges = model::RangesAt(arch, shard, tensor.layer());
+  const v1::LayerConfig& kind = model::LayerAt(arch, tensor.layer());
   switch (tensor.axis()) {
     case v1::SHARD_AXIS_Q_HEAD_ROWS:
-      return Fraction(bytes, shard.q_heads(), arch.num_heads());
+      return Fraction(bytes, ranges.q_heads(), kind.attention().num_heads());
     case v1::SHARD_AXIS_Q_HEAD_COLS:
-      return ColumnsBytes(tensor, shard.q_heads(), arch.num_heads());
+      return ColumnsBytes(tensor, ranges.q_heads(), kind.attention().num_heads());
     case v1::SHARD_AXIS_KV_HEAD_ROWS:
-      return Fraction(bytes, shard.kv_heads(), arch.num_kv_heads());
+      return Fraction(bytes, ranges.kv_heads(), kind.attention().num_kv_heads());
     case v1::SHARD_AXIS_FFN_ROWS:
-      return Fraction(bytes, shard.ffn(), arch.ffn_size());
+      return Fraction(bytes, ranges.ffn(), kind.feed_forward().width());
     case v1::SHARD_AXIS_FFN_COLS:
-      return ColumnsBytes(tensor, shard.ffn(), arch.ffn_size());
-    case v1::SHARD_AXIS_VOCAB_ROWS:
-      return Fraction(bytes, shard.vocab(), arch.vocab_size());
+      return ColumnsBytes(tensor, ranges.ffn(), kind.feed_forward().width());
     default:
       return bytes;
   }

@@ -5,19 +5,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/schedule/draw_state.h"
+#include "coordinator/schedule/deadline_admission.h"
+#include "coordinator/schedule/kv_cache_manager.h"
+#include "coordinator/schedule/logits_state.h"
+#include "coordinator/schedule/overload_estimator.h"
+#include "coordinator/schedule/preemption_policy.h"
 #include "coordinator/schedule/result_check.h"
 #include "coordinator/schedule/scheduler.h"
 #include "coordinator/schedule/sequence.h"
 #include "coordinator/schedule/step.h"
+#include "coordinator/schedule/step_cost.h"
+#include "coordinator/schedule/step_times.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
-namespace {
-
-constexpr double kLearningRate = 0.05;  // of the typical output's length
-
-}  // namespace
 
 absl::StatusOr<std::vector<Emission>> Scheduler::Commit(const v1::StepResult& result) {
   std::vector<Emission> emissions;
@@ -35,27 +36,29 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
   TESSERA_RETURN_IF_ERROR(CheckResult(**found, result));
   std::unique_ptr<Step> step = std::move(*found);
   in_flight_.erase(found);
-  Learn(*step, result.compute_micros());
+  LearnStep(*step, result.compute_micros());
   emissions->clear();
   emissions->reserve(static_cast<size_t>(result.tokens_size()));
   int token = 0;
-  int targets = 0;
+  int prompt_logprobs = 0;
   for (size_t i = 0; i < step->expected.size(); ++i) {
     if (i + kPrefetchFar < step->owners.size()) Prefetch(*step->owners[i + kPrefetchFar]);
     if (i + kPrefetchNear < step->owners.size()) PrefetchTail(*step->owners[i + kPrefetchNear]);
     if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
-    CommitChunk(*step, i, chunk.draws ? &result.tokens(token++) : nullptr,
-                chunk.targets.empty() ? nullptr : &result.prompt_logprobs(targets++), emissions);
+    CommitChunk(*step, i, chunk.samples ? &result.tokens(token++) : nullptr,
+                chunk.prompt_logprob_ids.empty() ? nullptr : &result.prompt_logprobs(prompt_logprobs++),
+                emissions);
     totals_.tokens_computed += chunk.tokens;
   }
-  PublishFilled();
+  cache_->Commit(filled_);  // together, for their blocks are all over the pool
+  filled_.clear();
   ++totals_.steps;
   totals_.compute_micros += std::max<int64_t>(0, result.compute_micros());
   totals_.stall_micros += std::max<int64_t>(0, result.stall_micros());
   step->Clear();
   spare_steps_.push_back(std::move(step));
-  ForgetOver();
+  ForgetFinished();
   return absl::OkStatus();
 }
 
@@ -67,13 +70,13 @@ absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& resu
     const ExpectedChunk& chunk = step.expected[i];
     Sequence& sequence = *step.owners[i];
     const int next_token = sampled;
-    sampled += chunk.draws;
+    sampled += chunk.samples;
     if (sequence.state == Sequence::State::kOver) continue;
     if (chunk.start_position != sequence.computed) {
       return absl::InternalError(absl::StrCat("result of step ", step.id, ", sequence ",
                                               sequence.id, ": an earlier step's is still missing"));
     }
-    if (chunk.draws && !MayFollow(sequence, result.tokens(next_token).token_id())) {
+    if (chunk.samples && !MayFollow(sequence, result.tokens(next_token).token_id())) {
       return absl::InternalError(absl::StrCat(
           "result of step ", step.id, ", sequence ", sequence.id, ": token ",
           result.tokens(next_token).token_id(), "; expected one that the mask allows"));
@@ -82,100 +85,67 @@ absl::Status Scheduler::CheckResult(const Step& step, const v1::StepResult& resu
   return absl::OkStatus();
 }
 
-// How long a step takes by itself. The leader's time counts from the start of the step's work,
-// which is when it has the plan and room: of one stage per step, the step so many before has ended.
-// (One step ahead continues from that one too.) In a pipeline that time overlaps with the steps
-// before, so a step's own is what lies between the later of its start and the end of the step
-// before, and its own end. All plans take about as long to get there: their sending stands for
-// their arrival.
-void Scheduler::Learn(const Step& step, int64_t compute_micros) {
+void Scheduler::LearnStep(const Step& step, int64_t compute_micros) {
   if (compute_micros <= 0) return;
-  const size_t stages = static_cast<size_t>(limits_.max_steps_in_flight);
-  const bool had_room = ended_.size() < stages;
-  const absl::Time began = had_room ? step.sent_at : std::max(step.sent_at, ended_.front());
-  const absl::Time last_end = ended_.empty() ? absl::InfinitePast() : ended_.back();
-  const absl::Time end = began + absl::Microseconds(compute_micros);
-  const absl::Duration own = end - std::max(began, last_end);
-  if (!had_room) ended_.pop_front();
-  ended_.push_back(std::max(end, last_end));
-  const int64_t micros = absl::ToInt64Microseconds(own);
-  if (cost_.known()) {
-    step_noise_.Observe(cost_.PredictMicros(step.shape), static_cast<double>(micros));
-  }
-  cost_.Observe(step.shape, micros);
-}
-
-// An output that was cut short says only that the usual one may be longer.
-void Scheduler::LearnOutput(const Sequence& choice, bool whole) {
-  const double longer = choice.emitted() - typical_output_;
-  if (whole || longer > 0) typical_output_ += kLearningRate * longer;
+  const int64_t micros = step_times_->OwnMicros(step.sent_at, absl::Microseconds(compute_micros));
+  estimator_->ObserveStep(step.shape, static_cast<double>(micros));
+  cost_->Observe(step.shape, micros);
 }
 
 void Scheduler::CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
-                            const v1::ChunkPromptLogprobs* targets, std::vector<Emission>* emissions) {
+                            const v1::ChunkPromptLogprobs* prompt_logprobs,
+                            std::vector<Emission>* emissions) {
   Sequence* sequence = step.owners[index];
-  LiveRequest* live = sequence->request;
+  RequestState* request = sequence->request;
   --sequence->in_flight;
   if (sequence->state == Sequence::State::kOver) {
     if (sequence->in_flight > 0) return;
-    pool_.Release(&sequence->blocks);
-    --live->lingering;
+    cache_->Release(sequence);
+    --request->lingering;
     return;
   }
   const int before = sequence->computed;
   sequence->computed += step.expected[index].tokens;
   const int filled = sequence->computed / limits_.block_tokens - before / limits_.block_tokens;
   const bool has_prompt = sequence->computed >= sequence->prompt_tokens;
-  if (has_prompt && before < sequence->prompt_tokens && !live->prompt_known) ReleaseHeld(live);
+  if (has_prompt && before < sequence->prompt_tokens && !request->prompt_known) {
+    EnqueueHeld(request);
+  }
 
   const bool scored = has_prompt && sequence->max_tokens == 0;
-  if (token != nullptr || targets != nullptr || scored) {
+  if (token != nullptr || prompt_logprobs != nullptr || scored) {
     Emission& emission = emissions->emplace_back();
     emission.request_id = sequence->request_id;
     emission.choice = sequence->choice;
-    if (targets != nullptr) {
-      emission.targets.assign(targets->prompt_logprobs().begin(), targets->prompt_logprobs().end());
-      live->targets_next += targets->prompt_logprobs_size();
+    if (prompt_logprobs != nullptr) {
+      emission.prompt_logprobs.assign(prompt_logprobs->prompt_logprobs().begin(),
+                                      prompt_logprobs->prompt_logprobs().end());
+      request->prompt_logprobs_next += prompt_logprobs->prompt_logprobs_size();
     }
     if (scored) emission.finished = FinishCause::kLength;
     if (token != nullptr) Append(sequence, *token, &emission);
     if (emission.finished != FinishCause::kNone) {
-      LearnOutput(*sequence, /*whole=*/true);
-      ended_now_.push_back({live->begun_at, ExpectedMicros(*live, sequence->emitted())});
-      if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
+      admission_->Ended(*sequence);
+      if (filled > 0) cache_->Commit(*sequence);
       return FinishSequence(sequence);
     }
   }
-  if (sequence->yielding && sequence->in_flight == 0) {
-    if (filled > 0) pool_.Publish({WhatIsComputed(*sequence)});
-    Preempt(sequence);
+  if (sequence->victim && sequence->in_flight == 0) {
+    if (filled > 0) cache_->Commit(*sequence);
+    preemption_->Preempt(sequence);
   } else if (filled > 0) {
     filled_.push_back(sequence);
     __builtin_prefetch(&sequence->blocks.back());
   }
 }
 
-KvPool::Computed Scheduler::WhatIsComputed(const Sequence& sequence) {
-  const absl::Span<const int32_t> tokens = sequence.tokens;
-  return {sequence.request->salt, tokens.first(static_cast<size_t>(sequence.computed)),
-          sequence.blocks};
-}
-
-// Together, for they are all over the pool.
-void Scheduler::PublishFilled() {
-  published_.clear();
-  for (const Sequence* sequence : filled_) published_.push_back(WhatIsComputed(*sequence));
-  pool_.Publish(published_);
-  filled_.clear();
-}
-
 void Scheduler::Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission) {
   emission->token = &token;
   if (sequence->emitted() == 0) emission->cached_tokens = sequence->request->cached_tokens;
-  if (--sequence->draws == 0) sequence->drawing_step = 0;
+  if (--sequence->pending_samples == 0) sequence->sampling_step = 0;
   sequence->tokens.push_back(token.token_id());
-  UpdatePromise(sequence);
-  if (!sequence->draws_alike && sequence->constraint != nullptr &&
+  cache_->Reserve(sequence);
+  if (!sequence->stateless_sampling && sequence->constraint != nullptr &&
       !sequence->constraint->Accept(token.token_id())) {
     std::fprintf(stderr, "TokenConstraint refused token %d, which its mask allowed\n",
                  token.token_id());

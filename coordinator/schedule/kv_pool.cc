@@ -28,7 +28,7 @@ size_t PowerOfTwoAtLeast(size_t n) {
 
 }  // namespace
 
-// Published blocks form one tree per salt: a block's parent is the published block of the tokens
+// Committed blocks form one tree per salt: a block's parent is the committed block of the tokens
 // before its own. A parent's identity stands for its whole chain (it goes only together with its
 // descendants), so comparing a block's own tokens and its parent compares everything up to it.
 //
@@ -37,27 +37,27 @@ size_t PowerOfTwoAtLeast(size_t n) {
 struct KvPool::Impl {
   struct alignas(64) Block {
     int32_t holders = 0;
-    // The published block with the same content: the block itself once published, another one for a
+    // The committed block with the same content: the block itself once committed, another one for a
     // twin (two requests computed the same prompt), kNone while unknown. Of a twin it counts only
-    // while that block is published and still has the twin's birth.
+    // while that block is committed and still has the twin's birth.
     int32_t canonical = kNone;
-    int64_t birth = 0;  // of its publication, unique; a twin: of its canonical's
-    uint64_t salt = 0;  // published: of the chain
-    size_t hash = 0;    // published: of salt and all tokens up to its end
+    int64_t birth = 0;  // of its commit, unique; a twin: of its canonical's
+    uint64_t salt = 0;  // committed: of the chain
+    size_t hash = 0;    // committed: of salt and all tokens up to its end
     int32_t next_in_bucket = kNone;
     int32_t parent = kNone;  // kNone: the first block of its chain
     int32_t first_child = kNone;
     int32_t next_sibling = kNone;
     int32_t previous_sibling = kNone;
-    int32_t older = kNone;  // in the LRU list, while free and published
+    int32_t older = kNone;  // in the LRU list, while free and committed
     int32_t newer = kNone;
-    bool published = false;
+    bool committed = false;
   };
   static_assert(sizeof(Block) == 64);
 
-  struct New {  // to be published
+  struct New {  // to be committed
     int32_t id = kNone;
-    int32_t parent = kNone;  // published; of the first of a chain alone
+    int32_t parent = kNone;  // committed; of the first of a chain alone
     bool follows = false;    // the one before in the list
     uint64_t salt = 0;
     size_t hash = 0;
@@ -67,14 +67,14 @@ struct KvPool::Impl {
   const int block_tokens;
   const bool prefix_caching;
   std::vector<Block> blocks;
-  std::unique_ptr<int32_t[]> contents;  // (num_blocks, block_tokens), of published blocks
+  std::unique_ptr<int32_t[]> contents;  // (num_blocks, block_tokens), of committed blocks
   std::vector<int32_t> buckets;         // heads of the lists of equal hash % size
-  std::vector<int32_t> plain;           // free and not published; the one freed last is the warmest
-  int32_t oldest = kNone;               // ends of the LRU list of free, published blocks
+  std::vector<int32_t> plain;           // free and not committed; the one freed last is the warmest
+  int32_t oldest = kNone;               // ends of the LRU list of free, committed blocks
   int32_t newest = kNone;
   int cached = 0;  // length of that list
   int64_t births = 0;
-  std::vector<New> news;  // scratch of Publish
+  std::vector<New> news;  // scratch of Commit
 
   explicit Impl(const KvPoolOptions& options)
       : block_tokens(options.block_tokens), prefix_caching(options.prefix_caching) {
@@ -85,7 +85,7 @@ struct KvPool::Impl {
     plain.reserve(count);
     for (int block = options.num_blocks - 1; block >= 0; --block) plain.push_back(block);
     if (!prefix_caching) return;
-    // Left uninitialized: pages of blocks that are never published are never touched.
+    // Left uninitialized: pages of blocks that are never committed are never touched.
     contents.reset(new int32_t[count * static_cast<size_t>(block_tokens)]);
     buckets.assign(PowerOfTwoAtLeast(kBucketsPerBlock * count), kNone);
   }
@@ -110,7 +110,6 @@ struct KvPool::Impl {
   }
 
   // ---- the LRU list
-  // ------------------------------------------------------------------------------
 
   void PushNewest(int32_t id) {
     Block& block = at(id);
@@ -133,7 +132,6 @@ struct KvPool::Impl {
   }
 
   // ---- the trees
-  // ---------------------------------------------------------------------------------
 
   // `before`: the hash of the blocks before, or the salt.
   static size_t HashOf(size_t before, absl::Span<const int32_t> tokens) {
@@ -157,7 +155,7 @@ struct KvPool::Impl {
   void Link(int32_t id, uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens,
             size_t hash) {
     Block& block = at(id);
-    block.published = true;
+    block.committed = true;
     block.canonical = id;
     block.birth = ++births;
     block.salt = salt;
@@ -192,11 +190,11 @@ struct KvPool::Impl {
     }
   }
 
-  void UnpublishLeaf(int32_t id) {
+  void ForgetLeaf(int32_t id) {
     UnlinkFromBucket(id);
     UnlinkFromParent(id);
     Block& block = at(id);
-    block.published = false;
+    block.committed = false;
     block.canonical = kNone;
     block.birth = 0;  // twins of it look for a new one
     if (block.holders > 0) return;
@@ -205,25 +203,24 @@ struct KvPool::Impl {
   }
 
   // With everything that follows it: what cannot be reached cannot be found.
-  void Unpublish(int32_t root) {
+  void Forget(int32_t root) {
     int32_t id = root;
     while (true) {
       while (at(id).first_child != kNone) id = at(id).first_child;
       const int32_t parent = at(id).parent;
-      UnpublishLeaf(id);
+      ForgetLeaf(id);
       if (id == root) return;
       id = parent;
     }
   }
 
   // ---- what will be needed soon
-  // --------------------------------------------------------------------------
 
   void PrefetchBlock(int32_t id) const {
     if (id >= 0 && id < total()) Prefetch(at(id));
   }
 
-  // What the next Unpublish(oldest) reads: by now the block itself, asked for last time, is here.
+  // What the next Forget(oldest) reads: by now the block itself, asked for last time, is here.
   void PrefetchOldest() const {
     if (oldest == kNone) return;
     const Block& block = at(oldest);
@@ -233,11 +230,10 @@ struct KvPool::Impl {
   }
 
   // ---- tables
-  // ------------------------------------------------------------------------------------
 
   int32_t TakeFree() {
     if (plain.empty()) {
-      Unpublish(oldest);
+      Forget(oldest);
       PrefetchOldest();
     } else if (plain.size() > kPrefetchNear) {
       PrefetchBlock(plain[plain.size() - kPrefetchNear]);
@@ -250,19 +246,19 @@ struct KvPool::Impl {
     return id;
   }
 
-  // The published block with the content of `id`, or kNone while that is not known.
+  // The committed block with the content of `id`, or kNone while that is not known.
   int32_t Canonical(int32_t id) const {
     const Block& block = at(id);
-    if (block.published || block.canonical == kNone) return block.canonical;
+    if (block.committed || block.canonical == kNone) return block.canonical;
     const Block& other = at(block.canonical);
-    return other.published && other.birth == block.birth ? block.canonical : kNone;
+    return other.committed && other.birth == block.birth ? block.canonical : kNone;
   }
 
   // A chain stays evictable from its end: whatever follows a block has to be older in the list. So
   // tables are given back from their end, and the canonical blocks of twins move along.
   void Release(std::vector<int32_t>* table) {
     for (const int32_t id : *table) PrefetchBlock(id);
-    int32_t ancestor = kNone;  // of the block before, among the published ones
+    int32_t ancestor = kNone;  // of the block before, among the committed ones
     for (auto id = table->rbegin(); id != table->rend(); ++id) {
       CheckHeld(*id);
       const int32_t canonical = Canonical(*id);
@@ -278,7 +274,7 @@ struct KvPool::Impl {
   void DropHolder(int32_t id) {
     Block& block = at(id);
     if (--block.holders > 0) return;
-    if (block.published) {
+    if (block.committed) {
       PushNewest(id);
     } else {
       plain.push_back(id);
@@ -291,7 +287,7 @@ struct KvPool::Impl {
     PushNewest(id);
   }
 
-  // Calls visit(block) for each block of the longest published chain.
+  // Calls visit(block) for each block of the longest committed chain.
   template <typename Visit>
   void WalkKnown(uint64_t salt, absl::Span<const int32_t> tokens, Visit visit) const {
     if (!prefix_caching || tokens.empty()) return;
@@ -307,7 +303,7 @@ struct KvPool::Impl {
     }
   }
 
-  void Publish(absl::Span<const Computed> sequences) {
+  void Commit(absl::Span<const Computed> sequences) {
     for (const Computed& sequence : sequences) {
       const size_t full = FullBlocks(sequence);
       if (full > 0) PrefetchBlock(sequence.table[full - 1]);
@@ -319,7 +315,7 @@ struct KvPool::Impl {
     int32_t parent = kNone;
     for (const New& one : news) {
       if (!one.follows) parent = one.parent;
-      parent = PublishBlock(one.id, one.salt, parent, one.tokens, one.hash);
+      parent = CommitBlock(one.id, one.salt, parent, one.tokens, one.hash);
     }
   }
 
@@ -348,9 +344,9 @@ struct KvPool::Impl {
     }
   }
 
-  // Returns the published block with these tokens, now or before.
-  int32_t PublishBlock(int32_t id, uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens,
-                       size_t hash) {
+  // Returns the committed block with these tokens, now or before.
+  int32_t CommitBlock(int32_t id, uint64_t salt, int32_t parent, absl::Span<const int32_t> tokens,
+                      size_t hash) {
     CheckHeld(id);
     const int32_t other = Find(salt, parent, tokens, hash);
     if (other == kNone) {
@@ -375,8 +371,9 @@ bool KvPool::Grow(int count, std::vector<int32_t>* table) {
 
 void KvPool::Release(std::vector<int32_t>* table) { impl_->Release(table); }
 
-int KvPool::Adopt(uint64_t salt, absl::Span<const int32_t> tokens, std::vector<int32_t>* table) {
-  if (!table->empty()) Die("Adopt into a table that holds blocks:", impl_->total(), 0);
+int KvPool::MatchPrefix(uint64_t salt, absl::Span<const int32_t> tokens,
+                        std::vector<int32_t>* table) {
+  if (!table->empty()) Die("MatchPrefix into a table that holds blocks:", impl_->total(), 0);
   impl_->WalkKnown(salt, tokens, [&](int32_t id) {
     impl_->Hold(id);
     table->push_back(id);
@@ -384,23 +381,23 @@ int KvPool::Adopt(uint64_t salt, absl::Span<const int32_t> tokens, std::vector<i
   return static_cast<int>(table->size()) * impl_->block_tokens;
 }
 
-int KvPool::Match(uint64_t salt, absl::Span<const int32_t> tokens) const {
+int KvPool::PeekPrefix(uint64_t salt, absl::Span<const int32_t> tokens) const {
   int blocks = 0;
   impl_->WalkKnown(salt, tokens, [&](int32_t) { ++blocks; });
   return blocks * impl_->block_tokens;
 }
 
-void KvPool::Publish(absl::Span<const Computed> sequences) {
-  if (impl_->prefix_caching) impl_->Publish(sequences);
+void KvPool::Commit(absl::Span<const Computed> sequences) {
+  if (impl_->prefix_caching) impl_->Commit(sequences);
 }
 
-void KvPool::Publish(uint64_t salt, absl::Span<const int32_t> tokens,
-                     absl::Span<const int32_t> table) {
+void KvPool::Commit(uint64_t salt, absl::Span<const int32_t> tokens,
+                    absl::Span<const int32_t> table) {
   const Computed sequence{salt, tokens, table};
-  Publish(absl::MakeConstSpan(&sequence, 1));
+  Commit(absl::MakeConstSpan(&sequence, 1));
 }
 
-std::vector<int32_t> KvPool::Share(const std::vector<int32_t>& table) {
+std::vector<int32_t> KvPool::Fork(const std::vector<int32_t>& table) {
   for (const int32_t id : table) {
     impl_->CheckHeld(id);
     ++impl_->at(id).holders;
@@ -408,16 +405,16 @@ std::vector<int32_t> KvPool::Share(const std::vector<int32_t>& table) {
   return table;
 }
 
-KvPool::OwnResult KvPool::MakeOwn(int index, std::vector<int32_t>* table) {
+KvPool::CopyResult KvPool::CopyOnWrite(int index, std::vector<int32_t>* table) {
   if (index < 0 || index >= static_cast<int>(table->size())) {
-    Die("MakeOwn outside the table: index", index, static_cast<int64_t>(table->size()));
+    Die("CopyOnWrite outside the table: index", index, static_cast<int64_t>(table->size()));
   }
   int32_t& entry = (*table)[static_cast<size_t>(index)];
   impl_->CheckHeld(entry);
   Impl::Block& block = impl_->at(entry);
   if (block.holders == 1) {
     // The content is about to change and nobody else holds it: nothing worth a copy is lost.
-    if (block.published) impl_->Unpublish(entry);
+    if (block.committed) impl_->Forget(entry);
     block.canonical = kNone;
     return {};
   }
@@ -430,8 +427,8 @@ KvPool::OwnResult KvPool::MakeOwn(int index, std::vector<int32_t>* table) {
 
 void KvPool::ForgetContents() {
   for (int32_t id = 0; id < impl_->total(); ++id) {
-    impl_->at(id).canonical = impl_->at(id).published ? id : kNone;
-    if (impl_->at(id).published) impl_->Unpublish(id);
+    impl_->at(id).canonical = impl_->at(id).committed ? id : kNone;
+    if (impl_->at(id).committed) impl_->Forget(id);
   }
 }
 

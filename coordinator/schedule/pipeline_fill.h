@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "coordinator/schedule/scheduling_policy.h"
+
 namespace tessera::coordinator {
 
 struct PromptWork {
@@ -18,12 +20,10 @@ struct PromptWork {
 };
 
 inline int PromptTokensPerStep(const PromptWork& work) {
-  constexpr int kStepsPerStage = 4;
-  constexpr int kFewest = 64;  // on a CPU a product of so many rows is as fast per row as any
   if (work.stages == 1) return work.most;
-  const int64_t steps = int64_t{kStepsPerStage} * work.stages;
+  const int64_t steps = int64_t{policy::kPromptStepsPerStage} * work.stages;
   const int64_t share = (work.left + steps - 1) / steps;
-  const int64_t tokens = std::max<int64_t>({share, work.fewest, kFewest});
+  const int64_t tokens = std::max<int64_t>({share, work.fewest, policy::kFewestTokensToCut});
   return static_cast<int>(std::min<int64_t>(tokens, work.most));
 }
 

@@ -23,16 +23,16 @@ absl::Status CheckLogprob(float logprob) {
   return absl::InternalError(absl::StrCat("log probability ", logprob, "; expected a finite one"));
 }
 
-// `Told`: SampledToken or PromptLogprob.
-template <typename Told>
-absl::Status CheckAlternatives(const Told& told, int most, int vocab_size) {
-  if (told.top_ids_size() != told.top_logprobs_size() || told.top_ids_size() > most) {
-    return absl::InternalError(absl::StrCat(told.top_ids_size(), " alternatives with ",
-                                            told.top_logprobs_size(),
+// `Logprob`: SampledToken or PromptLogprob.
+template <typename Logprob>
+absl::Status CheckAlternatives(const Logprob& logprob, int most, int vocab_size) {
+  if (logprob.top_ids_size() != logprob.top_logprobs_size() || logprob.top_ids_size() > most) {
+    return absl::InternalError(absl::StrCat(logprob.top_ids_size(), " alternatives with ",
+                                            logprob.top_logprobs_size(),
                                             " log probabilities; expected at most ", most));
   }
-  for (const int32_t id : told.top_ids()) TESSERA_RETURN_IF_ERROR(CheckTokenId(id, vocab_size));
-  for (const float logprob : told.top_logprobs()) TESSERA_RETURN_IF_ERROR(CheckLogprob(logprob));
+  for (const int32_t id : logprob.top_ids()) TESSERA_RETURN_IF_ERROR(CheckTokenId(id, vocab_size));
+  for (const float top : logprob.top_logprobs()) TESSERA_RETURN_IF_ERROR(CheckLogprob(top));
   return absl::OkStatus();
 }
 
@@ -64,8 +64,8 @@ absl::Status CheckLogits(const ExpectedChunk& chunk, const v1::ChunkLogits& logi
   return absl::OkStatus();
 }
 
-absl::Status CheckTarget(int32_t wanted, int most, const v1::PromptLogprob& target,
-                         int vocab_size) {
+absl::Status CheckPromptLogprob(int32_t wanted, int most, const v1::PromptLogprob& target,
+                                int vocab_size) {
   if (target.token_id() != wanted) {
     return absl::InternalError(
         absl::StrCat("target is token ", target.token_id(), "; expected ", wanted));
@@ -79,18 +79,19 @@ absl::Status CheckTarget(int32_t wanted, int most, const v1::PromptLogprob& targ
   return CheckAlternatives(target, most, vocab_size);
 }
 
-absl::Status CheckTargets(const ExpectedChunk& chunk, const v1::ChunkPromptLogprobs& targets,
-                          int vocab_size) {
+absl::Status CheckPromptLogprobs(const ExpectedChunk& chunk, const v1::ChunkPromptLogprobs& targets,
+                                 int vocab_size) {
   if (targets.sequence_id() != chunk.sequence_id) {
     return absl::InternalError(absl::StrCat("targets are for sequence ", targets.sequence_id()));
   }
-  if (static_cast<size_t>(targets.prompt_logprobs_size()) != chunk.targets.size()) {
-    return absl::InternalError(
-        absl::StrCat(targets.prompt_logprobs_size(), " targets; expected ", chunk.targets.size()));
+  if (static_cast<size_t>(targets.prompt_logprobs_size()) != chunk.prompt_logprob_ids.size()) {
+    return absl::InternalError(absl::StrCat(targets.prompt_logprobs_size(), " targets; expected ",
+                                            chunk.prompt_logprob_ids.size()));
   }
   for (int i = 0; i < targets.prompt_logprobs_size(); ++i) {
-    TESSERA_RETURN_IF_ERROR(CheckTarget(chunk.targets[static_cast<size_t>(i)],
-                                        chunk.num_target_logprobs, targets.prompt_logprobs(i), vocab_size));
+    TESSERA_RETURN_IF_ERROR(CheckPromptLogprob(chunk.prompt_logprob_ids[static_cast<size_t>(i)],
+                                               chunk.num_prompt_logprobs, targets.prompt_logprobs(i),
+                                               vocab_size));
   }
   return absl::OkStatus();
 }
@@ -101,12 +102,12 @@ struct Counts {
   int targets = 0;
 };
 
-Counts Wanted(absl::Span<const ExpectedChunk> expected) {
+Counts WantedBy(absl::Span<const ExpectedChunk> expected) {
   Counts counts;
   for (const ExpectedChunk& chunk : expected) {
-    counts.tokens += chunk.draws;
+    counts.tokens += chunk.samples;
     counts.logits += chunk.logits;
-    counts.targets += !chunk.targets.empty();
+    counts.targets += !chunk.prompt_logprob_ids.empty();
   }
   return counts;
 }
@@ -124,7 +125,7 @@ absl::Status CheckCounts(const Counts& wanted, const v1::StepResult& result) {
 
 absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result, int vocab_size,
                         Counts* next) {
-  if (chunk.draws) {
+  if (chunk.samples) {
     const int far = next->tokens + kPrefetchFar;
     if (far < result.tokens_size()) Prefetch(result.tokens(far));
     TESSERA_RETURN_IF_ERROR(CheckToken(chunk, result.tokens(next->tokens++), vocab_size));
@@ -132,8 +133,9 @@ absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result
   if (chunk.logits) {
     TESSERA_RETURN_IF_ERROR(CheckLogits(chunk, result.logits(next->logits++), vocab_size));
   }
-  if (!chunk.targets.empty()) {
-    TESSERA_RETURN_IF_ERROR(CheckTargets(chunk, result.prompt_logprobs(next->targets++), vocab_size));
+  if (!chunk.prompt_logprob_ids.empty()) {
+    TESSERA_RETURN_IF_ERROR(
+        CheckPromptLogprobs(chunk, result.prompt_logprobs(next->targets++), vocab_size));
   }
   return absl::OkStatus();
 }
@@ -142,7 +144,7 @@ absl::Status CheckChunk(const ExpectedChunk& chunk, const v1::StepResult& result
 
 absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> expected,
                              const v1::StepResult& result, int vocab_size) {
-  const absl::Status counts = CheckCounts(Wanted(expected), result);
+  const absl::Status counts = CheckCounts(WantedBy(expected), result);
   if (!counts.ok()) {
     return absl::InternalError(absl::StrCat("result of step ", step_id, " ", counts.message()));
   }
@@ -150,8 +152,8 @@ absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> ex
   for (const ExpectedChunk& chunk : expected) {
     const absl::Status status = CheckChunk(chunk, result, vocab_size, &next);
     if (!status.ok()) {
-      return Annotate(
-          status, absl::StrCat("result of step ", step_id, ", sequence ", chunk.sequence_id));
+      return Annotate(status,
+                      absl::StrCat("result of step ", step_id, ", sequence ", chunk.sequence_id));
     }
   }
   return absl::OkStatus();

@@ -18,18 +18,18 @@ struct ExpectedChunk {
   int64_t sequence_id = 0;
   int start_position = 0;
   int tokens = 0;
-  bool draws = false;
+  bool samples = false;
   int num_logprobs = 0;  // of SamplingParams
   bool logits = false;
-  std::vector<int32_t> targets = {};  // the target ids that are not -1
-  int num_target_logprobs = 0;
+  std::vector<int32_t> prompt_logprob_ids = {};  // the target ids that are not -1
+  int num_prompt_logprobs = 0;
 };
 
-// INTERNAL unless `result` answers the step: one token for each chunk that draws, one block of
-// logits for each that asked, one list of targets for each that has some, in plan order; token ids
-// in [0, vocab_size) (vocab_size 0 = no upper bound); finite log probabilities, no more
-// alternatives than asked for; vocab ranks from 1. Names the step, the sequence, what was expected
-// and what came.
+// INTERNAL unless `result` answers the step: one token for each chunk that samples, one block of
+// logits for each that asked, one list of prompt log probabilities for each that wants some, in
+// plan order; token ids in [0, vocab_size) (vocab_size 0 = no upper bound); finite log
+// probabilities, no more alternatives than asked for; vocab ranks from 1. Names the step, the
+// sequence, what was expected and what came.
 absl::Status CheckStepResult(int64_t step_id, absl::Span<const ExpectedChunk> expected,
                              const v1::StepResult& result, int vocab_size);
 

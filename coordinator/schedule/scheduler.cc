@@ -1,28 +1,33 @@
-// Requests come and go. Planning is in plan.cc, seats and blocks in room.cc, results in commit.cc,
-// deadlines in in_time.cc.
+// Requests come and go, and steps are planned. What the group answers is in commit.cc.
 #include "coordinator/schedule/scheduler.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/schedule/active_tenants.h"
+#include "coordinator/schedule/batch_builder.h"
+#include "coordinator/schedule/deadline_admission.h"
 #include "coordinator/schedule/deadlines.h"
-#include "coordinator/schedule/draw_state.h"
-#include "coordinator/schedule/plan_draft.h"
+#include "coordinator/schedule/kv_cache_manager.h"
+#include "coordinator/schedule/logits_state.h"
+#include "coordinator/schedule/overload_estimator.h"
+#include "coordinator/schedule/preemption_policy.h"
+#include "coordinator/schedule/queue_full.h"
+#include "coordinator/schedule/scheduling_policy.h"
 #include "coordinator/schedule/sequence.h"
-#include "proto/wire/status_builders.h"
+#include "coordinator/schedule/sequence_table.h"
+#include "coordinator/schedule/step.h"
+#include "coordinator/schedule/step_cost.h"
+#include "coordinator/schedule/step_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
 namespace {
-
-// A client that finds the queue full may try again after this long; queues drain in steps.
-constexpr absl::Duration kRetryAfter = absl::Seconds(1);
-
-// Tokens of an output before any has been seen.
-constexpr double kFirstGuess = 32;
 
 int AtLeast(const char* name, int minimum, int value) {
   if (value >= minimum) return value;
@@ -49,38 +54,40 @@ int LongestSequence(const SchedulerLimits& limits) {
   return static_cast<int>(std::min<int64_t>({held, wanted, INT32_MAX}));
 }
 
-// FNV-1a (Fowler, Noll, Vo): the same for a name in every process.
+// FNV-1a (Fowler, Noll, Vo): equal for a name in every process.
 uint64_t StableHash(const std::string& name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
   return hash;
 }
 
-std::unique_ptr<LiveRequest> MakeLive(ScheduledRequest request, int tenant) {
-  auto live = std::make_unique<LiveRequest>();
-  live->prompt_tokens = static_cast<int>(request.prompt_ids.size());
-  live->tenant = tenant;
-  live->salt = StableHash(request.tenant);
-  live->needs_last_token = NeedsLastToken(request);
-  live->distinct_prompt_ids = PromptIdsForPenalty(request);
-  if (request.targets_from > 0) live->targets_next = request.targets_from;
-  live->choices.resize(std::max<size_t>(1, request.seeds.size()));
-  live->unfinished = static_cast<int>(live->choices.size());
-  for (size_t i = 0; i < live->choices.size(); ++i) {
-    Sequence& sequence = live->choices[i];
-    sequence.request = live.get();
+std::unique_ptr<RequestState> MakeState(ScheduledRequest request, int tenant) {
+  auto state = std::make_unique<RequestState>();
+  state->prompt_tokens = static_cast<int>(request.prompt_ids.size());
+  state->tenant = tenant;
+  state->salt = StableHash(request.tenant);
+  state->needs_last_token = NeedsLastToken(request);
+  state->distinct_prompt_ids = PromptIdsForPenalty(request);
+  if (request.prompt_logprobs_from > 0) {
+    state->prompt_logprobs_next = request.prompt_logprobs_from;
+  }
+  state->choices.resize(std::max<size_t>(1, request.seeds.size()));
+  state->unfinished = static_cast<int>(state->choices.size());
+  for (size_t i = 0; i < state->choices.size(); ++i) {
+    Sequence& sequence = state->choices[i];
+    sequence.request = state.get();
     sequence.choice = static_cast<int>(i);
     sequence.request_id = request.id;
-    sequence.prompt_tokens = live->prompt_tokens;
+    sequence.prompt_tokens = state->prompt_tokens;
     sequence.max_tokens = request.max_tokens;
     sequence.num_logprobs = request.sampling.num_logprobs();
     sequence.tenant = tenant;
-    sequence.draws_alike = DrawsAlike(request);
+    sequence.stateless_sampling = HasStatelessSampling(request);
     sequence.has_stop_ids = !request.stop_ids.empty();
   }
-  live->choices[0].tokens = std::move(request.prompt_ids);
-  live->request = std::move(request);
-  return live;
+  state->choices[0].tokens = std::move(request.prompt_ids);
+  state->request = std::move(request);
+  return state;
 }
 
 }  // namespace
@@ -88,14 +95,32 @@ std::unique_ptr<LiveRequest> MakeLive(ScheduledRequest request, int tenant) {
 Scheduler::Scheduler(const SchedulerLimits& limits)
     : limits_(Checked(limits)),
       max_len_(LongestSequence(limits)),
-      pool_({.num_blocks = limits.num_blocks,
-             .block_tokens = limits.block_tokens,
-             .prefix_caching = limits.prefix_caching}),
-      queue_({.policy = limits.policy, .weights = limits.tenant_weights}),
+      cache_(std::make_unique<KvCacheManager>(limits)),
+      table_(std::make_unique<SequenceTable>(
+          TenantQueueOptions{.policy = limits.policy, .weights = limits.tenant_weights},
+          limits.max_sequences_per_step)),
+      cost_(std::make_unique<StepCost>()),
+      step_times_(std::make_unique<StepTimes>(limits.max_steps_in_flight)),
+      estimator_(std::make_unique<OverloadEstimator>(limits, cost_.get())),
+      admission_(std::make_unique<DeadlineAdmission>(limits, cache_.get(), estimator_.get())),
       deadlines_(std::make_unique<Deadlines>()),
-      typical_output_(kFirstGuess) {}
+      preemption_(std::make_unique<PreemptionPolicy>(cache_.get(), table_.get())),
+      active_tenants_(std::make_unique<ActiveTenants>()),
+      builder_(std::make_unique<BatchBuilder>(limits_, max_len_,
+                                              BatchBuilder::Parts{.cache = cache_.get(),
+                                                                  .table = table_.get(),
+                                                                  .preemption = preemption_.get(),
+                                                                  .admission = admission_.get(),
+                                                                  .estimator = estimator_.get(),
+                                                                  .cost = cost_.get(),
+                                                                  .tenants = active_tenants_.get()},
+                                              [this](RequestState* late) { DropLate(late); })) {}
 
 Scheduler::~Scheduler() = default;
+
+ServingLoad Scheduler::Load() const { return {table_->running(), table_->waiting()}; }
+
+// ---- requests come
 
 absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   if (request.prompt_ids.empty()) {
@@ -124,50 +149,117 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   if (live_.count(request.id) > 0) {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " is live"));
   }
-  const size_t waiting = live_.size() - static_cast<size_t>(running_requests_);
+  const size_t waiting = live_.size() - static_cast<size_t>(table_->running_requests());
   if (waiting >= static_cast<size_t>(limits_.max_queue)) {
-    return wire::OverloadedError(
-        absl::StrCat("the queue is full: ", waiting, " requests are waiting"), kRetryAfter);
+    return QueueFullError(static_cast<int64_t>(waiting), limits_.max_queue,
+                          policy::kRetryAfterFullQueue);
   }
   return absl::OkStatus();
 }
 
 absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckRequest(request));
-  TESSERA_RETURN_IF_ERROR(CheckTurn(request, now));
-  const int tenant = queue_.TenantIndex(request.tenant);
-  std::unique_ptr<LiveRequest> made = MakeLive(std::move(request), tenant);
-  LiveRequest* const live = made.get();
-  live->added_at = now;
-  for (Sequence& choice : live->choices) choice.id = next_arrival_++;
-  live_[live->request.id] = std::move(made);
-  if (newest_tenants_[0].first != live->salt) newest_tenants_[1] = newest_tenants_[0];
-  newest_tenants_[0] = {live->salt, now};
-  Enqueue(&live->choices[0]);
-  if (live->request.deadline != absl::InfiniteFuture()) deadlines_->Set(live, CheckAt(*live));
+  const int tenant = table_->tenants().TenantIndex(request.tenant);
+  const int ahead = table_->tenants().waiting(tenant);
+  TESSERA_RETURN_IF_ERROR(admission_->CheckTurn(request.deadline, ahead, now));
+  std::unique_ptr<RequestState> made = MakeState(std::move(request), tenant);
+  RequestState* const state = made.get();
+  state->added_at = now;
+  for (Sequence& choice : state->choices) choice.id = next_arrival_++;
+  live_[state->request.id] = std::move(made);
+  active_tenants_->Add(state->salt, now);
+  Enqueue(&state->choices[0]);
+  if (state->request.deadline != absl::InfiniteFuture()) {
+    deadlines_->Set(state, admission_->CheckAt(*state, Load()));
+  }
   return absl::OkStatus();
 }
 
 void Scheduler::Enqueue(Sequence* sequence) {
-  const LiveRequest& live = *sequence->request;
-  if (sequence->constraint == nullptr && live.request.constraint != nullptr) {
-    sequence->constraint = live.request.constraint->Clone();
-  }
-  sequence->state = Sequence::State::kWaiting;
-  waiting_[sequence->id] = sequence;
-  waiting_tokens_ += sequence->known();
-  queue_.Push({.arrival = sequence->id, .tenant = live.tenant, .priority = live.request.priority});
+  const std::shared_ptr<const TokenConstraint>& constraint = sequence->request->request.constraint;
+  if (constraint != nullptr) sequence->constraint = constraint->Clone();
+  table_->Enqueue(sequence);
 }
 
-// The prompt is computed, so the other choices can share it; or it will never be.
-void Scheduler::ReleaseHeld(LiveRequest* live) {
-  live->prompt_known = true;
-  const auto prompt = live->choices[0].tokens.begin();
-  for (Sequence& choice : live->choices) {
+// The prompt is computed, so the other choices can fork it; or it will never be.
+void Scheduler::EnqueueHeld(RequestState* request) {
+  request->prompt_known = true;
+  const auto prompt = request->choices[0].tokens.begin();
+  for (Sequence& choice : request->choices) {
     if (choice.state != Sequence::State::kHeld) continue;
-    choice.tokens.assign(prompt, prompt + live->prompt_tokens);
+    choice.tokens.assign(prompt, prompt + request->prompt_tokens);
     Enqueue(&choice);
   }
+}
+
+// ---- steps are planned
+
+std::optional<v1::StepPlan> Scheduler::Schedule(absl::Time now) {
+  std::optional<v1::StepPlan> plan(std::in_place);
+  if (!Schedule(now, &*plan)) plan.reset();
+  return plan;
+}
+
+bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
+  admission_->LearnEnded(Load(), now);
+  DropExpired(now);
+  ForgetFinished();
+  const bool other_tenant_active = active_tenants_->OtherThanRunning(table_->running(), now);
+  admission_->UpdateOverload(other_tenant_active, now);
+  const bool async = limits_.lookahead && !table_->AnyNeedsLastToken() && !other_tenant_active;
+  if (in_flight_.size() >= static_cast<size_t>(limits_.max_steps_in_flight + (async ? 1 : 0))) {
+    return false;
+  }
+  std::unique_ptr<Step> step = NewStep();
+  step->id = next_step_id_;
+  step->sent_at = now;
+  EarlierPlan earlier = {.plan = plan, .step_id = plan == newest_plan_ ? plan->step_id() : 0};
+  plan->clear_copies();
+  preemption_->MakeRoomForWaiting();
+  builder_->Build({.now = now,
+                   .async = async,
+                   .oldest_step = in_flight_.empty() ? 0 : in_flight_.front()->id,
+                   .measured = totals_.compute_micros > 0},
+                  step.get(), &earlier);
+  const int chunks = static_cast<int>(step->owners.size());
+  if (chunks == 0) {
+    spare_steps_.push_back(std::move(step));
+    // Decodes may have stepped aside for somebody who turned out to be too late. Not twice in a
+    // row.
+    return builder_->stepped_aside() && Schedule(now, plan);
+  }
+  plan->set_step_id(next_step_id_++);
+  newest_plan_ = plan;
+  while (plan->chunks_size() > chunks) plan->mutable_chunks()->RemoveLast();  // keeps its memory
+  in_flight_.push_back(std::move(step));
+  return true;
+}
+
+std::unique_ptr<Step> Scheduler::NewStep() {
+  if (spare_steps_.empty()) return std::make_unique<Step>();
+  std::unique_ptr<Step> step = std::move(spare_steps_.back());
+  spare_steps_.pop_back();
+  return step;
+}
+
+// ---- requests go
+
+void Scheduler::DropExpired(absl::Time now) {
+  while (RequestState* due = deadlines_->PopDue(now)) {
+    // Less to compute than was thought, or it has started since.
+    if (!admission_->IsTooLate(*due, Load(), now)) {
+      deadlines_->Set(due, admission_->CheckAt(*due, Load()));
+      continue;
+    }
+    if (!due->admitted) admission_->WasTooLate(now);
+    admission_->LearnDropped(*due, now);
+    DropLate(due);
+  }
+}
+
+void Scheduler::DropLate(RequestState* request) {
+  expired_.push_back({.request_id = request->request.id, .finished = FinishCause::kDeadline});
+  FinishRequest(request);
 }
 
 std::vector<Emission> Scheduler::TakeExpired() { return std::exchange(expired_, {}); }
@@ -190,53 +282,48 @@ bool Scheduler::FinishChoice(int64_t request_id, int choice) {
   return true;
 }
 
-void Scheduler::FinishRequest(LiveRequest* live) {
-  live->prompt_known = true;  // nobody takes over
-  for (Sequence& choice : live->choices) {
+void Scheduler::FinishRequest(RequestState* request) {
+  request->prompt_known = true;  // nobody takes over
+  for (Sequence& choice : request->choices) {
     if (choice.state != Sequence::State::kOver) FinishSequence(&choice);
   }
 }
 
-// The last choice takes the request with it: that is no longer live, and goes with ForgetOver.
+// The last choice takes the request with it: that is no longer live, and goes with ForgetFinished.
 void Scheduler::FinishSequence(Sequence* sequence) {
-  LiveRequest* live = sequence->request;
-  if (sequence->state == Sequence::State::kWaiting) {
-    queue_.Erase(sequence->id);
-    waiting_.erase(sequence->id);
-    waiting_tokens_ -= sequence->known();
-    if (favoured_ == sequence->id) favoured_.reset();
-  } else if (sequence->state == Sequence::State::kRunning) {
-    StopRunning(sequence);
-  }
+  RequestState* request = sequence->request;
+  table_->Drop(sequence);
+  cache_->Unreserve(sequence);
+  preemption_->StopsWaiting(*sequence);
   sequence->state = Sequence::State::kOver;
   sequence->constraint = nullptr;
   if (sequence->in_flight == 0) {
-    pool_.Release(&sequence->blocks);
+    cache_->Release(sequence);
   } else {
-    ++live->lingering;
+    ++request->lingering;
   }
-  if (--live->unfinished == 0) {
-    deadlines_->Remove(live);
-    const auto entry = live_.find(live->request.id);
-    over_.push_back(std::move(entry->second));
+  if (--request->unfinished == 0) {
+    deadlines_->Remove(request);
+    const auto entry = live_.find(request->request.id);
+    finished_.push_back(std::move(entry->second));
     live_.erase(entry);
-  } else if (!live->prompt_known && sequence->choice == live->leader) {
+  } else if (!request->prompt_known && sequence->choice == request->leader) {
     // Somebody else has to compute the prompt.
-    while (live->choices[static_cast<size_t>(live->leader)].state != Sequence::State::kHeld) {
-      ++live->leader;
+    while (request->choices[static_cast<size_t>(request->leader)].state != Sequence::State::kHeld) {
+      ++request->leader;
     }
-    Sequence* next = &live->choices[static_cast<size_t>(live->leader)];
-    next->tokens.assign(live->choices[0].tokens.begin(),
-                        live->choices[0].tokens.begin() + live->prompt_tokens);
+    Sequence* next = &request->choices[static_cast<size_t>(request->leader)];
+    const auto prompt = request->choices[0].tokens.begin();
+    next->tokens.assign(prompt, prompt + request->prompt_tokens);
     Enqueue(next);
   }
 }
 
-void Scheduler::ForgetOver() {
-  const auto forgettable = [](const std::unique_ptr<LiveRequest>& live) {
-    return live->lingering == 0;
+void Scheduler::ForgetFinished() {
+  const auto forgettable = [](const std::unique_ptr<RequestState>& request) {
+    return request->lingering == 0;
   };
-  over_.erase(std::remove_if(over_.begin(), over_.end(), forgettable), over_.end());
+  finished_.erase(std::remove_if(finished_.begin(), finished_.end(), forgettable), finished_.end());
 }
 
 std::vector<Emission> Scheduler::AbortAll() {
@@ -244,21 +331,21 @@ std::vector<Emission> Scheduler::AbortAll() {
     for (Sequence* sequence : step->owners) {
       sequence->in_flight = 0;
       if (sequence->state != Sequence::State::kOver) continue;
-      pool_.Release(&sequence->blocks);
+      cache_->Release(sequence);
       sequence->request->lingering = 0;
     }
   }
   in_flight_.clear();
   std::vector<std::pair<int64_t, int64_t>> ids;  // by arrival
-  for (const auto& [id, live] : live_) ids.emplace_back(live->choices[0].id, id);
+  for (const auto& [id, request] : live_) ids.emplace_back(request->choices[0].id, id);
   std::sort(ids.begin(), ids.end());
   std::vector<Emission> aborted;
   for (const auto& [arrival, id] : ids) {
     aborted.push_back({.request_id = id, .finished = FinishCause::kAborted});
     Finish(id);
   }
-  ForgetOver();
-  pool_.ForgetContents();
+  ForgetFinished();
+  cache_->ForgetContents();
   return aborted;
 }
 
@@ -266,12 +353,15 @@ bool Scheduler::idle() const { return live_.empty(); }
 
 SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = totals_;
-  stats.running = running_requests_;
-  stats.waiting = static_cast<int>(live_.size()) - running_requests_;
-  stats.blocks_total = pool_.total();
-  stats.blocks_free = pool_.free_count();
-  stats.blocks_cached = pool_.cached_count();
-  stats.out_of_blocks = out_of_blocks_;
+  stats.running = table_->running_requests();
+  stats.waiting = static_cast<int>(live_.size()) - table_->running_requests();
+  stats.preemptions = preemption_->preemptions();
+  stats.prefix_queries = cache_->prefix_queries();
+  stats.prefix_hits = cache_->prefix_hits();
+  stats.blocks_total = cache_->total_blocks();
+  stats.blocks_free = cache_->free_blocks();
+  stats.blocks_cached = cache_->cached_blocks();
+  stats.out_of_blocks = builder_->out_of_blocks();
   return stats;
 }
 

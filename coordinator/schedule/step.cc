@@ -2,26 +2,26 @@
 
 #include <algorithm>
 
-#include "coordinator/schedule/draw_state.h"
+#include "coordinator/schedule/logits_state.h"
 
 namespace tessera::coordinator {
 namespace {
 
-constexpr int32_t kStillDrawn = -1;  // stands for the token that last_token_from_step draws
-constexpr int32_t kNoTarget = -1;
+constexpr int32_t kPlaceholder = -1;  // stands for the token that last_token_from_step samples
+constexpr int32_t kNotWanted = -1;
 
 // How many chunks of ended sequences may stand before the one looked for.
 constexpr int kMostSkipped = 64;
 constexpr int kMostMissed = 8;
 
 // The plan's chunk at `index`, or a new one behind the last, empty. An old one keeps its memory:
-// Clear would free the sampling parameters, so they stay and FillDraw writes over them.
-v1::SequenceChunk* EmptyChunkAt(int index, bool draws, v1::StepPlan* plan) {
+// Clear would free the sampling parameters, so they stay and FillSampling writes over them.
+v1::SequenceChunk* EmptyChunkAt(int index, bool samples, v1::StepPlan* plan) {
   if (index == plan->chunks_size()) return plan->add_chunks();
   v1::SequenceChunk* chunk = plan->mutable_chunks(index);
   v1::SamplingParams* sampling = chunk->release_sampling();
   chunk->Clear();
-  if (draws) {
+  if (samples) {
     chunk->set_allocated_sampling(sampling);
   } else {
     delete sampling;
@@ -57,13 +57,13 @@ void FillNextToken(const Sequence& sequence, v1::SequenceChunk* chunk) {
   chunk->set_start_position(sequence.sent);
   const bool awaits = sequence.awaits_token();
   chunk->set_token_ids(0,
-                       awaits ? kStillDrawn : sequence.tokens[static_cast<size_t>(sequence.sent)]);
-  chunk->set_last_token_from_step(awaits ? sequence.drawing_step : 0);
+                       awaits ? kPlaceholder : sequence.tokens[static_cast<size_t>(sequence.sent)]);
+  chunk->set_last_token_from_step(awaits ? sequence.sampling_step : 0);
 }
 
 void FillTokens(const Sequence& sequence, int count, v1::SequenceChunk* chunk) {
   if (sequence.awaits_token()) {
-    chunk->add_token_ids(kStillDrawn);
+    chunk->add_token_ids(kPlaceholder);
     return FillNextToken(sequence, chunk);
   }
   chunk->set_start_position(sequence.sent);
@@ -78,20 +78,21 @@ void FillBlocks(const Sequence& sequence, int block_count, v1::SequenceChunk* ch
                                     sequence.blocks.begin() + block_count);
 }
 
-// A target at prompt position p is asked for with the token at p - 1.
-void FillTargets(int count, Sequence* sequence, v1::SequenceChunk* chunk, ExpectedChunk* expected) {
-  const LiveRequest& live = *sequence->request;
-  const int end = std::min(sequence->sent + count + 1, live.prompt_tokens);
-  if (sequence->targets_next == 0 || sequence->targets_next >= end) return;
+// The log probability of prompt position p is asked for with the token at p - 1.
+void FillPromptLogprobs(int count, Sequence* sequence, v1::SequenceChunk* chunk,
+                        ExpectedChunk* expected) {
+  const RequestState& state = *sequence->request;
+  const int end = std::min(sequence->sent + count + 1, state.prompt_tokens);
+  if (sequence->prompt_logprobs_next == 0 || sequence->prompt_logprobs_next >= end) return;
   for (int position = sequence->sent + 1; position <= sequence->sent + count; ++position) {
-    const bool wanted = position >= sequence->targets_next && position < end;
-    const int32_t id = wanted ? sequence->tokens[static_cast<size_t>(position)] : kNoTarget;
+    const bool wanted = position >= sequence->prompt_logprobs_next && position < end;
+    const int32_t id = wanted ? sequence->tokens[static_cast<size_t>(position)] : kNotWanted;
     chunk->add_prompt_logprob_ids(id);
-    if (wanted) expected->targets.push_back(id);
+    if (wanted) expected->prompt_logprob_ids.push_back(id);
   }
-  chunk->set_num_prompt_logprobs(live.request.target_logprobs);
-  expected->num_target_logprobs = live.request.target_logprobs;
-  sequence->targets_next = end;
+  chunk->set_num_prompt_logprobs(state.request.num_prompt_logprobs);
+  expected->num_prompt_logprobs = state.request.num_prompt_logprobs;
+  sequence->prompt_logprobs_next = end;
 }
 
 }  // namespace
@@ -104,12 +105,12 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
   expected.sequence_id = sequence->id;
   expected.start_position = sequence->sent;
   expected.tokens = count;
-  expected.draws = end >= sequence->known() && sequence->max_tokens > 0;
+  expected.samples = end >= sequence->known() && sequence->max_tokens > 0;
   expected.num_logprobs = sequence->num_logprobs;
 
   const int block_count = (end + limits.block_tokens - 1) / limits.block_tokens;
   v1::SequenceChunk* chunk = nullptr;
-  if (count == 1 && expected.draws && sequence->draws_alike) {
+  if (count == 1 && expected.samples && sequence->stateless_sampling) {
     chunk = KeptChunkAt(index, *sequence, earlier);
   }
   if (chunk != nullptr && IsPlainDecode(*chunk)) {
@@ -119,12 +120,12 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
   } else {
     const ScheduledRequest& request = sequence->request->request;
     expected.logits = request.return_logits;
-    chunk = EmptyChunkAt(index, expected.draws, earlier->plan);
+    chunk = EmptyChunkAt(index, expected.samples, earlier->plan);
     chunk->set_sequence_id(sequence->id);
     FillTokens(*sequence, count, chunk);
     FillBlocks(*sequence, block_count, chunk);
-    FillTargets(count, sequence, chunk, &expected);
-    if (expected.draws) FillDraw(*sequence, limits.vocab_size, chunk);
+    FillPromptLogprobs(count, sequence, chunk, &expected);
+    if (expected.samples) FillSampling(*sequence, limits.vocab_size, chunk);
     if (expected.logits) chunk->set_return_logits(true);
   }
 
@@ -132,9 +133,9 @@ void AppendChunk(const SchedulerLimits& limits, int count, Sequence* sequence, S
   sequence->sent = end;
   sequence->newest_step = step->id;
   ++sequence->in_flight;
-  if (!expected.draws) return;
-  ++sequence->draws;
-  sequence->drawing_step = step->id;
+  if (!expected.samples) return;
+  ++sequence->pending_samples;
+  sequence->sampling_step = step->id;
 }
 
 }  // namespace tessera::coordinator

@@ -1,4 +1,9 @@
-// A step in flight as the scheduler remembers it, and one chunk of a plan. Plain data.
+// A step in flight as the scheduler remembers it, and the one place that writes chunks of a plan.
+// Plain data and a function on it.
+//
+//   Step step;
+//   EarlierPlan earlier = {.plan = &plan, .step_id = plan.step_id()};  // chunks are written over
+//   AppendChunk(limits, /*count=*/16, &sequence, &step, &earlier);
 #ifndef TESSERA_COORDINATOR_SCHEDULE_STEP_H_
 #define TESSERA_COORDINATOR_SCHEDULE_STEP_H_
 
@@ -8,6 +13,7 @@
 #include "absl/time/time.h"
 #include "coordinator/schedule/prefetch.h"
 #include "coordinator/schedule/result_check.h"
+#include "coordinator/schedule/scheduler_limits.h"
 #include "coordinator/schedule/sequence.h"
 #include "coordinator/schedule/step_cost.h"
 #include "tessera/v1/cluster.pb.h"
@@ -19,7 +25,7 @@ struct Step {
   absl::Time sent_at;
   StepShape shape;
   std::vector<ExpectedChunk> expected;  // one per chunk
-  std::vector<Sequence*> owners;        // likewise; they outlive their end until the step is back
+  std::vector<Sequence*> owners;        // of those; they outlive their end until the step is back
 
   // Keeps the memory for another step.
   void Clear() {

@@ -4,22 +4,14 @@
 #include <climits>
 #include <cmath>
 
+#include "coordinator/schedule/scheduling_policy.h"
+
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kTerms = 4;  // 1, decodes, prompt tokens, attended
+constexpr int kTerms = 4;                       // 1, decodes, prompt tokens, attended
 constexpr unsigned kWithoutAttended = 1U << 3;  // sets of terms below it, a bit each
-constexpr int kMinObserved = 8;
-constexpr double kKeep = 0.97;         // of what a kind of step says, with every step of that kind;
-constexpr double kKeepOthers = 0.998;  // with every step of another kind,
-constexpr double kLeastWeight = 1;     // down to one step's worth
-constexpr double kRidge = 1e-9;        // decides between equal fits: the smaller coefficients
-constexpr double kKeepChanged = 0.7;   // with every step that shows that the machine has changed
-constexpr double kFreeDeviations = 3;  // what lies further off counts less (Huber 1964)
-constexpr double kLeastDeviation = 0.05;
-// The attention counts when that takes the mean square of the relative errors down by so much. Of
-// chunks that are all alike it could not be told from the tokens.
-constexpr double kAttentionPays = 1e-4;
+constexpr double kRidge = 1e-9;  // decides between equal fits: the smaller coefficients
 
 using Terms = double[kTerms];
 
@@ -35,8 +27,8 @@ int DecodeKind(int decodes) {
 
 int PrefillKind(int tokens) { return tokens < 1 ? 0 : tokens < 32 ? 1 : tokens < 256 ? 2 : 3; }
 
-// Of the terms in `used` (a bit each), scaled so that the matrix has a unit diagonal; Gaussian
-// elimination. False when the rest cannot be told apart or a coefficient would be negative.
+// Solves for the terms in `used` (a bit each), scaled so that the matrix has a unit diagonal, by
+// Gaussian elimination. False when they cannot be told apart or a coefficient would be negative.
 bool Solve(const double moments[kTerms][kTerms], const double products[kTerms], unsigned used,
            Terms solution) {
   double rows[kTerms][kTerms + 1];
@@ -91,12 +83,13 @@ void StepCost::Observe(const StepShape& shape, int64_t micros) {
   const double trust = trust_[has_prefill].Weigh((seen - predicted) / predicted);
   for (auto& kinds : kinds_) {
     for (int i = 0; i < kPrefillKinds; ++i) {
-      if (kinds[i].weight > kLeastWeight) kinds[i].Scale(kKeepOthers);
-      if (trust_[has_prefill].changed() && (i > 0) == has_prefill) kinds[i].Scale(kKeepChanged);
+      if (kinds[i].weight > policy::kLeastWeight) kinds[i].Scale(policy::kKeepOthers);
+      if (trust_[has_prefill].changed() && (i > 0) == has_prefill)
+        kinds[i].Scale(policy::kKeepChanged);
     }
   }
   Moments& kind = kinds_[DecodeKind(shape.decodes)][PrefillKind(shape.prefill_tokens)];
-  kind.Scale(kKeep);
+  kind.Scale(policy::kKeep);
   kind.weight += trust;
   // Relative errors count: a step of 2 ms says as much of the machine as one of 200 ms.
   kind.Add(shape, seen, trust / (predicted * predicted));
@@ -107,8 +100,8 @@ void StepCost::Observe(const StepShape& shape, int64_t micros) {
 
 double StepCost::Trust::Weigh(double error) {
   const double off = std::abs(error);
-  const double free = kFreeDeviations * std::max(deviation, kLeastDeviation);
-  deviation += 0.05 * (std::min(off, free) - deviation);
+  const double free = policy::kFreeDeviations * std::max(deviation, policy::kLeastDeviation);
+  deviation += policy::kDeviationRate * (std::min(off, free) - deviation);
   if (off <= free) {
     streak = 0;
     return 1;
@@ -127,8 +120,8 @@ void StepCost::Moments::Scale(double factor) {
 }
 
 void StepCost::Moments::Add(const StepShape& shape, double micros, double factor) {
-  const Terms x = {1, static_cast<double>(shape.decodes),
-                   static_cast<double>(shape.prefill_tokens), static_cast<double>(shape.attended)};
+  const Terms x = {1, static_cast<double>(shape.decodes), static_cast<double>(shape.prefill_tokens),
+                   static_cast<double>(shape.attended)};
   for (int i = 0; i < kTerms; ++i) {
     for (int j = 0; j < kTerms; ++j) terms[i][j] += factor * x[i] * x[j];
     products[i] += factor * x[i] * micros;
@@ -149,7 +142,7 @@ void StepCost::Fit() {
   double least = HUGE_VAL;
   for (unsigned used = 1; used < 1U << kTerms; ++used) {
     // The loss without what is left out of it is about minus the weight of all steps.
-    if (used == kWithoutAttended) least -= kAttentionPays * std::abs(least);
+    if (used == kWithoutAttended) least -= policy::kAttentionPays * std::abs(least);
     Terms solution;
     if (!Solve(all.terms, all.products, used, solution)) continue;
     const double loss = Loss(all.terms, all.products, solution);
@@ -159,7 +152,9 @@ void StepCost::Fit() {
   }
 }
 
-bool StepCost::known() const { return observed_ >= kMinObserved && seen_decodes_ && seen_prefill_; }
+bool StepCost::known() const {
+  return observed_ >= policy::kFewestStepsToFit && seen_decodes_ && seen_prefill_;
+}
 
 double StepCost::PredictMicros(const StepShape& shape) const {
   if (!known()) return 0;
@@ -180,9 +175,8 @@ double StepCost::PromptMicros(int tokens, int context) const {
 }
 
 int StepCost::WorthAStep() const {
-  constexpr double kParts = 8;
   if (!known()) return 0;
-  return PromptTokens(kParts * coefficients_[0], 0);
+  return PromptTokens(policy::kWorthAStep * coefficients_[0], 0);
 }
 
 // The root of PromptMicros(n, context) = micros, in a form that needs no attention.

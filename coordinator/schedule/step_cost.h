@@ -12,6 +12,9 @@
 #define TESSERA_COORDINATOR_SCHEDULE_STEP_COST_H_
 
 #include <cstdint>
+#include <cstdlib>
+
+#include "coordinator/schedule/scheduling_policy.h"
 
 namespace tessera::coordinator {
 
@@ -21,7 +24,7 @@ struct StepShape {
   int64_t attended = 0;  // Attended, summed over the prompts' chunks
 };
 
-// By each of `tokens` behind `context` others: those before it, and itself.
+// Tokens attended to by `tokens` of them behind `context` others: by each, those before and itself.
 constexpr int64_t Attended(int64_t tokens, int64_t context) {
   return tokens * context + tokens * (tokens + 1) / 2;
 }
@@ -66,7 +69,7 @@ class StepCost {
     int streak = 0;        // of errors too far off; its sign is theirs
 
     double Weigh(double error);
-    bool changed() const { return streak > 3 || streak < -3; }
+    bool changed() const { return std::abs(streak) > policy::kChangedStreak; }
   };
 
   void Fit();

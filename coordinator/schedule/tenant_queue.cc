@@ -78,7 +78,6 @@ struct TenantQueue::Impl {
   }
 
   // ---- lists
-  // -------------------------------------------------------------------------------------
 
   // Behind `place`; kNone: at the front.
   void InsertAfter(int place, int index, List* list) {
@@ -98,7 +97,6 @@ struct TenantQueue::Impl {
   }
 
   // ---- tenants coming and going
-  // ------------------------------------------------------------------
 
   int Create(const std::string& name) {
     int index = static_cast<int>(tenants.size());
@@ -153,7 +151,6 @@ struct TenantQueue::Impl {
   }
 
   // ---- turns
-  // -------------------------------------------------------------------------------------
 
   // Unused credit is not saved for later turns.
   static void GiveTurns(double turns, Tenant* tenant) {

@@ -24,14 +24,16 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/schedule/scheduling_policy.h"
+
 namespace tessera::coordinator {
 
 enum class SchedulingPolicy { kFcfs, kPriority };
 
 struct TenantQueueOptions {
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
-  int quantum_tokens = 256;               // of weight 1, per turn
-  std::map<std::string, double> weights;  // positive; tenants not named have weight 1
+  int quantum_tokens = policy::kQuantumTokens;  // of weight 1, per turn
+  std::map<std::string, double> weights;        // positive; tenants not named have weight 1
 };
 
 class TenantQueue {
@@ -57,11 +59,11 @@ class TenantQueue {
   // Who is to be admitted next: the arrival; nullopt when nobody waits. Moves the ring on past
   // tenants without credit, and is otherwise without effect.
   std::optional<int64_t> Front();
-  // The same among the requests of one tenant.
+  // The first of the requests of one tenant; nullopt when none of them waits.
   std::optional<int64_t> FrontOf(int tenant) const;
 
-  void AddRunning(int tenant, int change);    // sequences
-  void Charge(int tenant, int64_t tokens);    // computed for it in a step
+  void AddRunning(int tenant, int change);  // sequences
+  void Charge(int tenant, int64_t tokens);  // computed for it in a step
   int running(int tenant) const;
   int waiting(int tenant) const;
   double weight(int tenant) const;

@@ -13,6 +13,7 @@
 
 #include "absl/time/clock.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/protocol.h"
 #include "coordinator/simulate/simulated_worker.h"
 
 namespace tessera::testing {
@@ -23,7 +24,7 @@ struct SentPlan {
   absl::Time sent;
 };
 
-// What the coordinator holds of the group: outlives it for as long as the loop wishes.
+// What the coordinator holds of the group: outlives it for as long as the engine wishes.
 class Wire final : public coordinator::GroupTransport {
  public:
   absl::Status SendPlan(const v1::StepPlan& plan) override {
@@ -79,9 +80,11 @@ class Wire final : public coordinator::GroupTransport {
 
 class SimulatedGroupImpl final : public SimulatedGroup {
  public:
-  SimulatedGroupImpl(coordinator::GroupObserver* observer, std::shared_ptr<Wire> wire,
-                     const SimulatedGroupOptions& options, const v1::ShardPlan& plan)
+  SimulatedGroupImpl(coordinator::GroupObserver* observer, coordinator::GroupHandle handle,
+                     std::shared_ptr<Wire> wire, const SimulatedGroupOptions& options,
+                     const v1::ShardPlan& plan)
       : observer_(observer),
+        handle_(handle),
         wire_(std::move(wire)),
         worker_({.num_blocks = plan.num_kv_blocks(),
                  .block_tokens = plan.kv_block_tokens(),
@@ -135,14 +138,15 @@ class SimulatedGroupImpl final : public SimulatedGroup {
       }
       while (!due.empty() && due.front().arrives <= absl::Now() && !wire_->closed()) {
         ++steps_;
-        observer_->OnStepResult(std::move(due.front().result));
+        observer_->OnStepResult(handle_, std::move(due.front().result));
         due.pop_front();
       }
     }
-    observer_->OnLost(*wire_->closed());
+    observer_->OnLost(handle_, *wire_->closed());
   }
 
   coordinator::GroupObserver* const observer_;
+  const coordinator::GroupHandle handle_;
   const std::shared_ptr<Wire> wire_;
   SimulatedWorker worker_;      // the thread's
   SimulatedPipeline pipeline_;  // likewise
@@ -158,12 +162,13 @@ absl::StatusOr<std::unique_ptr<SimulatedGroup>> SimulatedGroup::Start(
   v1::Hello hello;
   hello.set_group_id("simulated");
   hello.set_world_size(options.world_size);
-  hello.set_protocol_version(3);
+  hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = options.description;
   auto wire = std::make_shared<Wire>();
-  TESSERA_ASSIGN_OR_RETURN(const v1::ShardPlan plan, observer->OnJoin(hello, wire));
-  auto group = std::make_unique<SimulatedGroupImpl>(observer, std::move(wire), options, plan);
-  observer->OnReady();
+  TESSERA_ASSIGN_OR_RETURN(const coordinator::JoinedGroup joined, observer->OnJoin(hello, wire));
+  auto group = std::make_unique<SimulatedGroupImpl>(observer, joined.handle, std::move(wire),
+                                                    options, joined.plan);
+  observer->OnReady(joined.handle);
   return group;
 }
 

@@ -1,11 +1,11 @@
-// A worker group in the coordinator's own process: joins an engine loop through the transport seam,
+// A worker group in the coordinator's own process: joins a router through the transport seam,
 // obeys its ShardPlan and answers its StepPlans on a thread of its own, after as long as the cost
 // model says (or at once, with the default costs).
 //
 // Start, Lose and the destructor belong to one thread. The observer outlives the group.
 //
-//   auto loop = EngineLoop::Create(options);
-//   auto group = SimulatedGroup::Start(loop.get(), {.cost = {.base = absl::Milliseconds(20)}});
+//   auto router = Router::Create(options);
+//   auto group = SimulatedGroup::Start(router.get(), {.cost = {.base = absl::Milliseconds(20)}});
 #ifndef TESSERA_COORDINATOR_SIMULATE_SIMULATED_GROUP_H_
 #define TESSERA_COORDINATOR_SIMULATE_SIMULATED_GROUP_H_
 

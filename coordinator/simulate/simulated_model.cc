@@ -4,8 +4,8 @@
 #include <optional>
 #include <string>
 
-#include "tests/coordinator/engine/fake_group.h"
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/byte_model.h"
+#include "coordinator/simulate/example_models.h"
 
 namespace tessera::testing {
 namespace {

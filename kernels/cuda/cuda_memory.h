@@ -87,18 +87,18 @@ struct OnHostPinned {
   }
   static cudaError_t Free(void* data) { return cudaFreeHost(data); }
 };
-using DeviceMemory = GrowingMemory<OnDevice>;
+using DeviceBuffer = GrowingMemory<OnDevice>;
 using PinnedMemory = GrowingMemory<OnHostPinned>;
 
 // Memory that was too small, which work in the stream may still use.
 class Outgrown {
  public:
-  void Keep(DeviceMemory memory) { on_device_.push_back(std::move(memory)); }
+  void Keep(DeviceBuffer memory) { on_device_.push_back(std::move(memory)); }
   void Keep(PinnedMemory memory) { pinned_.push_back(std::move(memory)); }
 
   // To be called when the stream has nothing to do. A failure ends the device.
   bool Free(CudaErrors& errors, const char* operation) {
-    for (DeviceMemory& memory : on_device_) memory.Free(errors, operation);
+    for (DeviceBuffer& memory : on_device_) memory.Free(errors, operation);
     for (PinnedMemory& memory : pinned_) memory.Free(errors, operation);
     on_device_.clear();
     pinned_.clear();
@@ -106,7 +106,7 @@ class Outgrown {
   }
 
  private:
-  std::vector<DeviceMemory> on_device_;
+  std::vector<DeviceBuffer> on_device_;
   std::vector<PinnedMemory> pinned_;
 };
 

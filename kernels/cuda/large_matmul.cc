@@ -83,7 +83,7 @@ bool LargeMatMul::Start() {
          workspace_.Reserve(errors_, kOperation, kWorkspaceBytes);
 }
 
-bool LargeMatMul::Grow(DeviceMemory& memory, int64_t bytes) {
+bool LargeMatMul::Grow(DeviceBuffer& memory, int64_t bytes) {
   return memory.Grow(errors_, kOperation, static_cast<size_t>(bytes), outgrown_);
 }
 

@@ -73,7 +73,7 @@ class LargeMatMul {
   bool MultiplyFixed(absl::Span<const MatMulProduct> products, const BFloat16* x, int64_t n);
   bool MultiplyFixedRows(absl::Span<const MatMulProduct> products, const BFloat16* x,
                          int64_t count);
-  bool Grow(DeviceMemory& memory, int64_t bytes);
+  bool Grow(DeviceBuffer& memory, int64_t bytes);
   bool Copy(BFloat16* to, const BFloat16* from, int64_t count);
   bool InF8(const MatMulProduct& product) const;
   bool MultiplyBFloat16(const MatMulProduct& product, const BFloat16* x, int64_t n);
@@ -98,11 +98,11 @@ class LargeMatMul {
   const bool has_f8_;
   const bool deterministic_;
   cublasLtHandle_t handle_ = nullptr;
-  DeviceMemory workspace_;
-  DeviceMemory rounded_;    // one matrix in bfloat16
-  DeviceMemory input_f8_;   // rows of x as E4M3, behind kF8Rows scales
-  DeviceMemory fixed_x_;    // kFixedRows rows, of which the first are of x
-  DeviceMemory fixed_out_;  // their products
+  DeviceBuffer workspace_;
+  DeviceBuffer rounded_;    // one matrix in bfloat16
+  DeviceBuffer input_f8_;   // rows of x as E4M3, behind kF8Rows scales
+  DeviceBuffer fixed_x_;    // kFixedRows rows, of which the first are of x
+  DeviceBuffer fixed_out_;  // their products
   std::map<Shape, std::optional<cublasLtMatmulAlgo_t>> algorithms_;
 };
 

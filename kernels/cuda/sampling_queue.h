@@ -53,7 +53,7 @@ class CudaSamplingQueue final : public SamplingQueue {
  private:
   static constexpr int kSlots = 2;
   struct Slot {
-    DeviceMemory device;  // rows to sample and, of a GPU alone, its part
+    DeviceBuffer device;  // rows to sample and, of a GPU alone, its part
     PinnedMemory host;    // as the slot
     Event copied;
     std::byte* mine = nullptr;  // on the GPU: this rank's part

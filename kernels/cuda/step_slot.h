@@ -88,7 +88,7 @@ class StepSlot {
 
   std::unique_ptr<StepLayout> layout_;
   PinnedMemory host_;
-  DeviceMemory device_;
+  DeviceBuffer device_;
   Event copied_;
 };
 

@@ -179,6 +179,15 @@ inline constexpr SamplingField kTopLogprobs = {
     .range = {.lowest = 0, .highest = kMostLogprobs},
     .standard = 0};
 
+// How many entries a score has.
+inline constexpr SamplingField kContinuations = {
+    .name = "continuations",
+    .kind = SamplingKind::kInt,
+    .help = "each at least one token",
+    .range = {.lowest = 1, .highest = 256}};
+// What /v1/completions takes for max_tokens where the request has none, as OpenAI's.
+inline constexpr int kCompletionTokens = 16;
+
 // Whether a number is in the field's range. NaN never is.
 constexpr bool Allows(const SamplingField& field, double value) {
   return field.range.Contains(value);

@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/strip.h"
+#include "absl/strings/str_split.h"
 #include "coordinator/cli/app.h"
 #include "proto/model/sampling_fields.h"
 #include "worker/group/worker_options.h"
@@ -118,7 +118,10 @@ std::string SamplingTable() {
   std::string text =
       "\n## Sampling fields of a request\n\n"
       "Of `SamplingOptions` in `inference.proto`, and of the JSON of `/v1/completions` and\n"
-      "`/v1/chat/completions`; `generate` and `chat` have most of them as flags.\n\n"
+      "`/v1/chat/completions`; `generate` and `chat` have most of them as flags. Without\n"
+      "`max_tokens` a request of `/v1/completions` gets " +
+      absl::StrCat(model::kCompletionTokens) +
+      ", as OpenAI's.\n\n"
       "| Field | Value | Default | Unit | Meaning |\n|---|---|---|---|---|\n";
   for (const model::SamplingField& field : model::kSamplingFields) {
     absl::StrAppend(&text, "| ", Code(field.name), " | ", model::ValuesText(field), " | ",
@@ -174,6 +177,18 @@ std::vector<EnvironmentVariable> OtherVariables() {
       {"TESSERA_STUB_FAIL_RANK", "the simulated GPUs of tests", "on which rank (0)"},
       {"TESSERA_STUB_FAIL_CALL", "the simulated GPUs of tests", "which of its calls (1: the first)"},
   };
+}
+
+std::multimap<std::string, std::string> DefaultsOfFlags() {
+  std::multimap<std::string, std::string> defaults;
+  for (const Row& row : AllRows()) {
+    const std::vector<std::string> names = absl::StrSplit(row.flag, ", ");
+    for (const std::string& name : names) {
+      defaults.emplace(absl::StrReplaceAll(name, {{"`", ""}}),
+                       absl::StrReplaceAll(row.standard, {{"`", ""}}));
+    }
+  }
+  return defaults;
 }
 
 std::string FlagsReference() {

@@ -3,6 +3,7 @@
 #ifndef TESSERA_TESTS_DEPLOY_FLAGS_REFERENCE_H_
 #define TESSERA_TESTS_DEPLOY_FLAGS_REFERENCE_H_
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct EnvironmentVariable {
 std::vector<EnvironmentVariable> OtherVariables();
 
 std::string FlagsReference();
+
+// "--port" → "8000", of every command that has it.
+std::multimap<std::string, std::string> DefaultsOfFlags();
 
 }  // namespace tessera::testing
 

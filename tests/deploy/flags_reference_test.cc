@@ -17,13 +17,16 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 
 namespace tessera::testing {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 std::string Read(const fs::path& path) {
   std::ifstream file(path);
@@ -59,6 +62,51 @@ TEST(FlagsReference, HasWhatWasNowhereDocumented) {
   EXPECT_THAT(text, HasSubstr("auto, scalar, avx2, avx512, avx512vnni, avx512bf16 or amx"));
   EXPECT_THAT(text, HasSubstr("| `TESSERA_MAX_MODEL_LEN` | plan |"));
   EXPECT_THAT(text, HasSubstr("| `temperature` | 0 .. 100 | 1 |"));
+}
+
+// What a page says of flags in its tables, and the declarations do not: a cell that begins with
+// `--flag` names flags that exist, and a bare (value) in the cell behind it is the default of one.
+std::vector<std::string> DriftOf(const std::string& page) {
+  const std::multimap<std::string, std::string> defaults = DefaultsOfFlags();
+  const std::regex flag("--[a-z][a-z0-9-]*");
+  const std::regex value("\\(`?([0-9][0-9.]*|[a-z0-9]+`)\\)");
+  std::vector<std::string> drift;
+  for (const absl::string_view line : absl::StrSplit(page, '\n')) {
+    if (!absl::StartsWith(line, "|")) continue;
+    const std::vector<std::string> cells = absl::StrSplit(line, '|');
+    for (size_t i = 1; i + 1 < cells.size(); ++i) {
+      if (!absl::StartsWith(cells[i], " `--")) continue;
+      std::set<std::string> allowed;
+      for (std::sregex_iterator it(cells[i].begin(), cells[i].end(), flag), end; it != end; ++it) {
+        const auto [first, last] = defaults.equal_range(it->str());
+        if (first == last) drift.push_back(absl::StrCat("no flag ", it->str()));
+        for (auto one = first; one != last; ++one) allowed.insert(one->second);
+      }
+      const std::string& behind = cells[i + 1];
+      for (std::sregex_iterator it(behind.begin(), behind.end(), value), end; it != end; ++it) {
+        const std::string said = absl::StrReplaceAll((*it)[1].str(), {{"`", ""}});
+        if (allowed.count(said) == 0) drift.push_back(absl::StrCat(cells[i], "is not ", said));
+      }
+    }
+  }
+  return drift;
+}
+
+TEST(FlagsReference, TheReadmesSayTheSame) {
+  for (const char* page : {"README.md", "coordinator/README.md", "worker/README.md",
+                           "deploy/README.md"}) {
+    const fs::path path = fs::path(TESSERA_SOURCE_DIR) / page;
+    EXPECT_THAT(DriftOf(Read(path)), IsEmpty()) << page;  // one that is not there says nothing
+  }
+}
+
+TEST(FlagsReference, DriftOfAReadmeIsSeen) {
+  EXPECT_THAT(DriftOf("| `--port`, `--grpc-port` | HTTP (8000), gRPC (50051) |"), IsEmpty());
+  EXPECT_THAT(DriftOf("| `--device` | `cpu`, `cuda` (`auto`) |"), IsEmpty());
+  EXPECT_THAT(DriftOf("| `--port` | HTTP (8001) |"), ElementsAre(" `--port` is not 8001"));
+  EXPECT_THAT(DriftOf("| a | b | `--launch` | who (`slurm`) |").size(), 1u);
+  EXPECT_THAT(DriftOf("| `--data-parallel-size`, `-dp` | groups |"),
+              ElementsAre("no flag --data-parallel-size"));
 }
 
 // First arguments that look like environment variables in a file that reads the environment, be it
@@ -107,9 +155,9 @@ TEST(FlagsReference, NamesEveryVariableThatIsRead) {
 
 TEST(FlagsReference, ReadingTheEnvironmentIsSeen) {
   EXPECT_THAT(VariablesReadIn("getenv(name); int n = Number(\"TESSERA_NEW\", 1);"),
-              ::testing::ElementsAre("TESSERA_NEW"));
+              ElementsAre("TESSERA_NEW"));
   EXPECT_THAT(VariablesReadInScript("echo ${TESSERA_NEW:-1}"),
-              ::testing::ElementsAre("TESSERA_NEW"));
+              ElementsAre("TESSERA_NEW"));
 }
 
 }  // namespace

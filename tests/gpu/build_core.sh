@@ -120,7 +120,7 @@ worker_compile() {
     core_object "worker/files/$name.cc"
   done
   for name in activation_link backoff call doorbells link_factory null_communicator rank_sum \
-              receive_within thread_communicator timed_communicator; do
+              receive_within status_barrier thread_communicator timed_communicator; do
     core_object "worker/comm/$name.cc"
   done
   for name in apportion description kv_budget layer_split shard_planner tensor_table; do

@@ -20,7 +20,7 @@ constexpr int64_t kPieceBytes = 128 * 1024;
 
 class HostLink : public ActivationLink {
  public:
-  HostLink(kernels::Device* device, Communicator* tp) : device_(device), tp_(tp) {}
+  HostLink(kernels::DeviceMemory* device, Communicator* tp) : device_(device), tp_(tp) {}
 
   absl::Status AllReduceSum(kernels::Activation* data, int64_t count) override {
     if (tp_->size() == 1) return absl::OkStatus();
@@ -110,7 +110,7 @@ class HostLink : public ActivationLink {
         return shared_.back().pieces[static_cast<size_t>(tp_->rank())];
       }
     }
-    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_->Allocate(bytes));
+    TESSERA_ASSIGN_OR_RETURN(kernels::DeviceMemory::Buffer buffer, device_->Allocate(bytes));
     memory_.push_back(std::move(buffer));
     return memory_.back().get();
   }
@@ -143,11 +143,11 @@ class HostLink : public ActivationLink {
     return own;
   }
 
-  kernels::Device* const device_;
+  kernels::DeviceMemory* const device_;
   Communicator* const tp_;
   std::vector<float> copy_;
   std::vector<double> partial_copy_;
-  std::vector<kernels::Device::Buffer> memory_;
+  std::vector<kernels::DeviceMemory::Buffer> memory_;
   std::vector<Shared> shared_;
 };
 

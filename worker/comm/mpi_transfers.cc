@@ -5,15 +5,9 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
 #include "worker/comm/backoff.h"
+#include "worker/comm/message_tags.h"
 
 namespace tessera::worker {
-namespace {
-
-// Messages of one pair of ranks arrive in order and every rank makes the same calls in the same
-// order, so that one tag on a communicator of their own serves all collectives.
-constexpr int kTag = 0;
-
-}  // namespace
 
 void MpiTransfers::Begin(const Call& call) {
   call_ = call;
@@ -25,16 +19,16 @@ absl::Status MpiTransfers::Send(int peer, const void* data, std::size_t bytes) {
   transfers_.push_back({peer, bytes, /*receives=*/false});
   requests_.push_back(MPI_REQUEST_NULL);
   return job_->Check(call_, "MPI_Isend",
-                     MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, communicator_,
-                               &requests_.back()));
+                     MPI_Isend(data, static_cast<int>(bytes), MPI_BYTE, peer, kCollectiveTag,
+                               communicator_, &requests_.back()));
 }
 
 absl::Status MpiTransfers::Receive(int peer, void* data, std::size_t bytes) {
   transfers_.push_back({peer, bytes, /*receives=*/true});
   requests_.push_back(MPI_REQUEST_NULL);
   return job_->Check(call_, "MPI_Irecv",
-                     MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, kTag, communicator_,
-                               &requests_.back()));
+                     MPI_Irecv(data, static_cast<int>(bytes), MPI_BYTE, peer, kCollectiveTag,
+                               communicator_, &requests_.back()));
 }
 
 absl::Status MpiTransfers::Await() {

@@ -1,4 +1,4 @@
-// A receive with a deadline of its own, for waits that may outlast or must undercut the
+// Receiving with a deadline of its own, for waits that may outlast or must undercut the
 // communicator's: ranks load at very different speeds, and a failed rank is not waited for long.
 //
 //   TESSERA_ASSIGN_OR_RETURN(auto word, ReceiveWithin(*world, peer, kTag, absl::Minutes(30)));
@@ -7,6 +7,7 @@
 #define TESSERA_WORKER_COMM_RECEIVE_WITHIN_H_
 
 #include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -18,6 +19,11 @@ namespace tessera::worker {
 // once, napping between. Engine thread only; an error is the communicator's.
 absl::StatusOr<std::optional<Bytes>> ReceiveWithin(Communicator& world, int peer, int tag,
                                                    absl::Duration timeout);
+
+// The text of the leader (rank 0) on every rank, itself included; `text` is ignored elsewhere.
+// DEADLINE_EXCEEDED when nothing came within `timeout`. Collective.
+absl::StatusOr<std::string> FromLeader(Communicator& world, const std::string& text,
+                                       absl::Duration timeout);
 
 }  // namespace tessera::worker
 

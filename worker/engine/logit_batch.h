@@ -14,7 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "kernels/device.h"
+#include "kernels/device_memory.h"
+#include "kernels/row_sampler.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::worker {
@@ -28,7 +29,7 @@ class LogitBatch {
 
   // The most candidates that SampleRows lists of a row; 0: sample from OnHost.
   virtual int max_candidates() const { return 0; }
-  // Device::SampleRows for all rows.
+  // RowSampler::SampleRows for all rows.
   virtual absl::Status SampleRows(absl::Span<const kernels::SampleRow> /*rows*/,
                                   kernels::SampledRow* /*sampled*/,
                                   kernels::Candidate* /*candidates*/) {
@@ -54,24 +55,26 @@ class DeviceLogits : public LogitBatch {
     int64_t vocab = 0;
     int32_t first_id = 0;
   };
-  DeviceLogits(kernels::Device* device, const Place& place) : device_(device), place_(place) {}
+  DeviceLogits(kernels::DeviceMemory& memory, kernels::RowSampler& sampler, const Place& place)
+      : memory_(memory), sampler_(sampler), place_(place) {}
 
   absl::StatusOr<absl::Span<const float>> OnHost() override {
     if (values_ == nullptr) {
       TESSERA_ASSIGN_OR_RETURN(values_,
-                               device_->ReadFloats(place_.logits, place_.rows * place_.vocab));
+                               memory_.ReadFloats(place_.logits, place_.rows * place_.vocab));
     }
     return absl::MakeConstSpan(values_, place_.rows * place_.vocab);
   }
-  int max_candidates() const override { return device_->MaxCandidates(); }
+  int max_candidates() const override { return sampler_.MaxCandidates(); }
   absl::Status SampleRows(absl::Span<const kernels::SampleRow> rows, kernels::SampledRow* sampled,
                           kernels::Candidate* candidates) override {
-    return device_->SampleRows(place_.logits, place_.vocab, place_.first_id, rows, sampled,
+    return sampler_.SampleRows(place_.logits, place_.vocab, place_.first_id, rows, sampled,
                                candidates);
   }
 
  private:
-  kernels::Device* const device_;
+  kernels::DeviceMemory& memory_;
+  kernels::RowSampler& sampler_;
   const Place place_;
   const float* values_ = nullptr;
 };

@@ -26,15 +26,10 @@
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/model.pb.h"
 #include "worker/comm/communicator.h"
+#include "worker/comm/message_tags.h"
 #include "worker/engine/step_message.h"
 
 namespace tessera::worker {
-
-// Tags on the world communicator that the engine uses.
-inline constexpr int kStepTag = 101;
-inline constexpr int kResultTag = 102;
-inline constexpr int kStatusTag = 103;
-inline constexpr int kVerdictTag = 104;
 
 class PipelineLinks {
  public:

@@ -2,8 +2,10 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
-#include "worker/engine/agreement.h"
+#include "worker/comm/status_barrier.h"
 #include "worker/engine/pipeline_links.h"
 #include "worker/engine/serve_loops.h"
 #include "worker/engine/step_runner.h"
@@ -52,6 +54,15 @@ class RankEngineImpl : public RankEngine {
   absl::Status ended_;
 };
 
+// Collective. The first failure of any rank, naming it, on all of them.
+absl::Status PassBarrier(Communicator& world, const absl::Status& mine, absl::Duration deadline,
+                         absl::string_view doing) {
+  if (world.size() == 1) return mine;
+  const BarrierOutcome outcome = StatusBarrier(world, mine, {.deadline = deadline, .doing = doing});
+  if (outcome.status.ok()) return absl::OkStatus();
+  return Annotate(outcome.status, absl::StrCat("rank ", outcome.failed_rank));
+}
+
 // Collective. The tp_rank's ranks by stage, where their devices need it.
 absl::StatusOr<std::unique_ptr<Communicator>> JoinStages(Communicator& world,
                                                          const v1::RankShard& shard,
@@ -69,7 +80,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
   // Agreed on before the collective Split, which a rank that refused would never join.
   const absl::Status checked = CheckPlan(file.description(), plan, world->rank(), world->size());
   TESSERA_RETURN_IF_ERROR(
-      AgreeOnStatus(*world, checked, options.load_deadline, "checking the shard plan"));
+      PassBarrier(*world, checked, options.load_deadline, "checking the shard plan"));
   const v1::RankShard& shard = plan.ranks(world->rank());
   TESSERA_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> tp,
                            world->Split(shard.pp_stage(), shard.tp_rank()));
@@ -78,7 +89,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
   if (plan.kv_type() == v1::DATA_TYPE_BF16) device_options.kv_type = kernels::DType::kBF16;
   auto device = kernels::MakeDevice(options.device, device_options);
   TESSERA_RETURN_IF_ERROR(
-      AgreeOnStatus(*world, device.status(), options.load_deadline, "opening the device"));
+      PassBarrier(*world, device.status(), options.load_deadline, "opening the device"));
   const bool on_gpu = (*device)->ActivationType() != kernels::DType::kF32;
   TESSERA_ASSIGN_OR_RETURN(
       const bool device_links,
@@ -96,7 +107,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
                                     .progress = options.on_progress},
                                    *std::move(device));
   TESSERA_RETURN_IF_ERROR(
-      AgreeOnStatus(*world, runner.status(), options.load_deadline, "loading the shard"));
+      PassBarrier(*world, runner.status(), options.load_deadline, "loading the shard"));
   return std::make_unique<RankEngineImpl>(PipelineLinks(world, plan, options.heartbeat),
                                           std::move(tp), std::move(pp), *std::move(runner),
                                           options);

@@ -7,12 +7,11 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "worker/comm/message_tags.h"
 #include "worker/engine/logit_batch.h"
 
 namespace tessera::worker {
 namespace {
-
-constexpr int kLogitsTag = 1;  // on the tensor-parallel communicator
 
 std::vector<v1::Range> VocabOfStage(const v1::ShardPlan& plan, int world_rank) {
   const int tp = plan.tensor_parallel_size();
@@ -152,7 +151,7 @@ absl::Status StepRunner::SampleTokens(const v1::StepPlan& step, Between between,
   const auto requests = absl::MakeConstSpan(sampling.requests);
   return InHeadGroups(sampling.rows, between, [&](size_t first, absl::Span<const int64_t> group) {
     decoder_->ComputeLogits(group);
-    DeviceLogits logits(device_.get(), {.logits = decoder_->device_logits(),
+    DeviceLogits logits(*device_, *device_, {.logits = decoder_->device_logits(),
                                         .rows = static_cast<int64_t>(group.size()),
                                         .vocab = decoder_->local_vocab_size(),
                                         .first_id = vocab_[tp_->rank()].begin()});

@@ -1,6 +1,7 @@
 #include "worker/files/model_file.h"
 
 #include "absl/strings/str_cat.h"
+#include "proto/model/layers.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/stored_tensor.h"
 
@@ -18,7 +19,8 @@ absl::StatusOr<LoadFormat> ParseLoadFormat(absl::string_view name) {
 kernels::DType ResidentType(const v1::TensorDescription& tensor, const v1::Architecture& arch) {
   if (tensor.shape_size() < 2) return kernels::DType::kF32;
   const bool cut_inside_blocks =
-      tensor.axis() == v1::SHARD_AXIS_Q_HEAD_COLS && arch.head_dim() % 32 != 0 && IsQuantized(tensor.type());
+      tensor.axis() == v1::SHARD_AXIS_Q_HEAD_COLS && IsQuantized(tensor.type()) &&
+      model::LayerAt(arch, tensor.layer()).attention().head_dim() % 32 != 0;
   return cut_inside_blocks ? kernels::DType::kF32 : RepackedType(tensor.type());
 }
 

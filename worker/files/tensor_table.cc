@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/model_file.h"
 
@@ -81,34 +82,35 @@ constexpr Row kRows[] = {
 };
 // clang-format on
 
-int64_t Size(Dim dim, const v1::Architecture& arch) {
+// layer: null outside the layers.
+int64_t Size(Dim dim, const v1::Architecture& arch, const v1::LayerConfig* layer) {
   switch (dim) {
     case Dim::kNone:
       return 0;
     case Dim::kHidden:
       return arch.hidden_size();
     case Dim::kQueries:
-      return int64_t{arch.num_heads()} * arch.head_dim();
+      return int64_t{layer->attention().num_heads()} * layer->attention().head_dim();
     case Dim::kKeys:
-      return int64_t{arch.num_kv_heads()} * arch.head_dim();
+      return int64_t{layer->attention().num_kv_heads()} * layer->attention().head_dim();
     case Dim::kHeadDim:
-      return arch.head_dim();
+      return layer->attention().head_dim();
     case Dim::kFfn:
-      return arch.ffn_size();
+      return layer->feed_forward().width();
     case Dim::kVocab:
       return arch.vocab_size();
   }
   return 0;
 }
 
-bool Applies(When when, const v1::Architecture& arch) {
+bool Applies(When when, const v1::Architecture& arch, const v1::LayerConfig* layer) {
   switch (when) {
     case When::kAlways:
       return true;
     case When::kQkvBias:
-      return arch.qkv_bias();
+      return layer->attention().qkv_bias();
     case When::kQkNorm:
-      return arch.qk_norm();
+      return layer->attention().qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
     case When::kUntied:
       return !arch.tied_embeddings();
   }
@@ -117,6 +119,7 @@ bool Applies(When when, const v1::Architecture& arch) {
 
 ExpectedTensor Instantiate(const Row& row, const v1::Architecture& arch, NameStyle style,
                            int layer) {
+  const v1::LayerConfig* config = layer < 0 ? nullptr : &model::LayerAt(arch, layer);
   const char* source = style == NameStyle::kGguf          ? row.gguf
                        : style == NameStyle::kHuggingFace ? row.hugging_face
                                                           : row.name;
@@ -124,8 +127,8 @@ ExpectedTensor Instantiate(const Row& row, const v1::Architecture& arch, NameSty
   ExpectedTensor tensor;
   tensor.name = absl::StrReplaceAll(row.name, {{"%d", index}});
   tensor.source_name = absl::StrReplaceAll(source, {{"%d", index}});
-  if (row.rows != Dim::kNone) tensor.shape.push_back(Size(row.rows, arch));
-  tensor.shape.push_back(Size(row.cols, arch));
+  if (row.rows != Dim::kNone) tensor.shape.push_back(Size(row.rows, arch, config));
+  tensor.shape.push_back(Size(row.cols, arch, config));
   tensor.axis = row.axis;
   tensor.layer = layer;
   return tensor;
@@ -197,33 +200,43 @@ absl::Status CheckRange(absl::string_view path, const char* what, int64_t value,
 
 absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& arch) {
   constexpr int64_t kMaxWidth = int64_t{1} << 20;  // a row of float32 stays within 4 MB
-  const int64_t queries = int64_t{arch.num_heads()} * arch.head_dim();
   TESSERA_RETURN_IF_ERROR(CheckRange(path, "number of layers", arch.num_layers(), 4096));
   TESSERA_RETURN_IF_ERROR(CheckRange(path, "hidden size", arch.hidden_size(), kMaxWidth));
-  TESSERA_RETURN_IF_ERROR(CheckRange(path, "number of heads", arch.num_heads(), 65536));
-  TESSERA_RETURN_IF_ERROR(
-      CheckRange(path, "number of KV heads", arch.num_kv_heads(), arch.num_heads()));
-  TESSERA_RETURN_IF_ERROR(CheckRange(path, "head size", arch.head_dim(), 65536));
-  TESSERA_RETURN_IF_ERROR(CheckRange(path, "heads times head size", queries, kMaxWidth));
-  TESSERA_RETURN_IF_ERROR(CheckRange(path, "FFN size", arch.ffn_size(), kMaxWidth));
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    const v1::AttentionConfig& attention = kind.attention();
+    const int64_t queries = int64_t{attention.num_heads()} * attention.head_dim();
+    TESSERA_RETURN_IF_ERROR(CheckRange(path, "number of heads", attention.num_heads(), 65536));
+    TESSERA_RETURN_IF_ERROR(
+        CheckRange(path, "number of KV heads", attention.num_kv_heads(), attention.num_heads()));
+    TESSERA_RETURN_IF_ERROR(CheckRange(path, "head size", attention.head_dim(), 65536));
+    TESSERA_RETURN_IF_ERROR(CheckRange(path, "heads times head size", queries, kMaxWidth));
+    TESSERA_RETURN_IF_ERROR(CheckRange(path, "FFN size", kind.feed_forward().width(), kMaxWidth));
+  }
   TESSERA_RETURN_IF_ERROR(CheckRange(path, "vocabulary size", arch.vocab_size(), 1 << 26));
   TESSERA_RETURN_IF_ERROR(CheckRange(path, "context length", arch.max_positions(), 1 << 30));
-  if (arch.num_heads() % arch.num_kv_heads() != 0) {
-    return FileError(path, absl::StrCat("number of heads: expected a multiple of the ",
-                                        arch.num_kv_heads(), " KV heads, file has ",
-                                        arch.num_heads()));
-  }
-  if (arch.head_dim() % 2 != 0) {
-    return FileError(path, absl::StrCat("head size: expected an even number, file has ",
-                                        arch.head_dim()));
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    const v1::AttentionConfig& attention = kind.attention();
+    if (attention.num_heads() % attention.num_kv_heads() != 0) {
+      return FileError(path, absl::StrCat("number of heads: expected a multiple of the ",
+                                          attention.num_kv_heads(), " KV heads, file has ",
+                                          attention.num_heads()));
+    }
+    if (attention.head_dim() % 2 != 0) {
+      return FileError(path, absl::StrCat("head size: expected an even number, file has ",
+                                          attention.head_dim()));
+    }
   }
   if (!(arch.rms_norm_eps() >= 0 && arch.rms_norm_eps() < 1)) {
     return FileError(path, absl::StrCat("RMS norm epsilon: expected 0 .. 1, file has ",
                                         arch.rms_norm_eps()));
   }
-  if (!(arch.rope_theta() > 1 && arch.rope_theta() < 1e20f)) {
-    return FileError(path, absl::StrCat("rope base frequency: expected 1 .. 1e20, file has ",
-                                        arch.rope_theta()));
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    if (!kind.attention().has_rope()) continue;
+    const float theta = kind.attention().rope().theta();
+    if (!(theta > 1 && theta < 1e20f)) {
+      return FileError(
+          path, absl::StrCat("rope base frequency: expected 1 .. 1e20, file has ", theta));
+    }
   }
   return absl::OkStatus();
 }
@@ -231,8 +244,9 @@ absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& a
 std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameStyle style) {
   std::vector<ExpectedTensor> tensors;
   const auto append = [&](Place place, int layer) {
+    const v1::LayerConfig* config = layer < 0 ? nullptr : &model::LayerAt(arch, layer);
     for (const Row& row : kRows) {
-      if (row.place == place && Applies(row.when, arch)) {
+      if (row.place == place && Applies(row.when, arch, config)) {
         tensors.push_back(Instantiate(row, arch, style, layer));
       }
     }

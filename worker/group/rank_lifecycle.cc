@@ -15,13 +15,15 @@
 #include "kernels/device.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/protocol.h"
+#include "worker/comm/receive_within.h"
+#include "worker/comm/status_barrier.h"
 #include "worker/group/memory_limit.h"
 #include "worker/group/process.h"
 
 namespace tessera::worker {
 namespace {
 
-constexpr int kProtocolVersion = 3;
 // How far ranks may drift apart while they open the model and while they load it.
 constexpr absl::Duration kPrepareTimeout = absl::Minutes(2);
 constexpr absl::Duration kLoadTimeout = absl::Hours(1);
@@ -176,7 +178,7 @@ absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader() {
   v1::Hello hello;
   hello.set_group_id(group_id_);
   hello.set_world_size(world_->size());
-  hello.set_protocol_version(kProtocolVersion);
+  hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
   hello.set_time_sliced_stages(!gpu_ && StagesAreTimeSliced(Shares()));
@@ -244,13 +246,14 @@ void RankLifecycle::Leave() {
 }
 
 absl::Status RankLifecycle::AllWell(const absl::Status& mine, absl::Duration timeout) {
-  const Agreement agreement = Agree(*world_, mine, timeout);
-  if (agreement.failed_rank == world_rank_) {
-    Complain(agreement.status);
-  } else if (!agreement.status.ok()) {
+  const BarrierOutcome outcome =
+      StatusBarrier(*world_, mine, {.deadline = timeout, .failed_waits_briefly = true});
+  if (outcome.failed_rank == world_rank_) {
+    Complain(outcome.status);
+  } else if (!outcome.status.ok()) {
     absl::SleepFor(kOthersWait);  // mpirun ends the job with the first exit
   }
-  return agreement.status;
+  return outcome.status;
 }
 
 void RankLifecycle::Complain(const absl::Status& why) {

@@ -29,7 +29,6 @@
 #include "worker/engine/rank_engine.h"
 #include "worker/engine/step_clock.h"
 #include "worker/files/model_file.h"
-#include "worker/group/agreement.h"
 #include "worker/group/cluster_link.h"
 #include "worker/group/health_server.h"
 #include "worker/group/rank_reporter.h"

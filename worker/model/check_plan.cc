@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -42,17 +43,36 @@ absl::Status ExpectNext(const v1::Range& range, int32_t begin, int32_t size,
                 absl::StrCat("a range from ", begin, ", not empty, within ", size), Text(range));
 }
 
+absl::Status CheckKinds(const v1::Architecture& arch) {
+  TESSERA_RETURN_IF_ERROR(
+      ExpectWithin(1, INT32_MAX, arch.layer_kinds_size(), "architecture layer_kinds"));
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    const v1::AttentionConfig& attention = kind.attention();
+    const bool whole_groups = attention.num_kv_heads() > 0 && attention.num_heads() > 0 &&
+                              attention.num_heads() % attention.num_kv_heads() == 0;
+    TESSERA_RETURN_IF_ERROR(
+        Expect(whole_groups, "architecture heads over kv heads",
+               "a whole number of query heads per KV head",
+               absl::StrCat(attention.num_heads(), "/", attention.num_kv_heads())));
+    TESSERA_RETURN_IF_ERROR(Expect(attention.head_dim() > 0 && attention.head_dim() % 2 == 0,
+                                   "architecture head_dim", "an even number",
+                                   absl::StrCat(attention.head_dim())));
+    TESSERA_RETURN_IF_ERROR(ExpectWithin(1, INT32_MAX, kind.feed_forward().granularity(),
+                                         "architecture feed_forward.granularity"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckArchitecture(const v1::Architecture& arch) {
-  const bool whole_groups = arch.num_kv_heads() > 0 && arch.num_heads() > 0 &&
-                            arch.num_heads() % arch.num_kv_heads() == 0;
-  TESSERA_RETURN_IF_ERROR(Expect(whole_groups, "architecture heads over kv heads",
-                                 "a whole number of query heads per KV head",
-                                 absl::StrCat(arch.num_heads(), "/", arch.num_kv_heads())));
-  TESSERA_RETURN_IF_ERROR(Expect(arch.head_dim() > 0 && arch.head_dim() % 2 == 0,
-                                 "architecture head_dim", "an even number",
-                                 absl::StrCat(arch.head_dim())));
+  TESSERA_RETURN_IF_ERROR(CheckKinds(arch));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, 1 << 24, arch.hidden_size(), "architecture hidden_size"));
-  return ExpectWithin(1, INT32_MAX, arch.ffn_granularity(), "architecture ffn_granularity");
+  for (const int32_t kind : arch.layer_kind_of()) {
+    TESSERA_RETURN_IF_ERROR(
+        ExpectWithin(0, arch.layer_kinds_size() - 1, kind, "architecture layer_kind_of"));
+  }
+  return Expect(arch.layer_kind_of_size() == 0 || arch.layer_kind_of_size() == arch.num_layers(),
+                "architecture layer_kind_of", "none or one for each layer",
+                absl::StrCat(arch.layer_kind_of_size()));
 }
 
 absl::Status CheckSizes(const v1::Architecture& arch, const v1::ShardPlan& plan, int world_rank,
@@ -93,30 +113,54 @@ absl::Status CheckPlace(const v1::RankShard& shard, int world_rank, const v1::Sh
                      who + "has_output_head");
 }
 
-absl::Status CheckKvHeads(const v1::RankShard& shard, const v1::Architecture& arch,
+absl::Status CheckKvHeads(const v1::KindShard& ranges, const v1::AttentionConfig& attention,
                           const std::string& who) {
-  const int32_t group = arch.num_heads() / arch.num_kv_heads();
+  const int32_t group = model::QueryGroup(attention);
   v1::Range needed;
-  needed.set_begin(shard.q_heads().begin() / group);
-  needed.set_end((shard.q_heads().end() - 1) / group + 1);
+  needed.set_begin(ranges.q_heads().begin() / group);
+  needed.set_end((ranges.q_heads().end() - 1) / group + 1);
   return Expect(
-      shard.kv_heads().begin() == needed.begin() && shard.kv_heads().end() == needed.end(),
+      ranges.kv_heads().begin() == needed.begin() && ranges.kv_heads().end() == needed.end(),
       who + "kv_heads", absl::StrCat(Text(needed), ", those its query heads read"),
-      Text(shard.kv_heads()));
+      Text(ranges.kv_heads()));
 }
 
-absl::Status CheckFfnCut(const v1::RankShard& shard, const v1::Architecture& arch,
+absl::Status CheckFfnCut(const v1::KindShard& ranges, const v1::FeedForwardConfig& feed_forward,
                          const std::string& who) {
-  const int32_t end = shard.ffn().end();
-  return Expect(end % arch.ffn_granularity() == 0 || end == arch.ffn_size(), who + "ffn",
-                absl::StrCat("cuts at multiples of ", arch.ffn_granularity()), Text(shard.ffn()));
+  const int32_t end = ranges.ffn().end();
+  return Expect(end % feed_forward.granularity() == 0 || end == feed_forward.width(), who + "ffn",
+                absl::StrCat("cuts at multiples of ", feed_forward.granularity()),
+                Text(ranges.ffn()));
+}
+
+// What one stage's tensor-parallel ranks hold of a kind of layer must add up to the whole.
+absl::Status CheckKind(const v1::Architecture& arch, const v1::ShardPlan& plan, int stage,
+                       int kind) {
+  const v1::LayerConfig& config = arch.layer_kinds(kind);
+  const int tp = plan.tensor_parallel_size();
+  const int32_t heads = config.attention().num_heads();
+  const int32_t width = config.feed_forward().width();
+  int32_t head = 0, ffn = 0;
+  for (int world_rank = stage * tp; world_rank < (stage + 1) * tp; ++world_rank) {
+    const v1::KindShard& ranges = plan.ranks(world_rank).kinds(kind);
+    const std::string who = absl::StrCat("rank ", world_rank, ": ");
+    TESSERA_RETURN_IF_ERROR(ExpectNext(ranges.q_heads(), head, heads, who + "q_heads"));
+    TESSERA_RETURN_IF_ERROR(CheckKvHeads(ranges, config.attention(), who));
+    TESSERA_RETURN_IF_ERROR(ExpectNext(ranges.ffn(), ffn, width, who + "ffn"));
+    TESSERA_RETURN_IF_ERROR(CheckFfnCut(ranges, config.feed_forward(), who));
+    head = ranges.q_heads().end();
+    ffn = ranges.ffn().end();
+  }
+  const std::string where = absl::StrCat("stage ", stage, ": sum over its ranks of ");
+  TESSERA_RETURN_IF_ERROR(ExpectEqual(heads, head, where + "q_heads"));
+  return ExpectEqual(width, ffn, where + "ffn");
 }
 
 // One stage's tensor-parallel ranks: what they hold must add up to the whole.
 absl::Status CheckStage(const v1::Architecture& arch, const v1::ShardPlan& plan, int stage,
                         int32_t first_layer) {
   const int tp = plan.tensor_parallel_size();
-  int32_t head = 0, ffn = 0, vocab = 0;
+  int32_t vocab = 0;
   for (int world_rank = stage * tp; world_rank < (stage + 1) * tp; ++world_rank) {
     const v1::RankShard& shard = plan.ranks(world_rank);
     const std::string who = absl::StrCat("rank ", world_rank, ": ");
@@ -125,19 +169,16 @@ absl::Status CheckStage(const v1::Architecture& arch, const v1::ShardPlan& plan,
         ExpectNext(shard.layers(), first_layer, arch.num_layers(), who + "layers"));
     TESSERA_RETURN_IF_ERROR(ExpectEqual(plan.ranks(stage * tp).layers().end(), shard.layers().end(),
                                         who + "end of its stage's layers"));
-    TESSERA_RETURN_IF_ERROR(ExpectNext(shard.q_heads(), head, arch.num_heads(), who + "q_heads"));
-    TESSERA_RETURN_IF_ERROR(CheckKvHeads(shard, arch, who));
-    TESSERA_RETURN_IF_ERROR(ExpectNext(shard.ffn(), ffn, arch.ffn_size(), who + "ffn"));
-    TESSERA_RETURN_IF_ERROR(CheckFfnCut(shard, arch, who));
+    TESSERA_RETURN_IF_ERROR(
+        ExpectEqual(arch.layer_kinds_size(), shard.kinds_size(), who + "kinds of layer"));
     TESSERA_RETURN_IF_ERROR(ExpectNext(shard.vocab(), vocab, arch.vocab_size(), who + "vocab"));
-    head = shard.q_heads().end();
-    ffn = shard.ffn().end();
     vocab = shard.vocab().end();
   }
-  const std::string where = absl::StrCat("stage ", stage, ": sum over its ranks of ");
-  TESSERA_RETURN_IF_ERROR(ExpectEqual(arch.num_heads(), head, where + "q_heads"));
-  TESSERA_RETURN_IF_ERROR(ExpectEqual(arch.ffn_size(), ffn, where + "ffn"));
-  return ExpectEqual(arch.vocab_size(), vocab, where + "vocab");
+  for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) {
+    TESSERA_RETURN_IF_ERROR(CheckKind(arch, plan, stage, kind));
+  }
+  return ExpectEqual(arch.vocab_size(), vocab,
+                     absl::StrCat("stage ", stage, ": sum over its ranks of vocab"));
 }
 
 }  // namespace

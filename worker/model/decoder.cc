@@ -1,17 +1,18 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
 namespace {
 
-int64_t Size(const v1::Range& range) { return range.end() - range.begin(); }
+using model::Size;
 
 // The longest segment of sums that cuts at multiples of `unit` columns leave whole.
 int SegmentOf(int unit) { return unit % 64 == 0 ? 64 : unit % 32 == 0 ? 32 : 1; }
@@ -31,32 +32,38 @@ int LargestGroup(const std::vector<int32_t>& kv_head_of) {
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   const v1::Architecture& arch = setup.file->description().architecture();
   const v1::RankShard& shard = setup.plan->ranks(setup.world_rank);
+  if (arch.layer_kinds_size() != 1) {
+    return absl::UnimplementedError(
+        absl::StrCat("a model with ", arch.layer_kinds_size(), " kinds of layer; supported: 1"));
+  }
   std::unique_ptr<Decoder> decoder(new Decoder(arch, shard, setup.device, setup.tp));
 
   // First, for the ranks wait for each other in it, and loading takes as long as it takes.
   TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->weights_,
                            LoadShard(*setup.file, shard, *setup.device, setup.progress));
-  const KvCacheShape kv_shape{.num_layers = static_cast<int>(Size(shard.layers())),
+  const v1::AttentionConfig& attention = decoder->attention_config();
+  const KvCacheShape kv_shape{.num_layers = Size(shard.layers()),
                               .num_blocks = setup.plan->num_kv_blocks(),
-                              .num_kv_heads = static_cast<int>(Size(shard.kv_heads())),
+                              .num_kv_heads = Size(decoder->ranges().kv_heads()),
                               .block_tokens = setup.plan->kv_block_tokens(),
-                              .head_dim = arch.head_dim()};
+                              .head_dim = attention.head_dim()};
   TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*setup.device, kv_shape));
   decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
-  TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(arch));
-  decoder->kv_head_of_ = KvHeadOf(shard, arch);
+  TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(attention.rope(), model::RotaryDim(attention),
+                                             arch.max_positions()));
+  decoder->kv_head_of_ = KvHeadOf(decoder->ranges(), attention);
   decoder->largest_group_ = LargestGroup(decoder->kv_head_of_);
   for (const LayerWeights& layer : decoder->weights_.layers) {
     decoder->attention_.push_back({
-        .num_q_heads = static_cast<int>(Size(shard.q_heads())),
-        .num_kv_heads = static_cast<int>(Size(shard.kv_heads())),
-        .head_dim = arch.head_dim(),
+        .num_q_heads = Size(decoder->ranges().q_heads()),
+        .num_kv_heads = Size(decoder->ranges().kv_heads()),
+        .head_dim = attention.head_dim(),
         .kv_head_of = decoder->kv_head_of_.data(),
-        .scale = 1.0f / std::sqrt(static_cast<float>(arch.head_dim())),
-        .sliding_window = arch.sliding_window(),
-        .q_norm = arch.qk_norm() ? layer.q_norm : nullptr,
-        .k_norm = arch.qk_norm() ? layer.k_norm : nullptr,
+        .scale = model::AttentionScale(attention),
+        .sliding_window = attention.sliding_window(),
+        .q_norm = layer.q_norm,
+        .k_norm = layer.k_norm,
         .norm_eps = arch.rms_norm_eps(),
     });
   }
@@ -80,8 +87,8 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t rows = device_->MaxRows(max_tokens);
   const int64_t head_rows = std::max(rows, kMaxLogitRows);
   const int64_t hidden_size = arch_.hidden_size();
-  const int64_t q_cols = Size(shard_.q_heads()) * arch_.head_dim();
-  const int64_t kv_cols = Size(shard_.kv_heads()) * arch_.head_dim();
+  const int64_t q_cols = int64_t{Size(ranges().q_heads())} * attention_config().head_dim();
+  const int64_t kv_cols = int64_t{Size(ranges().kv_heads())} * attention_config().head_dim();
   TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateSummands(rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(own_normed_, AllocateSummands(head_rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(std::byte* const partial,
@@ -91,8 +98,8 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   TESSERA_ASSIGN_OR_RETURN(k_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(v_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(attended_, AllocateActivations(rows * q_cols));
-  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * Size(shard_.ffn())));
-  TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(shard_.ffn())));
+  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * Size(ranges().ffn())));
+  TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(ranges().ffn())));
   if (shard_.has_output_head()) {
     TESSERA_ASSIGN_OR_RETURN(gathered_, AllocateActivations(kMaxLogitRows * hidden_size));
     TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer,
@@ -104,7 +111,7 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
 }
 
 absl::Status Decoder::Begin(const TokenBatch& batch) {
-  const int pairs = arch_.head_dim() / 2;
+  const auto pairs = static_cast<int64_t>(angles_.per_position.size());
   tokens_ = batch.size();
   cos_.resize(tokens_ * pairs);
   sin_.resize(tokens_ * pairs);
@@ -124,10 +131,10 @@ kernels::StepView Decoder::ViewOf(const TokenBatch& batch) const {
       .num_sequences = static_cast<int64_t>(batch.sequences.size()),
       .rope = {.cos = cos_.data(),
                .sin = sin_.data(),
-               .rope_dim = arch_.head_dim(),
-               .interleaved = arch_.rope_pairing() == v1::ROPE_PAIRING_INTERLEAVED},
+               .rope_dim = model::RotaryDim(attention_config()),
+               .interleaved = attention_config().rope().pairing() == v1::ROPE_PAIRING_INTERLEAVED},
       .largest_group = largest_group_,
-      .sliding_window = arch_.sliding_window(),
+      .sliding_window = attention_config().sliding_window(),
   };
 }
 
@@ -228,13 +235,13 @@ void Decoder::Attend(int local_layer) {
                   normed_, rows_);
   device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
   device_->Attention(q_, shape, cache, rows_, attended_);
-  device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(arch_.head_dim()), partial_);
+  device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(attention_config().head_dim()), partial_);
 }
 
 void Decoder::FeedForward(const LayerWeights& layer) {
   device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
   device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
-  device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.ffn_granularity()), partial_);
+  device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.layer_kinds(0).feed_forward().granularity()), partial_);
 }
 
 void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {

@@ -103,6 +103,9 @@ class Decoder {
           ActivationLink* tp)
       : arch_(arch), shard_(shard), device_(device), tp_(tp) {}
 
+  // Of the one kind of layer there is.
+  const v1::AttentionConfig& attention_config() const { return arch_.layer_kinds(0).attention(); }
+  const v1::KindShard& ranges() const { return shard_.kinds(0); }
   kernels::StepView ViewOf(const TokenBatch& batch) const;
   absl::Status AllocateBuffers(int64_t max_tokens);
   absl::StatusOr<Activation*> AllocateActivations(int64_t count);

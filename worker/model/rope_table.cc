@@ -20,15 +20,16 @@ absl::Status Positive(double value, absl::string_view field) {
 
 double OrElse(double value, double fallback) { return value != 0 ? value : fallback; }
 
-double OriginalPositions(const v1::Architecture& arch) {
-  return OrElse(arch.rope_scaling().original_max_positions(), arch.max_positions());
+double OriginalPositions(const v1::RopeScaling& scaling, int max_positions) {
+  return OrElse(scaling.original_max_positions(), max_positions);
 }
 
 // Long wavelengths are stretched by `factor`, short ones kept, those between blended.
-absl::Status ApplyLlama3(const v1::Architecture& arch, std::vector<double>& per_position) {
-  const v1::RopeScaling& scaling = arch.rope_scaling();
+absl::Status ApplyLlama3(const v1::RopeScaling& scaling, int max_positions,
+                         std::vector<double>& per_position) {
   const double low = scaling.low_freq_factor(), high = scaling.high_freq_factor();
-  const double factor = scaling.factor(), original = OriginalPositions(arch);
+  const double factor = scaling.factor();
+  const double original = OriginalPositions(scaling, max_positions);
   TESSERA_RETURN_IF_ERROR(Positive(factor, "factor"));
   TESSERA_RETURN_IF_ERROR(Positive(low, "low_freq_factor"));
   TESSERA_RETURN_IF_ERROR(Positive(high - low, "high_freq_factor - low_freq_factor"));
@@ -48,17 +49,18 @@ absl::Status ApplyLlama3(const v1::Architecture& arch, std::vector<double>& per_
 
 // YaRN (https://arxiv.org/abs/2309.00071): pairs that turn often within the original context keep
 // their angle, pairs that turn rarely are stretched, a linear ramp between.
-absl::Status ApplyYarn(const v1::Architecture& arch, RopeAngles& angles) {
-  const v1::RopeScaling& scaling = arch.rope_scaling();
-  const double dim = arch.head_dim(), factor = scaling.factor();
-  const double original = OriginalPositions(arch);
+absl::Status ApplyYarn(const v1::RopeConfig& rope, int rotary_dim, int max_positions,
+                       RopeAngles& angles) {
+  const v1::RopeScaling& scaling = rope.scaling();
+  const double dim = rotary_dim, factor = scaling.factor();
+  const double original = OriginalPositions(scaling, max_positions);
   TESSERA_RETURN_IF_ERROR(Positive(factor, "factor"));
   TESSERA_RETURN_IF_ERROR(Positive(original, "original_max_positions"));
-  TESSERA_RETURN_IF_ERROR(Positive(std::log(arch.rope_theta()), "log(rope_theta)"));
+  TESSERA_RETURN_IF_ERROR(Positive(std::log(rope.theta()), "log(theta)"));
 
   // The (fractional) pair that makes `turns` turns over the original context.
   auto pair_of_turns = [&](double turns) {
-    return dim * std::log(original / (turns * kTwoPi)) / (2 * std::log(arch.rope_theta()));
+    return dim * std::log(original / (turns * kTwoPi)) / (2 * std::log(rope.theta()));
   };
   const double low = std::max(std::floor(pair_of_turns(OrElse(scaling.beta_fast(), 32))), 0.0);
   double high = std::min(std::ceil(pair_of_turns(OrElse(scaling.beta_slow(), 1))), dim - 1);
@@ -89,15 +91,16 @@ absl::Status ApplyFrequencyFactors(const v1::RopeScaling& scaling,
 
 }  // namespace
 
-absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch) {
-  TESSERA_RETURN_IF_ERROR(Positive(arch.rope_theta(), "theta"));
+absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::RopeConfig& rope, int rotary_dim,
+                                             int max_positions) {
+  TESSERA_RETURN_IF_ERROR(Positive(rope.theta(), "theta"));
   RopeAngles angles;
-  const int pairs = arch.head_dim() / 2;
+  const int pairs = rotary_dim / 2;
   for (int pair = 0; pair < pairs; ++pair) {
     angles.per_position.push_back(
-        std::pow(static_cast<double>(arch.rope_theta()), -2.0 * pair / arch.head_dim()));
+        std::pow(static_cast<double>(rope.theta()), -2.0 * pair / rotary_dim));
   }
-  const v1::RopeScaling& scaling = arch.rope_scaling();
+  const v1::RopeScaling& scaling = rope.scaling();
   switch (scaling.kind()) {
     case v1::RopeScaling::KIND_NONE:
       break;
@@ -106,10 +109,10 @@ absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch) {
       for (double& angle : angles.per_position) angle /= scaling.factor();
       break;
     case v1::RopeScaling::KIND_LLAMA3:
-      TESSERA_RETURN_IF_ERROR(ApplyLlama3(arch, angles.per_position));
+      TESSERA_RETURN_IF_ERROR(ApplyLlama3(scaling, max_positions, angles.per_position));
       break;
     case v1::RopeScaling::KIND_YARN:
-      TESSERA_RETURN_IF_ERROR(ApplyYarn(arch, angles));
+      TESSERA_RETURN_IF_ERROR(ApplyYarn(rope, rotary_dim, max_positions, angles));
       break;
     case v1::RopeScaling::KIND_FREQUENCY_FACTORS:
       TESSERA_RETURN_IF_ERROR(ApplyFrequencyFactors(scaling, angles.per_position));

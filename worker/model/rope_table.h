@@ -6,7 +6,7 @@
 // computing the rows of a step takes far less time than the step. Pure; owns nothing but its
 // result.
 //
-//   TESSERA_ASSIGN_OR_RETURN(RopeAngles angles, ComputeRopeAngles(arch));
+//   TESSERA_ASSIGN_OR_RETURN(RopeAngles angles, ComputeRopeAngles(rope, 64, 8192));
 //   FillRopeTable(angles, positions, cos, sin);
 #ifndef TESSERA_WORKER_MODEL_ROPE_TABLE_H_
 #define TESSERA_WORKER_MODEL_ROPE_TABLE_H_
@@ -21,14 +21,16 @@
 namespace tessera::worker {
 
 struct RopeAngles {
-  std::vector<double> per_position;  // radians that pair i turns per position; head_dim / 2 of them
+  std::vector<double> per_position;  // radians that pair i turns per position; rotary_dim / 2 of them
   double magnitude = 1.0;            // multiplies cos and sin (YaRN's attention factor)
 };
 
-// INVALID_ARGUMENT naming the field when the scaling's numbers make no angles.
-absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::Architecture& arch);
+// INVALID_ARGUMENT naming the field when the scaling's numbers make no angles. rotary_dim: elements
+// of a head that rotate (model::RotaryDim). max_positions: the architecture's.
+absl::StatusOr<RopeAngles> ComputeRopeAngles(const v1::RopeConfig& rope, int rotary_dim,
+                                             int max_positions);
 
-// Row i is that of positions[i]. cos, sin: (positions.size(), head_dim / 2).
+// Row i is that of positions[i]. cos, sin: (positions.size(), rotary_dim / 2).
 void FillRopeTable(const RopeAngles& angles, absl::Span<const int32_t> positions, float* cos,
                    float* sin);
 

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/layers.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -46,12 +47,12 @@ constexpr VectorRole kVectorRoles[] = {
     {"k_norm", &LayerWeights::k_norm, Needed::kWithQkNorm},
 };
 
-bool IsNeeded(Needed needed, const v1::Architecture& arch) {
+bool IsNeeded(Needed needed, const v1::AttentionConfig& attention) {
   switch (needed) {
     case Needed::kWithQkvBias:
-      return arch.qkv_bias();
+      return attention.qkv_bias();
     case Needed::kWithQkNorm:
-      return arch.qk_norm();
+      return attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
     default:
       return true;
   }
@@ -65,7 +66,7 @@ absl::string_view RoleOf(absl::string_view name) {
 
 class Loader {
  public:
-  Loader(const ModelFile& file, const v1::RankShard& shard, kernels::Device& device,
+  Loader(const ModelFile& file, const v1::RankShard& shard, kernels::DeviceMemory& device,
          const LoadProgress& progress)
       : file_(file),
         shard_(shard),
@@ -98,7 +99,7 @@ class Loader {
     const bool is_vector = tensor.shape_size() == 1;
     const size_t bytes =
         is_vector ? slice.bytes : device_.WeightBytes(slice.dtype, slice.rows(), slice.cols());
-    TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer, device_.Allocate(bytes));
+    TESSERA_ASSIGN_OR_RETURN(kernels::DeviceMemory::Buffer buffer, device_.Allocate(bytes));
     const kernels::WeightMatrix w{buffer.get(), slice.dtype, slice.rows(), slice.cols()};
     TESSERA_RETURN_IF_ERROR(Move(tensor.name(), slice, w, is_vector));
     result_.memory.push_back(std::move(buffer));
@@ -203,12 +204,14 @@ class Loader {
     if (shard_.has_output_head() && !result_.output.data) return Missing("output");
     if (shard_.has_output_head() && !result_.output_norm) return Missing("output_norm");
     for (size_t i = 0; i < result_.layers.size(); ++i) {
-      const std::string prefix = absl::StrCat("layers.", shard_.layers().begin() + i, ".");
+      const int layer = shard_.layers().begin() + static_cast<int>(i);
+      const v1::AttentionConfig& attention = model::LayerAt(arch(), layer).attention();
+      const std::string prefix = absl::StrCat("layers.", layer, ".");
       for (const MatrixRole& row : kMatrixRoles) {
         if (!(result_.layers[i].*row.place).data) return Missing(absl::StrCat(prefix, row.role));
       }
       for (const VectorRole& row : kVectorRoles) {
-        if (IsNeeded(row.needed, arch()) && !(result_.layers[i].*row.place)) {
+        if (IsNeeded(row.needed, attention) && !(result_.layers[i].*row.place)) {
           return Missing(absl::StrCat(prefix, row.role));
         }
       }
@@ -218,7 +221,7 @@ class Loader {
 
   const ModelFile& file_;
   const v1::RankShard& shard_;
-  kernels::Device& device_;
+  kernels::DeviceMemory& device_;
   const LoadProgress& progress_;
   const int64_t bytes_total_;
   int64_t bytes_loaded_ = 0;
@@ -230,7 +233,7 @@ class Loader {
 }  // namespace
 
 absl::StatusOr<ModelShard> LoadShard(const ModelFile& file, const v1::RankShard& shard,
-                                     kernels::Device& device, const LoadProgress& progress) {
+                                     kernels::DeviceMemory& device, const LoadProgress& progress) {
   return Loader(file, shard, device, progress).Run();
 }
 

@@ -42,7 +42,7 @@ struct ModelShard {
   const float* output_norm = nullptr;     // (hidden); last stage
   kernels::WeightMatrix output;           // (local vocab, hidden); last stage; may be the embedding
   std::vector<LayerWeights> layers;       // the stage's, in order
-  std::vector<kernels::Device::Buffer> memory;
+  std::vector<kernels::DeviceMemory::Buffer> memory;
 };
 
 // bytes so far, bytes in all. Called at most every few megabytes, and once at the end.
@@ -51,7 +51,7 @@ using LoadProgress = std::function<void(int64_t bytes_loaded, int64_t bytes_tota
 // The plan must have passed CheckPlan. FAILED_PRECONDITION when the file lacks a tensor that the
 // architecture needs.
 absl::StatusOr<ModelShard> LoadShard(const ModelFile& file, const v1::RankShard& shard,
-                                     kernels::Device& device, const LoadProgress& progress);
+                                     kernels::DeviceMemory& device, const LoadProgress& progress);
 
 }  // namespace tessera::worker
 

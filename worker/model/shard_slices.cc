@@ -1,5 +1,6 @@
 #include "worker/model/shard_slices.h"
 
+#include "proto/model/layers.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {
@@ -24,20 +25,25 @@ struct Cut {
 };
 
 // The half-open range along the tensor's cut dimension; nullopt for replicated tensors.
-std::optional<Cut> CutOf(const v1::RankShard& shard, v1::ShardAxis axis, int64_t head_dim) {
-  switch (axis) {
+std::optional<Cut> CutOf(const v1::RankShard& shard, const v1::TensorDescription& tensor,
+                         const v1::Architecture& arch) {
+  if (tensor.axis() == v1::SHARD_AXIS_VOCAB_ROWS) {
+    return Cut{false, shard.vocab().begin(), shard.vocab().end()};
+  }
+  if (tensor.layer() < 0) return std::nullopt;
+  const v1::KindShard& ranges = model::RangesAt(arch, shard, tensor.layer());
+  const int64_t head_dim = model::LayerAt(arch, tensor.layer()).attention().head_dim();
+  switch (tensor.axis()) {
     case v1::SHARD_AXIS_Q_HEAD_ROWS:
-      return Cut{false, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
+      return Cut{false, ranges.q_heads().begin() * head_dim, ranges.q_heads().end() * head_dim};
     case v1::SHARD_AXIS_KV_HEAD_ROWS:
-      return Cut{false, shard.kv_heads().begin() * head_dim, shard.kv_heads().end() * head_dim};
+      return Cut{false, ranges.kv_heads().begin() * head_dim, ranges.kv_heads().end() * head_dim};
     case v1::SHARD_AXIS_Q_HEAD_COLS:
-      return Cut{true, shard.q_heads().begin() * head_dim, shard.q_heads().end() * head_dim};
+      return Cut{true, ranges.q_heads().begin() * head_dim, ranges.q_heads().end() * head_dim};
     case v1::SHARD_AXIS_FFN_ROWS:
-      return Cut{false, shard.ffn().begin(), shard.ffn().end()};
+      return Cut{false, ranges.ffn().begin(), ranges.ffn().end()};
     case v1::SHARD_AXIS_FFN_COLS:
-      return Cut{true, shard.ffn().begin(), shard.ffn().end()};
-    case v1::SHARD_AXIS_VOCAB_ROWS:
-      return Cut{false, shard.vocab().begin(), shard.vocab().end()};
+      return Cut{true, ranges.ffn().begin(), ranges.ffn().end()};
     default:
       return std::nullopt;
   }
@@ -52,7 +58,7 @@ std::optional<TensorSlice> SliceOf(const v1::RankShard& shard, const v1::TensorD
   TensorSlice slice;
   slice.row_end = is_vector ? 1 : tensor.shape(0);
   slice.col_end = tensor.shape(tensor.shape_size() - 1);
-  if (auto cut = CutOf(shard, tensor.axis(), arch.head_dim())) {
+  if (auto cut = CutOf(shard, tensor, arch)) {
     // A vector's only dimension counts as its columns, also where a matrix's rows are cut.
     const bool columns = cut->columns || is_vector;
     (columns ? slice.col_begin : slice.row_begin) = cut->begin;
@@ -71,11 +77,11 @@ int64_t ShardBytes(const v1::RankShard& shard, const v1::ModelDescription& model
   return total;
 }
 
-std::vector<int32_t> KvHeadOf(const v1::RankShard& shard, const v1::Architecture& arch) {
-  const int32_t queries_per_kv_head = arch.num_heads() / arch.num_kv_heads();
+std::vector<int32_t> KvHeadOf(const v1::KindShard& ranges, const v1::AttentionConfig& attention) {
+  const int32_t queries_per_kv_head = model::QueryGroup(attention);
   std::vector<int32_t> kv_head_of;
-  for (int32_t head = shard.q_heads().begin(); head < shard.q_heads().end(); ++head) {
-    kv_head_of.push_back(head / queries_per_kv_head - shard.kv_heads().begin());
+  for (int32_t head = ranges.q_heads().begin(); head < ranges.q_heads().end(); ++head) {
+    kv_head_of.push_back(head / queries_per_kv_head - ranges.kv_heads().begin());
   }
   return kv_head_of;
 }

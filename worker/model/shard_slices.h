@@ -40,7 +40,7 @@ std::optional<TensorSlice> SliceOf(const v1::RankShard& shard, const v1::TensorD
 int64_t ShardBytes(const v1::RankShard& shard, const v1::ModelDescription& model);
 
 // For each local query head, which of the rank's KV heads it reads. (q_heads.size())
-std::vector<int32_t> KvHeadOf(const v1::RankShard& shard, const v1::Architecture& arch);
+std::vector<int32_t> KvHeadOf(const v1::KindShard& ranges, const v1::AttentionConfig& attention);
 
 // Whether the plan fits the model and the world: sizes agree, every rank sits where its index says,
 // and on every stage the query heads, FFN columns and vocabulary rows are dealt out completely and

@@ -283,8 +283,8 @@ TEST(ClusterMap, ShowsShardsAndProcesses) {
   v1::RankStatus* rank = group.add_ranks();
   v1::RankShard* shard = rank->mutable_shard();
   shard->mutable_layers()->set_end(15);
-  shard->mutable_q_heads()->set_begin(5);
-  shard->mutable_q_heads()->set_end(9);
+  shard->add_kinds()->mutable_q_heads()->set_begin(5);
+  shard->mutable_kinds(0)->mutable_q_heads()->set_end(9);
   shard->set_weight_bytes(42'500'000);
   rank->set_host("node1");
   rank->set_pid(4321);

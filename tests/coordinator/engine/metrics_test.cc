@@ -63,19 +63,20 @@ TEST(MetricsTest, WhereARanksTimeGoesKeepsGrowingOverTheNextGroup) {
     times.set_computing_micros(computing);
     times.set_waiting_micros(waiting);
     times.set_late_micros(waiting * 2);
-    metrics->RankTimes(1, times);
+    metrics->RankTimes(0, 1, times);
   };
   report(10, 2'000'000, 500'000);
   report(14, 3'000'000, 750'000);
-  report(2, 1'000'000, 0);  // the rank of another group
+  metrics->BeginGroup(0);
+  report(20, 4'000'000, 750'000);  // of the next group, which has done more than the last one
   const std::string text = metrics->Serialize();
   for (const char* line : {
            "# TYPE tessera_rank_step_seconds_total counter",
-           "tessera_rank_step_seconds_total{phase=\"computing\",rank=\"1\"} 4\n",
-           "tessera_rank_step_seconds_total{phase=\"waiting\",rank=\"1\"} 0.75\n",
-           "tessera_rank_step_seconds_total{phase=\"idle\",rank=\"1\"} 0\n",
-           "tessera_rank_late_seconds_total{rank=\"1\"} 1.5\n",
-           "tessera_rank_steps_total{rank=\"1\"} 16\n",
+           "tessera_rank_step_seconds_total{group=\"0\",phase=\"computing\",rank=\"1\"} 7\n",
+           "tessera_rank_step_seconds_total{group=\"0\",phase=\"waiting\",rank=\"1\"} 1.5\n",
+           "tessera_rank_step_seconds_total{group=\"0\",phase=\"idle\",rank=\"1\"} 0\n",
+           "tessera_rank_late_seconds_total{group=\"0\",rank=\"1\"} 3\n",
+           "tessera_rank_steps_total{group=\"0\",rank=\"1\"} 34\n",
        }) {
     EXPECT_THAT(text, HasSubstr(line));
   }
@@ -109,14 +110,14 @@ TEST(MetricsTest, TheSchedulersStateBecomesGaugesAndCounters) {
   stats.prefix_queries = 100;
   stats.prefix_hits = 40;
   stats.steps = 10;
-  metrics->SchedulerState(stats);
+  metrics->SchedulerState(0, stats);
   const std::string text = metrics->Serialize();
-  for (const char* line : {"tessera_num_requests_running{model_name=\"tiny\"} 3\n",
-                           "tessera_num_requests_waiting{model_name=\"tiny\"} 7\n",
-                           "tessera_kv_cache_usage_perc{model_name=\"tiny\"} 0.25\n",
-                           "tessera_num_preemptions_total{model_name=\"tiny\"} 2\n",
-                           "tessera_prefix_cache_queries_total{model_name=\"tiny\"} 100\n",
-                           "tessera_prefix_cache_hits_total{model_name=\"tiny\"} 40\n"}) {
+  for (const char* line : {"tessera_num_requests_running{group=\"0\",model_name=\"tiny\"} 3\n",
+                           "tessera_num_requests_waiting{group=\"0\",model_name=\"tiny\"} 7\n",
+                           "tessera_kv_cache_usage_perc{group=\"0\",model_name=\"tiny\"} 0.25\n",
+                           "tessera_num_preemptions_total{group=\"0\",model_name=\"tiny\"} 2\n",
+                           "tessera_prefix_cache_queries_total{group=\"0\",model_name=\"tiny\"} 100\n",
+                           "tessera_prefix_cache_hits_total{group=\"0\",model_name=\"tiny\"} 40\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
 }
@@ -127,21 +128,51 @@ TEST(MetricsTest, CountersGoOnGrowingOverTheNextGroupsLife) {
   SchedulerStats stats;
   stats.steps = 10;
   stats.preemptions = 5;
-  metrics->SchedulerState(stats);
-  metrics->SchedulerState(stats);  // nothing new
-  EXPECT_THAT(metrics->Serialize(), HasSubstr("tessera_num_preemptions_total{model_name=\"tiny\"} 5\n"));
-  stats = {};  // the group died; the next one joined
-  metrics->SchedulerState(stats);
+  metrics->SchedulerState(0, stats);
+  metrics->SchedulerState(0, stats);  // nothing new
+  EXPECT_THAT(metrics->Serialize(), HasSubstr("tessera_num_preemptions_total{group=\"0\",model_name=\"tiny\"} 5\n"));
+  stats = {};
+  metrics->BeginGroup(0);  // the group died; the next one joined
+  metrics->SchedulerState(0, stats);
   stats.steps = 1;
   stats.preemptions = 1;
-  metrics->SchedulerState(stats);
-  EXPECT_THAT(metrics->Serialize(), HasSubstr("tessera_num_preemptions_total{model_name=\"tiny\"} 6\n"));
+  metrics->SchedulerState(0, stats);
+  EXPECT_THAT(metrics->Serialize(), HasSubstr("tessera_num_preemptions_total{group=\"0\",model_name=\"tiny\"} 6\n"));
+}
+
+TEST(MetricsTest, GroupsSideBySideAreToldApart) {
+  auto metrics = Metrics::Create();
+  metrics->SetModel("tiny");
+  SchedulerStats stats;
+  stats.running = 1;
+  stats.preemptions = 2;
+  metrics->SchedulerState(0, stats);
+  stats.running = 3;
+  stats.preemptions = 5;
+  metrics->SchedulerState(1, stats);
+  v1::StepTimes times;
+  times.set_steps(4);
+  metrics->RankTimes(0, 0, times);
+  times.set_steps(9);
+  metrics->RankTimes(1, 0, times);
+  metrics->BeginGroup(1);  // the other one's counts go on
+  times.set_steps(6);
+  metrics->RankTimes(0, 0, times);
+  const std::string text = metrics->Serialize();
+  for (const char* line :
+       {"tessera_num_requests_running{group=\"0\",model_name=\"tiny\"} 1\n",
+        "tessera_num_requests_running{group=\"1\",model_name=\"tiny\"} 3\n",
+        "tessera_num_preemptions_total{group=\"1\",model_name=\"tiny\"} 5\n",
+        "tessera_rank_steps_total{group=\"0\",rank=\"0\"} 6\n",
+        "tessera_rank_steps_total{group=\"1\",rank=\"0\"} 9\n"}) {
+    EXPECT_THAT(text, HasSubstr(line));
+  }
 }
 
 TEST(MetricsTest, WithoutAGroupThereIsNothingToShow) {
   auto metrics = Metrics::Create();
   EXPECT_THAT(metrics->Serialize(), Not(HasSubstr("model_name")));
-  metrics->SchedulerState({});
+  metrics->SchedulerState(0, {});
   EXPECT_THAT(metrics->Serialize(), Not(HasSubstr("model_name")));
   metrics->RequestEnded(Ended(absl::StatusCode::kUnavailable, 0, 0));
   EXPECT_THAT(metrics->Serialize(),

@@ -28,11 +28,12 @@ class RecordingMetrics final : public coordinator::Metrics {
     std::lock_guard<std::mutex> lock(mu_);
     ended_.push_back(request);
   }
-  void SchedulerState(const coordinator::SchedulerStats&) override {
+  void BeginGroup(int) override {}
+  void SchedulerState(int, const coordinator::SchedulerStats&) override {
     std::lock_guard<std::mutex> lock(mu_);
     ++states_;
   }
-  void RankTimes(int, const v1::StepTimes&) override {}
+  void RankTimes(int, int, const v1::StepTimes&) override {}
   std::string Serialize() const override { return ""; }
 
   std::string model() const {

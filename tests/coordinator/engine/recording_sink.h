@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "coordinator/engine/engine_loop.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "coordinator/engine/request.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::testing {
 

@@ -7,7 +7,7 @@
 
 #include "coordinator/engine/admit.h"
 #include "coordinator/engine/bad_words.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -90,10 +90,10 @@ TEST_F(RequestOutputTest, AStopStringBeforeMinTokensIsText) {
 TEST_F(RequestOutputTest, PromptLogprobsComeWithTheFirstMessage) {
   RequestOutput output = Make({.num_logprobs = 0, .prompt_logprobs = 1});
   Emission part;
-  part.targets = {Target('p')};
+  part.prompt_logprobs = {Target('p')};
   EXPECT_TRUE(output.Take(part).is_empty);
   Emission first = Token('a');
-  first.targets = {Target('q')};
+  first.prompt_logprobs = {Target('q')};
   const OutputChunk chunk = output.Take(first);
   ASSERT_EQ(chunk.message.prompt_logprobs_size(), 3);
   EXPECT_FALSE(chunk.message.prompt_logprobs(0).has_chosen());
@@ -107,7 +107,7 @@ TEST_F(RequestOutputTest, PromptLogprobsComeWithTheFirstMessage) {
 TEST_F(RequestOutputTest, AScoreIsOneMessageWithoutTokens) {
   RequestOutput output = Make({.prompt_logprobs = 1, .is_score = true});
   Emission end;
-  end.targets = {Target('p'), Target('q')};
+  end.prompt_logprobs = {Target('p'), Target('q')};
   end.finished = FinishCause::kLength;
   const OutputChunk chunk = output.Take(end);
   EXPECT_TRUE(chunk.is_last);

@@ -9,7 +9,7 @@
 #include "absl/time/clock.h"
 #include "coordinator/engine/admit.h"
 #include "proto/wire/status_builders.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 #include "tests/coordinator/engine/recording_metrics.h"
 #include "tests/coordinator/engine/recording_sink.h"
 
@@ -17,7 +17,7 @@ namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::Eventually;
-using tessera::testing::FakeGroup;
+using tessera::testing::FakeTransportGroup;
 using tessera::testing::kImEnd;
 using tessera::testing::RecordingMetrics;
 using tessera::testing::RecordingSink;
@@ -30,18 +30,18 @@ class FrontDoorTest : public ::testing::Test {
   void TearDown() override {
     front_ = nullptr;
     group_->Stop();
-    loop_ = nullptr;
+    router_ = nullptr;
   }
 
   void Make(int max_queue) {
-    EngineLoopOptions options;
-    options.max_queue = max_queue;
+    EngineOptions options;
+    options.limits.max_queue = max_queue;
     options.layout.max_sequences_per_step = 4;
-    options.lookahead = false;
+    options.limits.lookahead = false;
     options.metrics = &metrics_;
-    loop_ = EngineLoop::Create(options);
-    group_ = std::make_unique<FakeGroup>(loop_.get());
-    front_ = FrontDoor::Create({.loop = loop_.get(), .metrics = &metrics_});
+    router_ = Router::Create(options);
+    group_ = std::make_unique<FakeTransportGroup>(router_.get());
+    front_ = FrontDoor::Create({.router = router_.get(), .metrics = &metrics_});
   }
   void Serve() { ASSERT_TRUE(group_->Join().ok()); }
 
@@ -83,19 +83,19 @@ class FrontDoorTest : public ::testing::Test {
     return promise.get_future().get();
   }
   int Live() const {
-    const auto status = loop_->Status();
+    const auto status = router_->Status();
     return status.requests_running() + status.requests_waiting();
   }
   bool AllBlocksAreFree() const {
     return Eventually([&] {
-      const auto group = loop_->Status().groups(0);
+      const auto group = router_->Status().groups(0);
       return Live() == 0 && group.kv_blocks_free() == group.kv_blocks_total();
     });
   }
 
   RecordingMetrics metrics_;
-  std::unique_ptr<EngineLoop> loop_;
-  std::unique_ptr<FakeGroup> group_;
+  std::unique_ptr<Router> router_;
+  std::unique_ptr<FakeTransportGroup> group_;
   std::unique_ptr<FrontDoor> front_;
   std::shared_ptr<FrontDoor::Call> call_;
 };

@@ -33,15 +33,16 @@ v1::StepPlan Step(int64_t step_id) {
 class ClusterServiceTest : public ::testing::Test {
  protected:
   void Start(ClusterServiceOptions options = {}) {
-    auto service = ClusterService::Start(options, [this](const v1::Hello&) {
-      observers_.push_back(std::make_shared<RecordingObserver>(planner_));
-      return observers_.back();
-    });
+    auto service = ClusterService::Start(options, &observers_);
     ASSERT_TRUE(service.ok()) << service.status();
     service_ = *std::move(service);
   }
 
   std::unique_ptr<FakeLeader> NewLeader() { return std::make_unique<FakeLeader>(service_->port()); }
+
+  ClusterServiceTest() {
+    observers_.set_planner([](const v1::Hello& hello) { return PlanOf(hello.world_size()); });
+  }
 
   // A group of two ranks that has said ready.
   std::unique_ptr<FakeLeader> ServingLeader(const std::string& group_id) {
@@ -50,16 +51,13 @@ class ClusterServiceTest : public ::testing::Test {
     auto plan = leader->Receive();
     EXPECT_TRUE(plan && plan->has_shard_plan());
     EXPECT_TRUE(leader->Send(FakeLeader::Ready()));
-    EXPECT_TRUE(observers_.back()->AwaitReady());
+    EXPECT_TRUE(observer().AwaitReady());
     return leader;
   }
 
   RecordingObserver& observer() { return *observers_.back(); }
 
-  RecordingObserver::Planner planner_ = [](const v1::Hello& hello) {
-    return PlanOf(hello.world_size());
-  };
-  std::vector<std::shared_ptr<RecordingObserver>> observers_;
+  RecordingObservers observers_;
   std::unique_ptr<ClusterService> service_;
 };
 
@@ -158,22 +156,22 @@ TEST_F(ClusterServiceTest, ReportsGoToTheirGroupOnly) {
 }
 
 TEST_F(ClusterServiceTest, AGroupThatDoesNotFitIsToldWhy) {
-  planner_ = [](const v1::Hello&) -> absl::StatusOr<v1::ShardPlan> {
+  observers_.set_planner([](const v1::Hello&) -> absl::StatusOr<v1::ShardPlan> {
     return absl::InvalidArgumentError("-tp 16 is above the 9 heads");
-  };
+  });
   Start();
   auto leader = NewLeader();
   ASSERT_TRUE(leader->Send(FakeLeader::Hello("a", 2)));
   const absl::Status refusal = leader->AwaitEnd();
   EXPECT_EQ(refusal.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(refusal.message(), "-tp 16 is above the 9 heads");
-  planner_ = [](const v1::Hello& hello) { return PlanOf(hello.world_size()); };
+  observers_.set_planner([](const v1::Hello& hello) { return PlanOf(hello.world_size()); });
   ServingLeader("b");  // its place is free again
-  EXPECT_TRUE(observers_[0]->record().losses.empty()) << "never joined, so never lost";
+  EXPECT_TRUE(observers_.at(0)->record().losses.empty()) << "never joined, so never lost";
 }
 
 TEST_F(ClusterServiceTest, AGroupWithTooFewRanksIsTurnedAway) {
-  planner_ = [](const v1::Hello&) { return PlanOf(4); };
+  observers_.set_planner([](const v1::Hello&) { return PlanOf(4); });
   Start();
   auto leader = NewLeader();
   ASSERT_TRUE(leader->Send(FakeLeader::Hello("a", 2)));
@@ -181,27 +179,72 @@ TEST_F(ClusterServiceTest, AGroupWithTooFewRanksIsTurnedAway) {
   EXPECT_TRUE(observer().AwaitLost());
 }
 
-TEST_F(ClusterServiceTest, OneGroupAtATimeAndTheNextAfterALoss) {
+// Which groups may stay is the observer's to say; what each of them says reaches it under its handle.
+TEST_F(ClusterServiceTest, GroupsLiveSideBySideAndTheNextJoinsAfterALoss) {
+  Start();
+  auto first = ServingLeader("first");
+  auto second = ServingLeader("second");
+  ASSERT_EQ(observers_.size(), 2u);
+  ASSERT_TRUE(first->Send(FakeLeader::Result(7)));
+  ASSERT_TRUE(observers_.at(0)->Await([](const auto& r) { return r.results.size() == 1; }));
+  EXPECT_TRUE(observers_.at(1)->record().results.empty());
+  v1::RankReport report;
+  report.set_group_id("second");
+  EXPECT_TRUE(second->Report(report).ok());
+  EXPECT_TRUE(observers_.at(0)->record().reports.empty());
+  EXPECT_EQ(observers_.at(1)->record().reports.size(), 1u);
+
+  first->Vanish();
+  ASSERT_TRUE(observers_.at(0)->AwaitLost());
+  EXPECT_TRUE(observers_.at(1)->record().losses.empty()) << "the other group was disturbed";
+  ServingLeader("third");
+}
+
+TEST_F(ClusterServiceTest, AGroupIdLivesOnceAtATime) {
   Start();
   auto first = ServingLeader("first");
   auto second = NewLeader();
-  ASSERT_TRUE(second->Send(FakeLeader::Hello("second", 2)));
+  ASSERT_TRUE(second->Send(FakeLeader::Hello("first", 2)));
   const absl::Status refusal = second->AwaitEnd();
   EXPECT_EQ(refusal.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_THAT(std::string(refusal.message()), HasSubstr("first"));
+  EXPECT_EQ(observers_.size(), 1u);
   EXPECT_TRUE(observer().record().losses.empty()) << "the first group was disturbed";
 
   first->Vanish();
   ASSERT_TRUE(observer().AwaitLost());
-  // OnLost has been seen, but its place is free only once OnLost has returned.
+  // OnLost has been seen, but its id is free only once OnLost has returned.
   absl::Status status = absl::AlreadyExistsError("");
   while (absl::IsAlreadyExists(status)) {
     auto third = NewLeader();
-    ASSERT_TRUE(third->Send(FakeLeader::Hello("third", 2)));
+    ASSERT_TRUE(third->Send(FakeLeader::Hello("first", 2)));
     auto answer = third->Receive();
     status = answer ? absl::OkStatus() : third->AwaitEnd();
   }
   EXPECT_TRUE(status.ok()) << status;
+}
+
+// As the leader parses it, whatever the plan holds.
+TEST_F(ClusterServiceTest, APlanArrivesAsItWasSent) {
+  Start();
+  auto leader = ServingLeader("a");
+  v1::StepPlan plan = Step(int64_t{1} << 40);
+  for (int i = 0; i < 3000; ++i) {  // more than one block of bytes
+    v1::SequenceChunk* chunk = plan.add_chunks();
+    chunk->set_sequence_id(i);
+    chunk->mutable_token_ids()->Resize(i % 50, i);
+    chunk->mutable_sampling()->set_temperature(0.5f);
+  }
+  plan.add_copies()->set_source(3);
+  const auto transport = observer().record().transport;
+  ASSERT_TRUE(transport->SendPlan(plan).ok());
+  ASSERT_TRUE(transport->SendPlan(v1::StepPlan()).ok());
+  const auto large = leader->Receive();
+  ASSERT_TRUE(large && large->has_step_plan());
+  EXPECT_EQ(large->step_plan().SerializeAsString(), plan.SerializeAsString());
+  const auto empty = leader->Receive();
+  ASSERT_TRUE(empty && empty->has_step_plan());
+  EXPECT_EQ(empty->step_plan().ByteSizeLong(), 0u);
 }
 
 struct Violation {
@@ -212,11 +255,11 @@ struct Violation {
 
 TEST_F(ClusterServiceTest, MessagesOutOfOrderEndTheGroup) {
   v1::GroupMessage other_version = FakeLeader::Hello("a", 2);
-  other_version.mutable_hello()->set_protocol_version(4);
+  other_version.mutable_hello()->set_protocol_version(5);
   v1::GroupMessage no_model = FakeLeader::Hello("a", 2);
   no_model.mutable_hello()->clear_model();
   const std::vector<Violation> violations = {
-      {"version", {other_version}, "protocol 4"},
+      {"version", {other_version}, "protocol 5"},
       {"world size 0", {FakeLeader::Hello("a", 0)}, "world_size is 0"},
       {"world size huge", {FakeLeader::Hello("a", 1 << 30)}, "expected 1 .. 4096"},
       {"no group id", {FakeLeader::Hello("", 2)}, "group_id"},
@@ -276,7 +319,7 @@ TEST_F(ClusterServiceTest, ASilentConnectionIsCutOff) {
   Start({.hello_timeout = absl::Milliseconds(50)});
   auto leader = NewLeader();
   EXPECT_THAT(std::string(leader->AwaitEnd().message()), HasSubstr("no hello"));
-  EXPECT_TRUE(observers_.empty());
+  EXPECT_TRUE(observers_.size() == 0);
 }
 
 TEST_F(ClusterServiceTest, TheOutgoingQueueIsBounded) {
@@ -293,9 +336,7 @@ TEST_F(ClusterServiceTest, TheOutgoingQueueIsBounded) {
 
 TEST_F(ClusterServiceTest, ATakenPortIsNamed) {
   Start();
-  auto second = ClusterService::Start({.port = service_->port()}, [](const v1::Hello&) {
-    return std::shared_ptr<GroupObserver>();
-  });
+  auto second = ClusterService::Start({.port = service_->port()}, &observers_);
   ASSERT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()),
               HasSubstr(absl::StrCat("127.0.0.1:", service_->port())));

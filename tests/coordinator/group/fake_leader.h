@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/wire/grpc_status.h"
+#include "proto/wire/protocol.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 
 namespace tessera::coordinator {
@@ -32,7 +33,7 @@ class FakeLeader {
     v1::GroupMessage message;
     message.mutable_hello()->set_group_id(group_id);
     message.mutable_hello()->set_world_size(world_size);
-    message.mutable_hello()->set_protocol_version(3);
+    message.mutable_hello()->set_protocol_version(wire::kProtocolVersion);
     message.mutable_hello()->mutable_model()->set_name("fake");
     return message;
   }

@@ -15,13 +15,13 @@
 #include "coordinator/grpc/server.h"
 #include "proto/wire/grpc_status.h"
 #include "tessera/v1/inference.grpc.pb.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::Eventually;
-using tessera::testing::FakeGroup;
+using tessera::testing::FakeTransportGroup;
 using ::testing::HasSubstr;
 
 class InferenceCallsTest : public ::testing::Test {
@@ -29,13 +29,13 @@ class InferenceCallsTest : public ::testing::Test {
   void SetUp() override { Start({}); }
 
   void Start(const AccessOptions& access) {
-    EngineLoopOptions options;
+    EngineOptions options;
     options.layout.max_sequences_per_step = 4;
-    loop_ = EngineLoop::Create(options);
+    router_ = Router::Create(options);
     access_ = *Access::Create(access);
-    front_ = FrontDoor::Create({.loop = loop_.get()});
-    group_ = std::make_unique<FakeGroup>(loop_.get());
-    auto server = ApiServer::Start({.port = 0}, {loop_.get(), front_.get(), access_.get()});
+    front_ = FrontDoor::Create({.router = router_.get()});
+    group_ = std::make_unique<FakeTransportGroup>(router_.get());
+    auto server = ApiServer::Start({.port = 0}, {router_.get(), front_.get(), access_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = v1::Inference::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
@@ -46,7 +46,7 @@ class InferenceCallsTest : public ::testing::Test {
     server_ = nullptr;
     front_ = nullptr;
     group_->Stop();
-    loop_ = nullptr;
+    router_ = nullptr;
   }
 
   static v1::GenerateRequest Request(const std::string& text, int max_tokens) {
@@ -62,10 +62,10 @@ class InferenceCallsTest : public ::testing::Test {
     return stub_->ListModels(&context, {}, &response).error_code();
   }
 
-  std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<Router> router_;
   std::unique_ptr<const Access> access_;
   std::unique_ptr<FrontDoor> front_;
-  std::unique_ptr<FakeGroup> group_;
+  std::unique_ptr<FakeTransportGroup> group_;
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
 };
@@ -83,7 +83,7 @@ TEST_F(InferenceCallsTest, KeysAreAskedForInTheMetadata) {
   v1::GenerateResponse chunk;
   EXPECT_FALSE(reader->Read(&chunk));
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
-  EXPECT_EQ(loop_->Status().requests_waiting() + loop_->Status().requests_running(), 0);
+  EXPECT_EQ(router_->Status().requests_waiting() + router_->Status().requests_running(), 0);
 }
 
 TEST_F(InferenceCallsTest, TheSameRequestIdOfTwoTenantsAreTwoRequests) {
@@ -94,7 +94,7 @@ TEST_F(InferenceCallsTest, TheSameRequestIdOfTwoTenantsAreTwoRequests) {
     return stub_->Generate(&context, request);
   };
   const auto live = [&] {
-    return loop_->Status().requests_running() + loop_->Status().requests_waiting();
+    return router_->Status().requests_running() + router_->Status().requests_waiting();
   };
   grpc::ClientContext a, b, a_again;
   auto first = open(a, "a");
@@ -172,7 +172,7 @@ TEST_F(InferenceCallsTest, ScoreAnswersAndGivesUpWhenTheClientLeaves) {
     EXPECT_EQ(stub_->Score(&context, request, &response).error_code(),
               grpc::StatusCode::DEADLINE_EXCEEDED);
     EXPECT_TRUE(Eventually([&] {
-      return loop_->Status().requests_running() + loop_->Status().requests_waiting() == 0;
+      return router_->Status().requests_running() + router_->Status().requests_waiting() == 0;
     }));
   }
   group_->Run();
@@ -195,14 +195,14 @@ TEST_F(InferenceCallsTest, ADeadlineInTheQueueIsDeadlineExceeded) {
     readers.push_back(stub_->Generate(contexts.back().get(), Request("abc", 100)));
   }
   ASSERT_TRUE(Eventually([&] {
-    return loop_->Status().requests_running() + loop_->Status().requests_waiting() == 4;
+    return router_->Status().requests_running() + router_->Status().requests_waiting() == 4;
   }));
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(50));
   auto late = stub_->Generate(&context, Request("abc", 100));
   EXPECT_EQ(late->Finish().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Eventually([&] {
-    return loop_->Status().requests_running() + loop_->Status().requests_waiting() == 4;
+    return router_->Status().requests_running() + router_->Status().requests_waiting() == 4;
   })) << "it has left the server too";
   for (auto& other : contexts) other->TryCancel();
   for (auto& reader : readers) EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);

@@ -16,13 +16,13 @@
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/status_builders.h"
 #include "tessera/v1/inference.grpc.pb.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::Eventually;
-using tessera::testing::FakeGroup;
+using tessera::testing::FakeTransportGroup;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -31,15 +31,15 @@ class InferenceServiceTest : public ::testing::Test {
   void SetUp() override { Start(16); }
 
   void Start(int max_queue) {
-    EngineLoopOptions options;
-    options.max_queue = max_queue;
+    EngineOptions options;
+    options.limits.max_queue = max_queue;
     options.layout.max_sequences_per_step = 4;
-    options.lookahead = false;  // so that a test knows which plan comes next
-    loop_ = EngineLoop::Create(options);
-    group_ = std::make_unique<FakeGroup>(loop_.get());
+    options.limits.lookahead = false;  // so that a test knows which plan comes next
+    router_ = Router::Create(options);
+    group_ = std::make_unique<FakeTransportGroup>(router_.get());
     access_ = *Access::Create({});
-    front_ = FrontDoor::Create({.loop = loop_.get()});
-    auto server = ApiServer::Start({.port = 0}, {loop_.get(), front_.get(), access_.get()});
+    front_ = FrontDoor::Create({.router = router_.get()});
+    auto server = ApiServer::Start({.port = 0}, {router_.get(), front_.get(), access_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
@@ -51,7 +51,7 @@ class InferenceServiceTest : public ::testing::Test {
     server_ = nullptr;
     front_ = nullptr;
     group_->Stop();
-    loop_ = nullptr;
+    router_ = nullptr;
   }
 
   static v1::GenerateRequest Request(const std::string& text, int max_tokens = 4) {
@@ -114,9 +114,9 @@ class InferenceServiceTest : public ::testing::Test {
   }
 
   std::unique_ptr<const Access> access_;
-  std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<Router> router_;
   std::unique_ptr<FrontDoor> front_;
-  std::unique_ptr<FakeGroup> group_;
+  std::unique_ptr<FakeTransportGroup> group_;
   std::unique_ptr<ApiServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Inference::Stub> stub_;
@@ -283,7 +283,7 @@ TEST_F(InferenceServiceTest, AFullQueueTellsTheClientWhenToRetry) {
     readers.push_back(stub_->Generate(contexts.back().get(), Request("abc", 2)));
     const int live = i + 1;
     ASSERT_TRUE(Eventually([&] {
-      const auto status = loop_->Status();
+      const auto status = router_->Status();
       return status.requests_running() + status.requests_waiting() == live;
     }));
   }
@@ -315,10 +315,10 @@ TEST_F(InferenceServiceTest, ACancelledStreamFreesItsBlocks) {
   const v1::StepPlan in_flight = group_->TakePlan();
   context.TryCancel();
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return router_->Status().requests_running() == 0; }));
   group_->Reply(group_->ResultOf(in_flight));
   EXPECT_TRUE(Eventually([&] {
-    const auto status = loop_->Status();
+    const auto status = router_->Status();
     return status.groups(0).kv_blocks_free() == status.groups(0).kv_blocks_total();
   }));
 }
@@ -331,7 +331,7 @@ TEST_F(InferenceServiceTest, AReaderThatDoesNotReadHoldsNobodyUp) {
   auto quick = stub_->Generate(&quick_context, Request("abc", 50));
   EXPECT_EQ(ReadAll(*quick).size(), 50u);
   // The slow one's request has long ended; nothing of its text was lost.
-  EXPECT_TRUE(Eventually([&] { return loop_->Status().requests_running() == 0; }));
+  EXPECT_TRUE(Eventually([&] { return router_->Status().requests_running() == 0; }));
   EXPECT_EQ(ReadAll(*slow).size(), 200u);
 }
 
@@ -408,7 +408,7 @@ TEST_F(InferenceServiceTest, ReflectionListsTheServices) {
 
 TEST_F(InferenceServiceTest, APortInUseIsNamedWithItsFlag) {
   const auto second = ApiServer::Start({.port = server_->port()},
-                                       {loop_.get(), front_.get(), access_.get()});
+                                       {router_.get(), front_.get(), access_.get()});
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(absl::StrCat(server_->port())));
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("--grpc-port"));

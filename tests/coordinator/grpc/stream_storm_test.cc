@@ -13,13 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "coordinator/grpc/server.h"
 #include "tessera/v1/inference.grpc.pb.h"
-#include "tests/coordinator/engine/fake_group.h"
+#include "tests/coordinator/engine/fake_transport_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::Eventually;
-using tessera::testing::FakeGroup;
+using tessera::testing::FakeTransportGroup;
 using tessera::testing::kPatience;
 
 // One client stream that is cancelled after `patience` messages; deletes nothing of itself.
@@ -70,18 +70,18 @@ class StreamStormTest : public ::testing::Test {
   static constexpr int kForever = 1 << 30;  // messages until a caller loses patience
 
   void SetUp() override {
-    EngineLoopOptions options;
+    EngineOptions options;
     options.layout.max_sequences_per_step = 32;
-    options.max_steps_in_flight = 2;
-    loop_ = EngineLoop::Create(options);
+    options.limits.max_steps_in_flight = 2;
+    router_ = Router::Create(options);
     access_ = *Access::Create({});
-    front_ = FrontDoor::Create({.loop = loop_.get()});
-    auto server = ApiServer::Start({.port = 0}, {loop_.get(), front_.get(), access_.get()});
+    front_ = FrontDoor::Create({.router = router_.get()});
+    auto server = ApiServer::Start({.port = 0}, {router_.get(), front_.get(), access_.get()});
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
     stub_ = v1::Inference::NewStub(grpc::CreateChannel(absl::StrCat("127.0.0.1:", server_->port()),
                                                        grpc::InsecureChannelCredentials()));
-    group_ = std::make_unique<FakeGroup>(loop_.get());
+    group_ = std::make_unique<FakeTransportGroup>(router_.get());
     ASSERT_TRUE(group_->Join().ok());
     group_->Run();
   }
@@ -89,7 +89,7 @@ class StreamStormTest : public ::testing::Test {
     server_ = nullptr;
     front_ = nullptr;
     group_->Stop();
-    loop_ = nullptr;
+    router_ = nullptr;
   }
 
   // Texts of 1 .. 30000 bytes: some are refused, some encoded off gRPC's threads.
@@ -106,7 +106,7 @@ class StreamStormTest : public ::testing::Test {
   int Random(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
   bool AllBlocksAreFree() {
     return Eventually([&] {
-      const auto status = loop_->Status();
+      const auto status = router_->Status();
       return status.requests_running() + status.requests_waiting() == 0 &&
              status.groups(0).kv_blocks_free() == status.groups(0).kv_blocks_total();
     });
@@ -114,11 +114,11 @@ class StreamStormTest : public ::testing::Test {
 
   std::mt19937 random_{7};
   std::unique_ptr<const Access> access_;
-  std::unique_ptr<EngineLoop> loop_;
+  std::unique_ptr<Router> router_;
   std::unique_ptr<FrontDoor> front_;
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
-  std::unique_ptr<FakeGroup> group_;
+  std::unique_ptr<FakeTransportGroup> group_;
   std::vector<std::unique_ptr<Caller>> callers_;
 };
 
@@ -137,7 +137,7 @@ TEST_F(StreamStormTest, RandomCancelsLeaveAllBlocksFree) {
 
 TEST_F(StreamStormTest, AGroupLostAmongThemEndsEveryStream) {
   Call(kStreams, kForever);
-  ASSERT_TRUE(Eventually([&] { return loop_->Status().requests_running() > 0; }));
+  ASSERT_TRUE(Eventually([&] { return router_->Status().requests_running() > 0; }));
   group_->Lose(absl::UnavailableError("gone"));
   for (const auto& caller : callers_) {
     const grpc::StatusCode code = caller->Wait();
@@ -145,7 +145,7 @@ TEST_F(StreamStormTest, AGroupLostAmongThemEndsEveryStream) {
                 code == grpc::StatusCode::INVALID_ARGUMENT)
         << code;
   }
-  FakeGroup next(loop_.get());
+  FakeTransportGroup next(router_.get());
   ASSERT_TRUE(next.Join().ok());
   EXPECT_TRUE(AllBlocksAreFree());
 }
@@ -160,7 +160,7 @@ TEST_F(StreamStormTest, AServerThatStopsUnderThemHangsNobody) {
 
 TEST_F(StreamStormTest, DrainingUnderThemEndsEveryStream) {
   Call(kStreams, /*longest_patience=*/200);
-  loop_->Drain(absl::ZeroDuration());
+  router_->Drain(absl::ZeroDuration());
   for (const auto& caller : callers_) caller->Wait();
 }
 

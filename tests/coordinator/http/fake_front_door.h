@@ -188,8 +188,9 @@ class FakeMetrics final : public coordinator::Metrics {
   void FirstToken(absl::Duration /*since*/) override {}
   void InterToken(absl::Duration /*since*/) override {}
   void RequestEnded(const coordinator::EndedRequest& /*request*/) override {}
-  void SchedulerState(const coordinator::SchedulerStats& /*stats*/) override {}
-  void RankTimes(int /*world_rank*/, const v1::StepTimes& /*times*/) override {}
+  void BeginGroup(int /*group*/) override {}
+  void SchedulerState(int /*group*/, const coordinator::SchedulerStats& /*stats*/) override {}
+  void RankTimes(int /*group*/, int /*world_rank*/, const v1::StepTimes& /*times*/) override {}
   std::string Serialize() const override { return "tessera_up 1\n"; }
 };
 

@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "coordinator/plan/shard_planner.h"
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/example_models.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -57,24 +57,45 @@ void ExpectRefused(const v1::ModelDescription& valid, const std::vector<Mutation
         [](v1::ModelDescription* model) { model->mutable_architecture()->set_##field(value); } \
   }
 
+v1::AttentionConfig* Attention(v1::ModelDescription* model) {
+  return model->mutable_architecture()->mutable_layer_kinds(0)->mutable_attention();
+}
+
+#define SET_ATTENTION(field, value)                                             \
+  {                                                                             \
+    "architecture.layer_kinds[0].attention." #field " is " #value,              \
+        [](v1::ModelDescription* model) { Attention(model)->set_##field(value); } \
+  }
+
+#define SET_FEED_FORWARD(field, value)                                 \
+  {                                                                    \
+    "architecture.layer_kinds[0].feed_forward." #field " is " #value,  \
+        [](v1::ModelDescription* model) {                              \
+          model->mutable_architecture()                                \
+              ->mutable_layer_kinds(0)                                 \
+              ->mutable_feed_forward()                                 \
+              ->set_##field(value);                                    \
+        }                                                              \
+  }
+
 TEST(ValidateDescriptionTest, RefusesArchitectureNumbersOutOfBounds) {
   ExpectRefused(Full(), {
                             SET_ARCH(num_layers, 0),        SET_ARCH(num_layers, -1),
                             SET_ARCH(num_layers, 10001),    SET_ARCH(hidden_size, 0),
                             SET_ARCH(hidden_size, -64),     SET_ARCH(hidden_size, 1000001),
-                            SET_ARCH(num_heads, 0),         SET_ARCH(num_heads, 65537),
-                            SET_ARCH(num_kv_heads, 0),      SET_ARCH(num_kv_heads, 9),
-                            SET_ARCH(num_kv_heads, 3),      SET_ARCH(head_dim, 0),
-                            SET_ARCH(head_dim, 33),         SET_ARCH(head_dim, 2147483647),
-                            SET_ARCH(ffn_size, 0),          SET_ARCH(ffn_size, 2147483647),
+                            SET_ATTENTION(num_heads, 0),         SET_ATTENTION(num_heads, 65537),
+                            SET_ATTENTION(num_kv_heads, 0),      SET_ATTENTION(num_kv_heads, 9),
+                            SET_ATTENTION(num_kv_heads, 3),      SET_ATTENTION(head_dim, 0),
+                            SET_ATTENTION(head_dim, 33),         SET_ATTENTION(head_dim, 2147483647),
+                            SET_FEED_FORWARD(width, 0),          SET_FEED_FORWARD(width, 2147483647),
                             SET_ARCH(vocab_size, 0),        SET_ARCH(vocab_size, 10000001),
                             SET_ARCH(max_positions, 0),     SET_ARCH(max_positions, 2147483647),
-                            SET_ARCH(sliding_window, -1),   SET_ARCH(ffn_granularity, 0),
-                            SET_ARCH(ffn_granularity, 257),
+                            SET_ATTENTION(sliding_window, -1),   SET_FEED_FORWARD(granularity, 0),
+                            SET_FEED_FORWARD(granularity, 257),
                         });
   ExpectRefused(Full(), {{"num_heads * head_dim is", [](v1::ModelDescription* model) {
-                            model->mutable_architecture()->set_num_heads(65536);
-                            model->mutable_architecture()->set_head_dim(65536);
+                            Attention(model)->set_num_heads(65536);
+                            Attention(model)->set_head_dim(65536);
                           }}});
 }
 
@@ -85,15 +106,15 @@ TEST(ValidateDescriptionTest, RefusesFloatsThatAreNotNumbers) {
         Full(),
         {
             {"rms_norm_eps", [&](auto* m) { m->mutable_architecture()->set_rms_norm_eps(bad); }},
-            {"rope_theta", [&](auto* m) { m->mutable_architecture()->set_rope_theta(bad); }},
+            {"rope.theta", [&](auto* m) { Attention(m)->mutable_rope()->set_theta(bad); }},
         });
   }
   ExpectRefused(
-      Full(), {{"rope_theta is 0", [](auto* m) { m->mutable_architecture()->set_rope_theta(0); }}});
+      Full(), {{"rope.theta is 0", [](auto* m) { Attention(m)->mutable_rope()->set_theta(0); }}});
 }
 
 v1::RopeScaling* Scaling(v1::ModelDescription* model, v1::RopeScaling::Kind kind) {
-  v1::RopeScaling* scaling = model->mutable_architecture()->mutable_rope_scaling();
+  v1::RopeScaling* scaling = Attention(model)->mutable_rope()->mutable_scaling();
   scaling->set_kind(kind);
   scaling->set_factor(8);
   scaling->set_original_max_positions(2048);
@@ -112,18 +133,18 @@ TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
     EXPECT_EQ(ValidateDescription(model), absl::OkStatus());
     scaling->set_factor(0);
     EXPECT_THAT(std::string(ValidateDescription(model).message()),
-                HasSubstr("rope_scaling.factor is 0"));
+                HasSubstr("rope.scaling.factor is 0"));
   }
   ExpectRefused(
       Full(),
       {
-          {"rope_pairing",
+          {"rope.pairing",
            [](auto* m) {
-             m->mutable_architecture()->set_rope_pairing(v1::ROPE_PAIRING_UNSPECIFIED);
+             Attention(m)->mutable_rope()->set_pairing(v1::ROPE_PAIRING_UNSPECIFIED);
            }},
-          {"rope_scaling.kind is 17",
+          {"rope.scaling.kind is 17",
            [](auto* m) {
-             m->mutable_architecture()->mutable_rope_scaling()->set_kind(
+             Attention(m)->mutable_rope()->mutable_scaling()->set_kind(
                  static_cast<v1::RopeScaling::Kind>(17));
            }},
           {"original_max_positions",

@@ -5,7 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/example_models.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -11,7 +11,8 @@
 #include <gtest/gtest.h>
 
 #include "coordinator/plan/tensor_table.h"
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/example_models.h"
+#include "proto/model/layers.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -19,10 +20,9 @@ namespace {
 using tessera::testing::ExampleModel;
 using tessera::testing::MakeModel;
 using tessera::testing::SmolLm2;
+using model::Size;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-int Size(const v1::Range& range) { return range.end() - range.begin(); }
 
 v1::ShardPlan MustPlan(const v1::ModelDescription& model, const Layout& layout) {
   auto plan = PlanShards(model, layout);
@@ -50,12 +50,13 @@ void ExpectPartition(const v1::ShardPlan& plan, int pp_stage, int whole, GetRang
 }
 
 // Exactly the KV heads that some query head of the rank reads.
-void ExpectKvHeadsFollow(const v1::Architecture& arch, const v1::RankShard& shard) {
-  const int group = arch.num_heads() / arch.num_kv_heads();
+void ExpectKvHeadsFollow(const v1::Architecture& arch, const v1::RankShard& shard, int kind) {
+  const v1::KindShard& ranges = shard.kinds(kind);
+  const int group = model::QueryGroup(arch.layer_kinds(kind).attention());
   std::set<int> needed;
-  for (int q = shard.q_heads().begin(); q < shard.q_heads().end(); ++q) needed.insert(q / group);
+  for (int q = ranges.q_heads().begin(); q < ranges.q_heads().end(); ++q) needed.insert(q / group);
   std::set<int> held;
-  for (int kv = shard.kv_heads().begin(); kv < shard.kv_heads().end(); ++kv) held.insert(kv);
+  for (int kv = ranges.kv_heads().begin(); kv < ranges.kv_heads().end(); ++kv) held.insert(kv);
   ASSERT_EQ(held, needed);
 }
 
@@ -66,10 +67,12 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
   ASSERT_EQ(plan.ranks_size(), tp * pp);
   int next_layer = 0;
   for (int stage = 0; stage < pp; ++stage) {
-    ExpectPartition(
-        plan, stage, arch.num_heads(), [](auto& s) -> auto& { return s.q_heads(); });
-    ExpectPartition(
-        plan, stage, arch.ffn_size(), [](auto& s) -> auto& { return s.ffn(); });
+    for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) {
+      ExpectPartition(plan, stage, arch.layer_kinds(kind).attention().num_heads(),
+                      [kind](auto& s) -> auto& { return s.kinds(kind).q_heads(); });
+      ExpectPartition(plan, stage, arch.layer_kinds(kind).feed_forward().width(),
+                      [kind](auto& s) -> auto& { return s.kinds(kind).ffn(); });
+    }
     ExpectPartition(
         plan, stage, arch.vocab_size(), [](auto& s) -> auto& { return s.vocab(); });
     for (int tp_rank = 0; tp_rank < tp; ++tp_rank) {
@@ -82,11 +85,18 @@ void ExpectSound(const v1::ModelDescription& model, const v1::ShardPlan& plan) {
       ASSERT_GT(Size(shard.layers()), 0);
       ASSERT_EQ(shard.has_embedding(), stage == 0);
       ASSERT_EQ(shard.has_output_head(), stage == pp - 1);
-      ASSERT_EQ(shard.ffn().begin() % arch.ffn_granularity(), 0);
       const int64_t pair_bytes = plan.kv_type() == v1::DATA_TYPE_F32 ? 8 : 4;  // of a key's and a value's element
-      ASSERT_EQ(shard.kv_bytes_per_token(),
-                pair_bytes * Size(shard.layers()) * Size(shard.kv_heads()) * arch.head_dim());
-      ExpectKvHeadsFollow(arch, shard);
+      int64_t kv_elements = 0;
+      for (int layer = shard.layers().begin(); layer < shard.layers().end(); ++layer) {
+        kv_elements += Size(model::RangesAt(arch, shard, layer).kv_heads()) *
+                       model::LayerAt(arch, layer).attention().head_dim();
+      }
+      ASSERT_EQ(shard.kv_bytes_per_token(), pair_bytes * kv_elements);
+      for (int kind = 0; kind < arch.layer_kinds_size(); ++kind) {
+        const int granularity = arch.layer_kinds(kind).feed_forward().granularity();
+        ASSERT_EQ(shard.kinds(kind).ffn().begin() % granularity, 0);
+        ExpectKvHeadsFollow(arch, shard, kind);
+      }
     }
     next_layer = plan.ranks(stage * tp).layers().end();
   }
@@ -113,26 +123,26 @@ TEST(ShardPlannerTest, NineHeadsOverOneToNineRanks) {
 
 TEST(ShardPlannerTest, KvHeadsAreRepeatedOnlyWhereAGroupStraddles) {
   const auto plan = MustPlan(SmolLm2(), {.tensor_parallel = 2});
-  EXPECT_EQ(plan.ranks(0).q_heads().end(), 5);
-  EXPECT_EQ(plan.ranks(0).kv_heads().end(), 2);
-  EXPECT_EQ(plan.ranks(1).kv_heads().begin(), 1);
-  EXPECT_EQ(plan.ranks(1).kv_heads().end(), 3);
+  EXPECT_EQ(plan.ranks(0).kinds(0).q_heads().end(), 5);
+  EXPECT_EQ(plan.ranks(0).kinds(0).kv_heads().end(), 2);
+  EXPECT_EQ(plan.ranks(1).kinds(0).kv_heads().begin(), 1);
+  EXPECT_EQ(plan.ranks(1).kinds(0).kv_heads().end(), 3);
   const auto aligned = MustPlan(SmolLm2(), {.tensor_parallel = 3});
-  for (const auto& shard : aligned.ranks()) EXPECT_EQ(Size(shard.kv_heads()), 1);
+  for (const auto& shard : aligned.ranks()) EXPECT_EQ(Size(shard.kinds(0).kv_heads()), 1);
 }
 
 TEST(ShardPlannerTest, TensorSplitByWeight) {
   const auto model = SmolLm2();
   const auto plan = MustPlan(model, {.tensor_parallel = 2, .tensor_split = {3, 1}});
   ExpectSound(model, plan);
-  EXPECT_EQ(Size(plan.ranks(0).q_heads()), 7);
-  EXPECT_EQ(Size(plan.ranks(0).ffn()), 1152);
+  EXPECT_EQ(Size(plan.ranks(0).kinds(0).q_heads()), 7);
+  EXPECT_EQ(Size(plan.ranks(0).kinds(0).ffn()), 1152);
   EXPECT_EQ(Size(plan.ranks(0).vocab()), 36864);
 }
 
 std::vector<int> FfnSizes(const v1::ShardPlan& plan) {
   std::vector<int> sizes;
-  for (const auto& shard : plan.ranks()) sizes.push_back(Size(shard.ffn()));
+  for (const auto& shard : plan.ranks()) sizes.push_back(Size(shard.kinds(0).ffn()));
   return sizes;
 }
 
@@ -165,8 +175,8 @@ TEST(ShardPlannerTest, RanksHoldTheirShareOfTheLayers) {
     int64_t granule = 0;  // what one granule of FFN columns weighs
     for (const auto& tensor : model.tensors()) {
       if (tensor.axis() != v1::SHARD_AXIS_FFN_ROWS && tensor.axis() != v1::SHARD_AXIS_FFN_COLS) continue;
-      granule += tensor.resident_bytes() * model.architecture().ffn_granularity() /
-                 model.architecture().ffn_size();
+      granule += tensor.resident_bytes() * model.architecture().layer_kinds(0).feed_forward().granularity() /
+                 model.architecture().layer_kinds(0).feed_forward().width();
     }
     EXPECT_LE(*most - *least, granule);
   }
@@ -180,8 +190,8 @@ TEST(ShardPlannerTest, FfnIsCutAtGranules) {
       {.num_heads = 3, .num_kv_heads = 3, .ffn_size = 100, .quantized = false});
   const auto odd_plan = MustPlan(odd, {.tensor_parallel = 3});
   ExpectSound(odd, odd_plan);
-  EXPECT_EQ(Size(odd_plan.ranks(0).ffn()), 34);
-  EXPECT_EQ(Size(odd_plan.ranks(2).ffn()), 33);
+  EXPECT_EQ(Size(odd_plan.ranks(0).kinds(0).ffn()), 34);
+  EXPECT_EQ(Size(odd_plan.ranks(2).kinds(0).ffn()), 33);
 }
 
 TEST(ShardPlannerTest, BytesAddUpWhenNothingIsRepeated) {
@@ -252,7 +262,7 @@ TEST(ShardPlannerTest, RandomArchitectures) {
     example.qkv_bias = draw(0, 1) == 1;
     example.qk_norm = draw(0, 1) == 1;
     const auto model = MakeModel(example);
-    const int granules = example.ffn_size / model.architecture().ffn_granularity();
+    const int granules = example.ffn_size / model.architecture().layer_kinds(0).feed_forward().granularity();
     Layout layout;
     layout.tensor_parallel = draw(1, std::min(example.num_heads, granules));
     layout.pipeline_parallel = draw(1, example.num_layers);
@@ -343,8 +353,8 @@ TEST(ShardPlannerTest, RefusesBadStepLimits) {
 
 TEST(ShardPlannerTest, PlansOnlyFromAValidDescription) {
   auto model = SmolLm2();
-  model.mutable_architecture()->set_num_kv_heads(4);
-  EXPECT_THAT(ErrorOf(model, {}), HasSubstr("architecture.num_kv_heads is 4"));
+  model.mutable_architecture()->mutable_layer_kinds(0)->mutable_attention()->set_num_kv_heads(4);
+  EXPECT_THAT(ErrorOf(model, {}), HasSubstr("architecture.layer_kinds[0].attention.num_kv_heads is 4"));
 }
 
 }  // namespace

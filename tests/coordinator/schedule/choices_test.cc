@@ -156,7 +156,7 @@ TEST_F(ChoicesTest, CancelledWhileTheOthersAreHeld) {
   EXPECT_THAT(Tick(), IsEmpty());
 }
 
-TEST_F(ChoicesTest, MoreChoicesThanSeats) {
+TEST_F(ChoicesTest, MoreChoicesThanSlots) {
   SchedulerLimits limits = Uncached();
   limits.max_sequences_per_step = 2;
   Start(limits);

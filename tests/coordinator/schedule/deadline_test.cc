@@ -63,7 +63,7 @@ TEST_F(DeadlineTest, APromptThatTakesLongerThanIsLeftIsNotBegun) {
 TEST_F(DeadlineTest, OneThatWaitsIsDroppedWhenItBecomesTooLateForIt) {
   StartLearned();
   Add(Request(1, 3, 50));
-  TickInTime();  // takes the only seat
+  TickInTime();  // takes the only slot
   Add(Until(2, 250, absl::Milliseconds(500)));
   const absl::Time added = now_;
   while (scheduler_->stats().waiting > 0) ASSERT_FALSE(TickInTime().empty());

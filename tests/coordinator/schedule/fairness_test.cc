@@ -1,4 +1,4 @@
-// Priorities, and tenants among each other: who is admitted, and who gives way.
+// Priorities, and tenants among each other: who is admitted, and who is preempted.
 #include <string>
 
 #include <gmock/gmock.h>
@@ -17,9 +17,9 @@ using ::testing::IsEmpty;
 
 class FairnessTest : public tessera::testing::SchedulerTest {
  protected:
-  static SchedulerLimits Seats(int seats, SchedulingPolicy policy = SchedulingPolicy::kFcfs) {
+  static SchedulerLimits Slots(int slots, SchedulingPolicy policy = SchedulingPolicy::kFcfs) {
     SchedulerLimits limits = Limits();
-    limits.max_sequences_per_step = seats;
+    limits.max_sequences_per_step = slots;
     limits.policy = policy;
     return limits;
   }
@@ -38,7 +38,7 @@ class FairnessTest : public tessera::testing::SchedulerTest {
 constexpr auto kPriority = SchedulingPolicy::kPriority;
 
 TEST_F(FairnessTest, LowerPriorityValuesGoFirst) {
-  Start(Seats(1, kPriority));
+  Start(Slots(1, kPriority));
   AddWithPriority(5, Request(1, 3, 1));
   AddWithPriority(-1, Request(2, 3, 1));
   AddWithPriority(5, Request(3, 3, 1));
@@ -50,14 +50,14 @@ TEST_F(FairnessTest, LowerPriorityValuesGoFirst) {
 }
 
 TEST_F(FairnessTest, WithFcfsPriorityMeansNothing) {
-  Start(Seats(1));
+  Start(Slots(1));
   AddWithPriority(5, Request(1, 3, 1));
   AddWithPriority(-1, Request(2, 3, 1));
   EXPECT_THAT(Tick(), ElementsAre("1:0+3!"));
 }
 
-TEST_F(FairnessTest, ABetterPriorityTakesASeatAndTheVictimComesBack) {
-  Start(Seats(2, kPriority));
+TEST_F(FairnessTest, ABetterPriorityTakesASlotAndTheVictimComesBack) {
+  Start(Slots(2, kPriority));
   AddWithPriority(1, Request(1, 3, 6));
   AddWithPriority(2, Request(2, 3, 6));
   Tick();
@@ -73,7 +73,7 @@ TEST_F(FairnessTest, ABetterPriorityTakesASeatAndTheVictimComesBack) {
 }
 
 TEST_F(FairnessTest, EqualPriorityDoesNotPreempt) {
-  Start(Seats(1, kPriority));
+  Start(Slots(1, kPriority));
   AddWithPriority(1, Request(1, 3, 9));
   Tick();
   AddWithPriority(1, Request(2, 3, 9));
@@ -81,7 +81,7 @@ TEST_F(FairnessTest, EqualPriorityDoesNotPreempt) {
 }
 
 TEST_F(FairnessTest, ABetterPriorityTakesBlocks) {
-  SchedulerLimits limits = Seats(8, kPriority);
+  SchedulerLimits limits = Slots(8, kPriority);
   limits.block_tokens = 4;
   limits.num_blocks = 8;
   Start(limits);
@@ -96,8 +96,8 @@ TEST_F(FairnessTest, ABetterPriorityTakesBlocks) {
   }
 }
 
-TEST_F(FairnessTest, WhenBlocksRunOutTheLowestPriorityGivesWayFirst) {
-  SchedulerLimits limits = Seats(3, kPriority);
+TEST_F(FairnessTest, WhenBlocksRunOutTheLowestPriorityIsPreemptedFirst) {
+  SchedulerLimits limits = Slots(3, kPriority);
   limits.block_tokens = 4;
   limits.num_blocks = 6;
   Start(limits);
@@ -109,8 +109,8 @@ TEST_F(FairnessTest, WhenBlocksRunOutTheLowestPriorityGivesWayFirst) {
   EXPECT_THAT(Tick(), ElementsAre("2:8+1!", "3:8+1!")) << "1 is the oldest, but of least priority";
 }
 
-TEST_F(FairnessTest, AVictimInFlightLeavesItsSeatAtOnce) {
-  SchedulerLimits limits = Seats(1, kPriority);
+TEST_F(FairnessTest, AVictimInFlightLeavesItsSlotAtOnce) {
+  SchedulerLimits limits = Slots(1, kPriority);
   limits.lookahead = true;
   Start(limits);
   AddWithPriority(1, Request(1, 3, 9));
@@ -120,14 +120,14 @@ TEST_F(FairnessTest, AVictimInFlightLeavesItsSeatAtOnce) {
   EXPECT_EQ(scheduler_->stats().preemptions, 0);
   Answer();
   EXPECT_EQ(scheduler_->stats().preemptions, 1);
-  EXPECT_THAT(Send(), IsEmpty()) << "2 still has the only seat";
+  EXPECT_THAT(Send(), IsEmpty()) << "2 still has the only slot";
   RunToTheEnd();
   EXPECT_EQ(output(1), ReferenceTokens(Request(1, 3, 9), 1'000));
   EXPECT_EQ(output(2), ReferenceTokens(Request(2, 3, 1), 1'000));
 }
 
-TEST_F(FairnessTest, ATenantBelowItsShareGetsASeatFromTheOneMostBeyond) {
-  Start(Seats(4));
+TEST_F(FairnessTest, ATenantBelowItsShareGetsASlotFromTheOneMostAbove) {
+  Start(Slots(4));
   for (int id = 1; id <= 6; ++id) AddFor("flood", Request(id, 3, 9));
   EXPECT_THAT(Tick(), ElementsAre("1:0+3!", "2:0+3!", "3:0+3!", "4:0+3!"));
   AddFor("small", Request(7, 3, 2));
@@ -135,7 +135,7 @@ TEST_F(FairnessTest, ATenantBelowItsShareGetsASeatFromTheOneMostBeyond) {
   EXPECT_EQ(scheduler_->stats().preemptions, 1);
   for (int id = 8; id <= 10; ++id) AddFor("small", Request(id, 3, 9));
   EXPECT_THAT(Tick(), ElementsAre("1:3+1!", "2:3+1!", "7:3+1!", "8:0+3!")) << "but not twice";
-  // Two seats each: that is fair, whoever waits.
+  // Two slots each: that is fair, whoever waits.
   EXPECT_THAT(Tick(), ElementsAre("1:4+1!", "2:4+1!", "8:3+1!", "9:0+3!"));
   EXPECT_EQ(scheduler_->stats().preemptions, 2);
   Tick();
@@ -147,7 +147,7 @@ TEST_F(FairnessTest, ATenantBelowItsShareGetsASeatFromTheOneMostBeyond) {
 }
 
 TEST_F(FairnessTest, SharesAreByWeight) {
-  SchedulerLimits limits = Seats(4);
+  SchedulerLimits limits = Slots(4);
   limits.tenant_weights = {{"heavy", 3.0}};
   Start(limits);
   for (int id = 1; id <= 4; ++id) AddFor("heavy", Request(id, 3, 50));
@@ -158,7 +158,7 @@ TEST_F(FairnessTest, SharesAreByWeight) {
 }
 
 TEST_F(FairnessTest, ATenantBelowItsShareGetsBlocks) {
-  SchedulerLimits limits = Seats(8);
+  SchedulerLimits limits = Slots(8);
   limits.block_tokens = 4;
   limits.num_blocks = 12;
   Start(limits);
@@ -173,7 +173,7 @@ TEST_F(FairnessTest, ATenantBelowItsShareGetsBlocks) {
 
 // The flood's decodes need blocks too; they take them from each other, not from the small tenant.
 TEST_F(FairnessTest, ATenantAtItsShareKeepsItsBlocks) {
-  SchedulerLimits limits = Seats(4);
+  SchedulerLimits limits = Slots(4);
   limits.block_tokens = 4;
   limits.num_blocks = 9;
   Start(limits);
@@ -186,8 +186,8 @@ TEST_F(FairnessTest, ATenantAtItsShareKeepsItsBlocks) {
   EXPECT_EQ(output(3), ReferenceTokens(Request(3, 7, 10), 36));
 }
 
-TEST_F(FairnessTest, NobodyRunsAheadWhileAnotherTenantIsAbout) {
-  SchedulerLimits limits = Seats(4);
+TEST_F(FairnessTest, NobodyRunsAheadWhileAnotherTenantIsActive) {
+  SchedulerLimits limits = Slots(4);
   limits.lookahead = true;
   Start(limits);
   AddFor("one", Request(1, 3, 9));
@@ -217,7 +217,7 @@ class PrefillAllowanceTest : public FairnessTest {
 
   // Eight decodes of the tenant "a" under way, their cost known.
   void StartEightStreams() {
-    SchedulerLimits limits = Seats(64);
+    SchedulerLimits limits = Slots(64);
     limits.num_blocks = 1'000;
     limits.prefix_caching = false;
     Start(limits);
@@ -282,13 +282,13 @@ TEST_F(PrefillAllowanceTest, APromptStretchesTheStepsOfRunningStreamsByABoundedF
   }
 }
 
-TEST_F(PrefillAllowanceTest, ATenantThatIsOwedItMayUseTheWholeBudget) {
+TEST_F(PrefillAllowanceTest, ATenantInDeficitMayUseTheWholeBudget) {
   StartEightStreams();
   AddFor("b", Request(50, 300, 1));
   EXPECT_EQ(PromptTokensOfNextStep(), 300);
 }
 
-TEST_F(PrefillAllowanceTest, PromptsWithoutDecodesGoInPiecesWhileAnotherTenantIsAbout) {
+TEST_F(PrefillAllowanceTest, PromptsWithoutDecodesGoInPiecesWhileAnotherTenantIsActive) {
   base_micros_ = 1'000;
   LearnSteps();
   Visit("b");
@@ -329,7 +329,7 @@ TEST_F(PrefillAllowanceTest, PromptsThatAreDoneSoonAreNotCut) {
 }
 
 TEST_F(PrefillAllowanceTest, WithUnknownCostNothingIsCut) {
-  SchedulerLimits limits = Seats(64);
+  SchedulerLimits limits = Slots(64);
   limits.num_blocks = 1'000;
   Start(limits);
   Visit("b");
@@ -337,7 +337,7 @@ TEST_F(PrefillAllowanceTest, WithUnknownCostNothingIsCut) {
   EXPECT_EQ(PromptTokensOfNextStep(), limits_.max_tokens_per_step);
 }
 
-TEST_F(PrefillAllowanceTest, WhoIsOwedAPromptGetsTheStepForItself) {
+TEST_F(PrefillAllowanceTest, ATenantInDeficitGetsTheStepForItsPrompt) {
   base_micros_ = 1'000;
   LearnSteps();
   Visit("b");

@@ -141,14 +141,15 @@ inline std::vector<int32_t> ReferenceTokens(const coordinator::ScheduledRequest&
   return output;
 }
 
-// The log probabilities of the prompt tokens from request.targets_from on.
-inline std::vector<float> ReferenceTargets(const coordinator::ScheduledRequest& request) {
+// The log probabilities of the prompt tokens from request.prompt_logprobs_from on.
+inline std::vector<float> ReferencePromptLogprobs(const coordinator::ScheduledRequest& request) {
   std::vector<float> logprobs;
-  if (request.targets_from < 1) return logprobs;
+  if (request.prompt_logprobs_from < 1) return logprobs;
   uint64_t hash = 0;
   for (size_t i = 0; i < request.prompt_ids.size(); ++i) {
     const int32_t token = request.prompt_ids[i];
-    if (static_cast<int>(i) >= request.targets_from) logprobs.push_back(FakeLogprob(hash, token));
+    if (static_cast<int>(i) >= request.prompt_logprobs_from)
+      logprobs.push_back(FakeLogprob(hash, token));
     hash = MixToken(hash, token);
   }
   return logprobs;

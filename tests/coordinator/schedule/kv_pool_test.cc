@@ -23,15 +23,15 @@ Tokens Count(int n, int32_t first = 0) {
   return tokens;
 }
 
-// As a request does it: adopt what is known, compute the rest, publish. False: out of blocks.
+// As a request does it: match what is known, compute the rest, commit. False: out of blocks.
 bool Compute(KvPool& pool, uint64_t salt, const Tokens& tokens, int block_tokens, Table* table) {
-  pool.Adopt(salt, tokens, table);
+  pool.MatchPrefix(salt, tokens, table);
   const int blocks = (static_cast<int>(tokens.size()) + block_tokens - 1) / block_tokens;
   if (!pool.Grow(blocks, table)) {
     pool.Release(table);
     return false;
   }
-  pool.Publish(salt, tokens, *table);
+  pool.Commit(salt, tokens, *table);
   return true;
 }
 
@@ -57,7 +57,7 @@ TEST(KvPoolTest, APoolWithoutBlocksHoldsNothing) {
   Table table;
   EXPECT_TRUE(pool.Grow(0, &table));
   EXPECT_FALSE(pool.Grow(1, &table));
-  EXPECT_EQ(pool.Adopt(kSalt, Count(100), &table), 0);
+  EXPECT_EQ(pool.MatchPrefix(kSalt, Count(100), &table), 0);
 }
 
 TEST(KvPoolTest, ASharedPrefixIsHeldTwiceAndComputedOnce) {
@@ -66,8 +66,8 @@ TEST(KvPoolTest, ASharedPrefixIsHeldTwiceAndComputedOnce) {
   Table first;
   ASSERT_TRUE(Compute(pool, kSalt, tokens, 4, &first));
   Table second;
-  EXPECT_EQ(pool.Match(kSalt, tokens), 8);
-  EXPECT_EQ(pool.Adopt(kSalt, tokens, &second), 8);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, tokens), 8);
+  EXPECT_EQ(pool.MatchPrefix(kSalt, tokens, &second), 8);
   EXPECT_EQ(second, Table(first.begin(), first.begin() + 2));
   EXPECT_EQ(pool.free_count(), 7);
   pool.Release(&first);
@@ -82,11 +82,11 @@ TEST(KvPoolTest, TheLastTokenIsAlwaysLeftToCompute) {
   KvPool pool({.num_blocks = 10, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(Compute(pool, kSalt, Count(8), 4, &table));
-  EXPECT_EQ(pool.Match(kSalt, Count(8)), 4);
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 8);
-  EXPECT_EQ(pool.Match(kSalt, Count(5)), 4);
-  EXPECT_EQ(pool.Match(kSalt, Count(4)), 0);
-  EXPECT_EQ(pool.Match(kSalt, {}), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(8)), 4);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 8);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(5)), 4);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(4)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, {}), 0);
   pool.Release(&table);
 }
 
@@ -97,10 +97,10 @@ TEST(KvPoolTest, ADifferenceAnywhereBeforeEndsTheMatch) {
   for (const auto& [changed, known] : std::map<size_t, int>{{0, 0}, {3, 0}, {4, 4}, {11, 8}}) {
     Tokens tokens = Count(13);
     tokens[changed] = 999;
-    EXPECT_EQ(pool.Match(kSalt, tokens), known) << changed;
+    EXPECT_EQ(pool.PeekPrefix(kSalt, tokens), known) << changed;
   }
   // The second block's tokens without the first's before them.
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 4)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 4)), 0);
   pool.Release(&table);
 }
 
@@ -108,8 +108,8 @@ TEST(KvPoolTest, SaltsKeepTenantsApart) {
   KvPool pool({.num_blocks = 10, .block_tokens = 4});
   Table mine;
   ASSERT_TRUE(Compute(pool, 1, Count(9), 4, &mine));
-  EXPECT_EQ(pool.Match(1, Count(9)), 8);
-  EXPECT_EQ(pool.Match(2, Count(9)), 0);
+  EXPECT_EQ(pool.PeekPrefix(1, Count(9)), 8);
+  EXPECT_EQ(pool.PeekPrefix(2, Count(9)), 0);
   Table theirs;
   ASSERT_TRUE(Compute(pool, 2, Count(9), 4, &theirs));
   EXPECT_NE(mine[0], theirs[0]);
@@ -125,13 +125,13 @@ TEST(KvPoolTest, AMatchIsByTokensNotByHash) {
   std::vector<Table> tables(5000);
   for (int i = 0; i < 5000; ++i) {
     ASSERT_TRUE(pool.Grow(1, &tables[static_cast<size_t>(i)]));
-    pool.Publish(kSalt, {i}, tables[static_cast<size_t>(i)]);
+    pool.Commit(kSalt, {i}, tables[static_cast<size_t>(i)]);
   }
   for (int i = 0; i < 5000; ++i) {
     Table found;
-    ASSERT_EQ(pool.Adopt(kSalt, {i, 0}, &found), 1);
+    ASSERT_EQ(pool.MatchPrefix(kSalt, {i, 0}, &found), 1);
     EXPECT_EQ(found, tables[static_cast<size_t>(i)]);
-    EXPECT_EQ(pool.Match(kSalt, {i + 5000, 0}), 0);
+    EXPECT_EQ(pool.PeekPrefix(kSalt, {i + 5000, 0}), 0);
     pool.Release(&found);
   }
   for (Table& table : tables) pool.Release(&table);
@@ -141,9 +141,9 @@ TEST(KvPoolTest, WithoutCachingNothingIsFound) {
   KvPool pool({.num_blocks = 10, .block_tokens = 4, .prefix_caching = false});
   Table table;
   ASSERT_TRUE(Compute(pool, kSalt, Count(9), 4, &table));
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 0);
   pool.Release(&table);
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 0);
   EXPECT_EQ(pool.cached_count(), 0);
   EXPECT_EQ(pool.free_count(), 10);
 }
@@ -155,10 +155,10 @@ TEST(KvPoolTest, PublishingGoesOnWhereItStopped) {
   for (int32_t i = 0; i < 40; ++i) {  // as decodes do
     ASSERT_TRUE(pool.Grow(i / 4 + 1, &table));
     tokens.push_back(i * 3);
-    pool.Publish(kSalt, tokens, table);
+    pool.Commit(kSalt, tokens, table);
     Tokens next = tokens;
     next.push_back(-1);
-    EXPECT_EQ(pool.Match(kSalt, next), (i + 1) / 4 * 4);
+    EXPECT_EQ(pool.PeekPrefix(kSalt, next), (i + 1) / 4 * 4);
   }
   pool.Release(&table);
   EXPECT_EQ(pool.cached_count(), 10);
@@ -174,7 +174,7 @@ TEST(KvPoolTest, TheEndsOfChainsGoFirst) {
   Table other;
   for (int held = 1; held <= 4; ++held) {
     ASSERT_TRUE(pool.Grow(held, &other));
-    EXPECT_EQ(pool.Match(kSalt, Count(17)), 16 - 4 * held);
+    EXPECT_EQ(pool.PeekPrefix(kSalt, Count(17)), 16 - 4 * held);
   }
   pool.Release(&other);
 }
@@ -186,23 +186,23 @@ TEST(KvPoolTest, TheLeastRecentlyUsedChainGoesFirst) {
     ASSERT_TRUE(Compute(pool, kSalt, Count(8, first), 4, &table));
     pool.Release(&table);
   }
-  EXPECT_EQ(pool.Adopt(kSalt, Count(9, 100), &table), 8);  // used again
+  EXPECT_EQ(pool.MatchPrefix(kSalt, Count(9, 100), &table), 8);  // used again
   pool.Release(&table);
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 200)), 8);  // only asked for: no use
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 200)), 8);  // only asked for: no use
   ASSERT_TRUE(pool.Grow(3, &table));
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 100)), 8);
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 200)), 0);
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 300)), 4);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 100)), 8);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 200)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 300)), 4);
   pool.Release(&table);
 }
 
-TEST(KvPoolTest, BlocksWithoutContentGoBeforePublishedOnes) {
+TEST(KvPoolTest, BlocksWithoutContentGoBeforeCommittedOnes) {
   KvPool pool({.num_blocks = 4, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(Compute(pool, kSalt, Count(8), 4, &table));
   pool.Release(&table);
   ASSERT_TRUE(pool.Grow(2, &table));
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 8);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 8);
   pool.Release(&table);
 }
 
@@ -213,7 +213,7 @@ TEST(KvPoolTest, WhatIsHeldIsNeverEvicted) {
   Table other;
   EXPECT_FALSE(pool.Grow(3, &other));
   ASSERT_TRUE(pool.Grow(2, &other));
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 8);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 8);
   pool.Release(&other);
   pool.Release(&held);
 }
@@ -226,41 +226,41 @@ TEST(KvPoolTest, TwinsKeepTheirChainAlive) {
   Table twin;
   ASSERT_TRUE(pool.Grow(2, &first));
   ASSERT_TRUE(pool.Grow(2, &twin));
-  pool.Publish(kSalt, Count(8), first);
-  pool.Publish(kSalt, Count(8), twin);  // stays its holder's own
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 8);
+  pool.Commit(kSalt, Count(8), first);
+  pool.Commit(kSalt, Count(8), twin);  // stays its holder's own
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 8);
   pool.Release(&first);
   EXPECT_EQ(pool.cached_count(), 2);
   ASSERT_TRUE(pool.Grow(3, &twin));
-  pool.Publish(kSalt, Count(12), twin);
-  EXPECT_EQ(pool.Match(kSalt, Count(13)), 12);
+  pool.Commit(kSalt, Count(12), twin);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(13)), 12);
   Table other;
   ASSERT_TRUE(Compute(pool, kSalt, Count(4, 500), 4, &other));
   pool.Release(&other);
   pool.Release(&twin);  // later than `other`, and so are the blocks its end hangs on
   EXPECT_EQ(pool.cached_count(), 4);
   ASSERT_TRUE(pool.Grow(5, &other));
-  EXPECT_EQ(pool.Match(kSalt, Count(5, 500)), 0);
-  EXPECT_EQ(pool.Match(kSalt, Count(13)), 12);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(5, 500)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(13)), 12);
   pool.Release(&other);
 }
 
-// The published ones of two twins were evicted while the other twin is still held: its own blocks
-// take their place with the next Publish.
+// The committed ones of two twins were evicted while the other twin is still held: its own blocks
+// take their place with the next Commit.
 TEST(KvPoolTest, ATwinTakesThePlaceOfAnEvictedOne) {
   KvPool pool({.num_blocks = 4, .block_tokens = 4});
   Table first;
   Table twin;
   ASSERT_TRUE(pool.Grow(1, &first));
   ASSERT_TRUE(pool.Grow(1, &twin));
-  pool.Publish(kSalt, Count(4), first);
-  pool.Publish(kSalt, Count(4), twin);
+  pool.Commit(kSalt, Count(4), first);
+  pool.Commit(kSalt, Count(4), twin);
   pool.Release(&first);
   Table other;
   ASSERT_TRUE(pool.Grow(3, &other));  // all others: evicts
-  EXPECT_EQ(pool.Match(kSalt, Count(5)), 0);
-  pool.Publish(kSalt, Count(4), twin);
-  EXPECT_EQ(pool.Match(kSalt, Count(5)), 4);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(5)), 0);
+  pool.Commit(kSalt, Count(4), twin);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(5)), 4);
   pool.Release(&other);
   pool.Release(&twin);
   EXPECT_EQ(pool.cached_count(), 1);
@@ -274,8 +274,8 @@ TEST(KvPoolTest, AfterTheGroupIsGoneNothingIsFound) {
   ASSERT_TRUE(Compute(pool, kSalt, Count(8, 50), 4, &released));
   pool.Release(&released);
   pool.ForgetContents();
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 0);
-  EXPECT_EQ(pool.Match(kSalt, Count(9, 50)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 0);
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9, 50)), 0);
   EXPECT_EQ(pool.cached_count(), 0);
   EXPECT_EQ(pool.free_count(), 4);
   pool.Release(&held);
@@ -288,7 +288,7 @@ TEST(KvPoolTest, AnOwnBlockNeedsNoCopy) {
   KvPool pool({.num_blocks = 1, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(pool.Grow(1, &table));
-  const KvPool::OwnResult own = pool.MakeOwn(0, &table);
+  const KvPool::CopyResult own = pool.CopyOnWrite(0, &table);
   EXPECT_TRUE(own.ok);
   EXPECT_FALSE(own.copy.has_value());
   pool.Release(&table);
@@ -298,18 +298,18 @@ TEST(KvPoolTest, ASharedBlockIsCopiedByAllButTheLastHolder) {
   KvPool pool({.num_blocks = 4, .block_tokens = 4});
   Table first;
   ASSERT_TRUE(pool.Grow(2, &first));
-  Table second = pool.Share(first);
+  Table second = pool.Fork(first);
   EXPECT_EQ(second, first);
   EXPECT_EQ(pool.free_count(), 2);
   const int32_t shared = first[1];
-  const KvPool::OwnResult own = pool.MakeOwn(1, &second);
+  const KvPool::CopyResult own = pool.CopyOnWrite(1, &second);
   ASSERT_TRUE(own.ok);
   ASSERT_TRUE(own.copy.has_value());
   EXPECT_EQ(own.copy->source, shared);
   EXPECT_EQ(own.copy->destination, second[1]);
   EXPECT_NE(second[1], shared);
   EXPECT_EQ(first[1], shared);
-  EXPECT_FALSE(pool.MakeOwn(1, &first).copy.has_value());  // alone with it now
+  EXPECT_FALSE(pool.CopyOnWrite(1, &first).copy.has_value());  // alone with it now
   pool.Release(&first);
   EXPECT_EQ(pool.free_count(), 2);  // second holds block 0 and its copy
   pool.Release(&second);
@@ -320,34 +320,34 @@ TEST(KvPoolTest, WithoutAFreeBlockThereIsNoCopy) {
   KvPool pool({.num_blocks = 1, .block_tokens = 4});
   Table first;
   ASSERT_TRUE(pool.Grow(1, &first));
-  Table second = pool.Share(first);
-  EXPECT_FALSE(pool.MakeOwn(0, &second).ok);
+  Table second = pool.Fork(first);
+  EXPECT_FALSE(pool.CopyOnWrite(0, &second).ok);
   EXPECT_EQ(second, first);
   pool.Release(&first);
-  EXPECT_TRUE(pool.MakeOwn(0, &second).ok);
+  EXPECT_TRUE(pool.CopyOnWrite(0, &second).ok);
   pool.Release(&second);
   EXPECT_EQ(pool.free_count(), 1);
 }
 
-TEST(KvPoolTest, APublishedBlockThatIsWrittenAgainIsNoLongerFound) {
+TEST(KvPoolTest, ACommittedBlockThatIsWrittenAgainIsNoLongerFound) {
   KvPool pool({.num_blocks = 4, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(Compute(pool, kSalt, Count(12), 4, &table));
-  const KvPool::OwnResult own = pool.MakeOwn(1, &table);
+  const KvPool::CopyResult own = pool.CopyOnWrite(1, &table);
   EXPECT_TRUE(own.ok);
   EXPECT_FALSE(own.copy.has_value());
-  EXPECT_EQ(pool.Match(kSalt, Count(13)), 4);  // nor is what followed it
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(13)), 4);  // nor is what followed it
   pool.Release(&table);
   EXPECT_EQ(pool.cached_count(), 1);
 }
 
-TEST(KvPoolTest, ASharedPublishedBlockStaysFindableWhenOneHolderWrites) {
+TEST(KvPoolTest, ASharedCommittedBlockStaysFindableWhenOneHolderWrites) {
   KvPool pool({.num_blocks = 4, .block_tokens = 4});
   Table first;
   ASSERT_TRUE(Compute(pool, kSalt, Count(8), 4, &first));
-  Table second = pool.Share(first);
-  ASSERT_TRUE(pool.MakeOwn(1, &second).copy.has_value());
-  EXPECT_EQ(pool.Match(kSalt, Count(9)), 8);
+  Table second = pool.Fork(first);
+  ASSERT_TRUE(pool.CopyOnWrite(1, &second).copy.has_value());
+  EXPECT_EQ(pool.PeekPrefix(kSalt, Count(9)), 8);
   pool.Release(&first);
   pool.Release(&second);
   EXPECT_EQ(pool.free_count(), 4);
@@ -364,7 +364,7 @@ TEST(KvPoolDeathTest, ReleasingTwiceAborts) {
   EXPECT_DEATH(pool.Release(&again), "released twice");
 }
 
-TEST(KvPoolDeathTest, ReleasingAnAdoptedBlockTwiceAborts) {
+TEST(KvPoolDeathTest, ReleasingAMatchedBlockTwiceAborts) {
   KvPool pool({.num_blocks = 2, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(Compute(pool, kSalt, Count(4), 4, &table));
@@ -385,7 +385,7 @@ TEST(KvPoolDeathTest, PublishingMoreThanTheTableHoldsAborts) {
   KvPool pool({.num_blocks = 2, .block_tokens = 4});
   Table table;
   ASSERT_TRUE(pool.Grow(1, &table));
-  EXPECT_DEATH(pool.Publish(kSalt, Count(8), table), "more full blocks");
+  EXPECT_DEATH(pool.Commit(kSalt, Count(8), table), "more full blocks");
 }
 
 // ---- random runs against a model ----------------------------------------------------------------
@@ -433,7 +433,7 @@ class RandomRun {
     EXPECT_EQ(pool_.free_count(), pool_.total());
   }
 
-  int adopted() const { return adopted_; }
+  int matched() const { return matched_; }
 
  private:
   static constexpr int kBlock = 3;
@@ -455,10 +455,10 @@ class RandomRun {
     }
   }
 
-  void Publish(const Sequence& sequence) {
-    pool_.Publish(sequence.salt, sequence.tokens, sequence.table);
+  void Commit(const Sequence& sequence) {
+    pool_.Commit(sequence.salt, sequence.tokens, sequence.table);
     for (size_t end = kBlock; end <= sequence.tokens.size(); end += kBlock) {
-      published_.insert(
+      committed_.insert(
           {sequence.salt, Tokens(sequence.tokens.begin(),
                                  sequence.tokens.begin() + static_cast<std::ptrdiff_t>(end))});
     }
@@ -467,7 +467,7 @@ class RandomRun {
   int Known(uint64_t salt, const Tokens& tokens) const {
     size_t end = 0;
     while (end + kBlock < tokens.size() &&
-           published_.count(
+           committed_.count(
                {salt, Tokens(tokens.begin(),
                              tokens.begin() + static_cast<std::ptrdiff_t>(end + kBlock))}) > 0) {
       end += kBlock;
@@ -481,8 +481,8 @@ class RandomRun {
     sequence.salt = static_cast<uint64_t>(Below(2));
     const int length = 1 + Below(20);
     for (int i = 0; i < length; ++i) sequence.tokens.push_back(Below(5) == 0 ? 1 : 0);
-    const int match = pool_.Match(sequence.salt, sequence.tokens);
-    const int known = pool_.Adopt(sequence.salt, sequence.tokens, &sequence.table);
+    const int match = pool_.PeekPrefix(sequence.salt, sequence.tokens);
+    const int known = pool_.MatchPrefix(sequence.salt, sequence.tokens, &sequence.table);
     ASSERT_EQ(known, match);
     ASSERT_EQ(known, static_cast<int>(sequence.table.size()) * kBlock);
     ASSERT_LT(known, length);
@@ -497,16 +497,16 @@ class RandomRun {
     if (!pool_.Grow((length + kBlock - 1) / kBlock, &sequence.table)) {
       return pool_.Release(&sequence.table);
     }
-    adopted_ += known;
+    matched_ += known;
     Write(sequence, static_cast<size_t>(known / kBlock));
-    if (Below(4) > 0) Publish(sequence);
+    if (Below(4) > 0) Commit(sequence);
     live_.push_back(std::move(sequence));
   }
 
   void Fork() {
     if (live_.empty()) return;
     Sequence copy = live_[static_cast<size_t>(Below(static_cast<int>(live_.size())))];
-    copy.table = pool_.Share(copy.table);
+    copy.table = pool_.Fork(copy.table);
     live_.push_back(std::move(copy));
   }
 
@@ -518,13 +518,13 @@ class RandomRun {
     if (index == static_cast<int>(sequence.table.size())) {
       if (!pool_.Grow(index + 1, &sequence.table)) return;
     } else {
-      const KvPool::OwnResult own = pool_.MakeOwn(index, &sequence.table);
+      const KvPool::CopyResult own = pool_.CopyOnWrite(index, &sequence.table);
       if (!own.ok) return;
       if (own.copy) contents_[own.copy->destination] = contents_[own.copy->source];
     }
     sequence.tokens.push_back(Below(3));
     Write(sequence, static_cast<size_t>(index));
-    Publish(sequence);
+    Commit(sequence);
   }
 
   void Leave() {
@@ -545,11 +545,11 @@ class RandomRun {
   KvPool pool_;
   std::vector<Sequence> live_;
   std::map<int32_t, Content> contents_;        // by block, as the workers would hold it
-  std::set<Content, ContentOrder> published_;  // ever
-  int adopted_ = 0;
+  std::set<Content, ContentOrder> committed_;  // ever
+  int matched_ = 0;
 };
 
-TEST(KvPoolRandomTest, WithRoomForEverythingAllThatWasPublishedIsFound) {
+TEST(KvPoolRandomTest, WithRoomForEverythingAllThatWasCommittedIsFound) {
   for (unsigned seed = 0; seed < 5; ++seed) {
     RandomRun run(seed, 20000, false);
     for (int i = 0; i < 3000; ++i) {
@@ -557,12 +557,12 @@ TEST(KvPoolRandomTest, WithRoomForEverythingAllThatWasPublishedIsFound) {
       if (::testing::Test::HasFatalFailure()) FAIL() << "seed " << seed << " step " << i;
     }
     run.CheckCounts();
-    EXPECT_GT(run.adopted(), 100);
+    EXPECT_GT(run.matched(), 100);
     run.End();
   }
 }
 
-TEST(KvPoolRandomTest, UnderPressureEveryAdoptedBlockHoldsWhatItShould) {
+TEST(KvPoolRandomTest, UnderPressureEveryMatchedBlockHoldsWhatItShould) {
   for (unsigned seed = 0; seed < 20; ++seed) {
     RandomRun run(seed, 5 + static_cast<int>(seed) * 5, true);
     for (int i = 0; i < 10000; ++i) {
@@ -570,7 +570,7 @@ TEST(KvPoolRandomTest, UnderPressureEveryAdoptedBlockHoldsWhatItShould) {
       if (i % 10 == 0) run.CheckCounts();
       if (::testing::Test::HasFatalFailure()) FAIL() << "seed " << seed << " step " << i;
     }
-    EXPECT_GT(run.adopted(), 0);
+    EXPECT_GT(run.matched(), 0);
     run.End();
   }
 }

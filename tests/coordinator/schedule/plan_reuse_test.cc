@@ -34,7 +34,7 @@ ScheduledRequest Request(int64_t id) {
   request.max_tokens = static_cast<int>(2 + id * 3 % 7);
   if (id % 3 == 0) {
     request.max_tokens = 0;
-    request.targets_from = 1;
+    request.prompt_logprobs_from = 1;
   } else if (id % 2 == 0) {
     request.min_tokens = 2;
     request.stop_ids = {5};

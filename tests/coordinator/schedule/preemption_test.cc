@@ -1,4 +1,4 @@
-// Too few KV blocks: who gives way, and that nobody can tell from the tokens.
+// Too few KV blocks: who is preempted, and that nobody can tell from the tokens.
 #include <map>
 #include <numeric>
 #include <string>
@@ -8,13 +8,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/kv_memory_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
-using tessera::testing::FakeGroup;
 using tessera::testing::kFakeVocab;
+using tessera::testing::KvMemoryGroup;
 using tessera::testing::ReferenceTokens;
 using tessera::testing::ShowPlan;
 using ::testing::ElementsAre;
@@ -42,7 +42,7 @@ struct History {
 // Everything at once, up to max_steps_in_flight steps sent before the oldest is answered.
 History RunAll(const std::vector<ScheduledRequest>& requests, const SchedulerLimits& limits) {
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   History run;
   for (const ScheduledRequest& request : requests) {
     EXPECT_EQ(scheduler.Add(request, kNow), absl::OkStatus());
@@ -77,11 +77,11 @@ Outputs Expected(const std::vector<ScheduledRequest>& requests, int max_len) {
   return outputs;
 }
 
-TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
+TEST(PreemptionTest, TheYoungestIsPreemptedAndComesBackFirst) {
   const SchedulerLimits limits{
       .block_tokens = 4, .num_blocks = 4, .max_sequences_per_step = 2, .lookahead = false};
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   for (int id = 1; id <= 3; ++id) {
     ASSERT_EQ(scheduler.Add(Request(id, 7, 8), kNow), absl::OkStatus());
   }
@@ -95,7 +95,7 @@ TEST(PreemptionTest, TheYoungestGivesWayAndComesBackFirst) {
   };
   EXPECT_THAT(tick(), ElementsAre("1:0+7!", "2:0+7!"));
   EXPECT_THAT(tick(), ElementsAre("1:7+1!", "2:7+1!"));
-  // Position 8 needs a third block, and all four are taken: 2 gives way. Its two blocks would do
+  // Position 8 needs a third block, and all four are taken: 2 is preempted. Its two blocks would do
   // for nothing but itself, so nobody is admitted.
   EXPECT_THAT(tick(), ElementsAre("1:8+1!"));
   EXPECT_EQ(scheduler.stats().preemptions, 1);
@@ -171,7 +171,7 @@ TEST(PreemptionTest, ASequenceInFlightIsNeverTheVictim) {
                                .max_steps_in_flight = 2,
                                .lookahead = false};
   Scheduler scheduler(limits);
-  FakeGroup group(limits);
+  KvMemoryGroup group(limits);
   ASSERT_EQ(scheduler.Add(Request(1, 8, 8), kNow), absl::OkStatus());
   ASSERT_EQ(scheduler.Add(Request(2, 8, 8), kNow), absl::OkStatus());
   group.Send(*scheduler.Schedule(kNow));  // prompt of 1

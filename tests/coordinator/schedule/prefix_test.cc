@@ -1,4 +1,4 @@
-// Shared prefixes: what is adopted, by whom, and what the scheduler says of it.
+// Shared prefixes: what is matched, by whom, and what the scheduler says of it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -123,8 +123,8 @@ TEST_F(PrefixTest, APreemptedOneFindsItsOwnBlocksAgain) {
   EXPECT_EQ(output(2), ReferenceTokens(Request(2, 11, 4), 20));
 }
 
-// Adopted blocks count as needed, though nobody holds them: they are not there for others any more.
-TEST_F(PrefixTest, AdmissionCountsWhatIsAdopted) {
+// Matched blocks count as needed, though nobody holds them: they are not there for others any more.
+TEST_F(PrefixTest, AdmissionCountsWhatIsMatched) {
   SchedulerLimits limits = Limits();
   limits.block_tokens = 4;
   limits.num_blocks = 6;

@@ -1,7 +1,7 @@
 // A hundred thousand random requests: several choices, shared prefixes, tenants, priorities,
-// constraints, penalties and targets, with cancels, deadlines, preemptions and lost groups. The
-// fake group checks every plan; here: everything ends exactly once, with the tokens of a run alone,
-// and no block leaks.
+// constraints, penalties and prompt logprobs, with cancels, deadlines, preemptions and lost groups.
+// The fake group checks every plan; here: everything ends exactly once, with the tokens of a run
+// alone, and no block leaks.
 #include <algorithm>
 #include <map>
 #include <random>
@@ -13,15 +13,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/kv_memory_group.h"
 
 namespace tessera::coordinator {
 namespace {
 
 using tessera::testing::FakeConstraint;
-using tessera::testing::FakeGroup;
 using tessera::testing::kFakeVocab;
-using tessera::testing::ReferenceTargets;
+using tessera::testing::KvMemoryGroup;
+using tessera::testing::ReferencePromptLogprobs;
 using tessera::testing::ReferenceTokens;
 
 // Sanitizers make it a good ten times slower.
@@ -37,7 +37,7 @@ struct Counts {
   int64_t placeholders = 0;
   int64_t copies = 0;
   int64_t prefix_hits = 0;
-  int64_t targets = 0;
+  int64_t prompt_logprobs = 0;
   int refused = 0;
 };
 
@@ -83,7 +83,7 @@ class RandomRun {
   struct Live {
     ScheduledRequest request;
     std::vector<Choice> choices;
-    std::vector<float> targets;
+    std::vector<float> prompt_logprobs;
   };
 
   int Draw(int lowest, int highest) {
@@ -115,7 +115,7 @@ class RandomRun {
     if (Chance(10)) request.sampling.set_repetition_penalty(1.5f);
     if (Chance(10)) request.sampling.set_presence_penalty(0.5f);
     if (Chance(10)) {
-      request.targets_from = Draw(1, static_cast<int>(request.prompt_ids.size()));
+      request.prompt_logprobs_from = Draw(1, static_cast<int>(request.prompt_ids.size()));
       if (request.seeds.empty() && Chance(50)) request.max_tokens = 0;
     }
     request.tenant = absl::StrCat("tenant ", Chance(60) ? 0 : Draw(0, tenants_ - 1));
@@ -209,7 +209,8 @@ class RandomRun {
       Live& live = found->second;
       Choice& choice = live.choices.at(static_cast<size_t>(emission.choice));
       ASSERT_EQ(choice.finished, FinishCause::kNone) << "a word of a choice that is over";
-      for (const auto& target : emission.targets) live.targets.push_back(target.logprob());
+      for (const auto& logprob : emission.prompt_logprobs)
+        live.prompt_logprobs.push_back(logprob.logprob());
       if (emission.token) choice.output.push_back(emission.token->token_id());
       ASSERT_LT(emission.cached_tokens, static_cast<int>(live.request.prompt_ids.size()));
       choice.finished = emission.finished;
@@ -230,7 +231,7 @@ class RandomRun {
     live_.erase(id);
     ++ended_;
     ++counts_.causes[cause];
-    counts_.targets += static_cast<int64_t>(live.targets.size());
+    counts_.prompt_logprobs += static_cast<int64_t>(live.prompt_logprobs.size());
     const int capacity = limits_.num_blocks * limits_.block_tokens;
     const int max_len = std::min(limits_.max_model_len, capacity);
     bool complete = true;
@@ -246,17 +247,18 @@ class RandomRun {
       ASSERT_TRUE(std::equal(choice.output.begin(), choice.output.end(), whole.begin()))
           << "request " << id << ", choice " << i << ": other tokens than alone";
     }
-    const std::vector<float> targets = ReferenceTargets(live.request);
-    ASSERT_TRUE(complete ? live.targets.size() == targets.size()
-                         : live.targets.size() <= targets.size());
-    ASSERT_TRUE(std::equal(live.targets.begin(), live.targets.end(), targets.begin()));
+    const std::vector<float> prompt_logprobs = ReferencePromptLogprobs(live.request);
+    ASSERT_TRUE(complete ? live.prompt_logprobs.size() == prompt_logprobs.size()
+                         : live.prompt_logprobs.size() <= prompt_logprobs.size());
+    ASSERT_TRUE(std::equal(live.prompt_logprobs.begin(), live.prompt_logprobs.end(),
+                           prompt_logprobs.begin()));
   }
 
   std::mt19937 random_;
   const int tenants_;
   const SchedulerLimits limits_;
   Scheduler scheduler_;
-  FakeGroup group_;
+  KvMemoryGroup group_;
   Counts& counts_;
   std::vector<std::vector<int32_t>> prefixes_;
   absl::Time now_ = absl::FromUnixSeconds(1'000);
@@ -313,7 +315,7 @@ TEST(SchedulerRandomRunTest, AHundredThousandRequests) {
   EXPECT_GT(counts.placeholders, 100);
   EXPECT_GT(counts.copies, 100);
   EXPECT_GT(counts.prefix_hits, 100);
-  EXPECT_GT(counts.targets, 100);
+  EXPECT_GT(counts.prompt_logprobs, 100);
   EXPECT_GT(counts.refused, 0);
 }
 

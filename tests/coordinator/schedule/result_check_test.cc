@@ -17,12 +17,16 @@ constexpr int kVocab = 10;
 
 constexpr int64_t kStep = 3;
 
-// Sequences 7 (draws, two alternatives), 8 (mid-prompt, wants logits and targets), 9 (draws).
+// Sequences 7 (samples, two alternatives), 8 (mid-prompt, wants logits and prompt logprobs), 9
+// (samples).
 std::vector<ExpectedChunk> Plan() {
-  return {
-      {.sequence_id = 7, .tokens = 2, .draws = true, .num_logprobs = 2},
-      {.sequence_id = 8, .tokens = 2, .logits = true, .targets = {4, 5}, .num_target_logprobs = 1},
-      {.sequence_id = 9, .tokens = 2, .draws = true, .num_logprobs = -1}};
+  return {{.sequence_id = 7, .tokens = 2, .samples = true, .num_logprobs = 2},
+          {.sequence_id = 8,
+           .tokens = 2,
+           .logits = true,
+           .prompt_logprob_ids = {4, 5},
+           .num_prompt_logprobs = 1},
+          {.sequence_id = 9, .tokens = 2, .samples = true, .num_logprobs = -1}};
 }
 
 absl::Status Check(const v1::StepResult& result, int vocab_size) {

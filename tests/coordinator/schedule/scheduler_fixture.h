@@ -22,7 +22,7 @@
 #include <gtest/gtest.h>
 
 #include "coordinator/schedule/scheduler.h"
-#include "tests/coordinator/schedule/fake_group.h"
+#include "tests/coordinator/schedule/kv_memory_group.h"
 
 namespace tessera::testing {
 
@@ -57,7 +57,7 @@ class SchedulerTest : public ::testing::Test {
   void Start(const coordinator::SchedulerLimits& limits) {
     limits_ = limits;
     scheduler_ = std::make_unique<coordinator::Scheduler>(limits);
-    group_ = std::make_unique<FakeGroup>(limits);
+    group_ = std::make_unique<KvMemoryGroup>(limits);
   }
 
   void Add(const coordinator::ScheduledRequest& request) {
@@ -109,10 +109,10 @@ class SchedulerTest : public ::testing::Test {
 
   coordinator::SchedulerLimits limits_;
   std::unique_ptr<coordinator::Scheduler> scheduler_;
-  std::unique_ptr<FakeGroup> group_;
-  std::optional<v1::StepPlan> plan_;                                 // of the last Send
-  std::vector<coordinator::Emission> last_;                          // of the last Answer
-  std::deque<v1::StepResult> results_;  // all that were answered: emissions hold their tokens
+  std::unique_ptr<KvMemoryGroup> group_;
+  std::optional<v1::StepPlan> plan_;         // of the last Send
+  std::vector<coordinator::Emission> last_;  // of the last Answer
+  std::deque<v1::StepResult> results_;       // all that were answered: emissions hold their tokens
   std::map<std::pair<int64_t, int>, std::vector<int32_t>> outputs_;  // by request and choice
 };
 

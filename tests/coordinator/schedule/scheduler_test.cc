@@ -50,7 +50,7 @@ TEST_F(SchedulerTest, PromptInChunksThenDecodes) {
   EXPECT_EQ(free_blocks(), 64);
 }
 
-TEST_F(SchedulerTest, SamplingParametersGoWithTheDrawingChunkAlone) {
+TEST_F(SchedulerTest, SamplingParametersGoWithTheSamplingChunkAlone) {
   SchedulerLimits limits = Limits();
   limits.max_prefill_chunk = 3;
   Start(limits);

@@ -40,7 +40,7 @@ class PlanOverPlanTest : public ::testing::TestWithParam<unsigned> {
       case 0: request.sampling.set_frequency_penalty(0.5); break;
       case 1: request.min_tokens = 5; request.stop_ids = {7}; break;
       case 2: request.bad_words = {{3}}; break;
-      case 3: request.targets_from = 1; break;
+      case 3: request.prompt_logprobs_from = 1; break;
       case 4: request.seeds = {1, 2, 3}; break;
       case 5: request.sampling.set_num_logprobs(2); break;
       default: break;

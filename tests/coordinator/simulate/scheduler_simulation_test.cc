@@ -54,7 +54,7 @@ absl::Duration QuietTenantsMedian(const SchedulerLimits& limits, int flood) {
 }
 
 TEST(SchedulerSimulationTest, AFloodOfOneTenantBarelyDelaysAnother) {
-  for (const int num_blocks : {4096, 400}) {  // seats run out first; blocks run out first
+  for (const int num_blocks : {4096, 400}) {  // slots run out first; blocks run out first
     SchedulerLimits limits = Limits();
     limits.num_blocks = num_blocks;
     const absl::Duration alone = QuietTenantsMedian(limits, 0);
@@ -65,8 +65,9 @@ TEST(SchedulerSimulationTest, AFloodOfOneTenantBarelyDelaysAnother) {
   }
 }
 
-// The same of one that asks for something as soon as it has its answer, beside short answers: those
-// end together, and the next prompts find no decodes to be bounded by. All times but the longest.
+// Times to the first token of a tenant that asks for something as soon as it has its answer, beside
+// short answers: those end together, and the next prompts find no decodes to be bounded by. All but
+// the longest.
 std::vector<absl::Duration> EagerTenantsTimes(int flood) {
   SimulatedCost cost = kCost;
   cost.base = absl::Microseconds(3'600);
@@ -113,7 +114,7 @@ TEST(SchedulerSimulationTest, AFloodOfShortAnswersBarelyDelaysATenantThatComesAg
 
 // ---- long prompts -------------------------------------------------------------------------------
 
-// Of running streams, with a prompt of 4,000 tokens arriving.
+// Gaps of running streams, with a prompt of 4,000 tokens arriving.
 void ExpectSmallGapsBesideALongPrompt(const SimulatedCost& cost) {
   Simulation simulation(Limits(), cost);
   constexpr int kStreams = 8;

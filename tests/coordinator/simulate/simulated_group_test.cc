@@ -1,5 +1,5 @@
-// The simulated group itself: what it refuses, what it computes, when, and that an engine loop can
-// be served by it.
+// The simulated group itself: what it refuses, what it computes, when, and that a router can be
+// served by it.
 #include "coordinator/simulate/simulated_group.h"
 
 #include <memory>
@@ -182,26 +182,30 @@ TEST_F(SimulatedPipelineTest, StagesOverlapStepsOfDifferentSequences) {
 // ---- through the seam ---------------------------------------------------------------------------
 
 // An observer that sends one plan after the other and remembers what comes back.
-class Loop final : public coordinator::GroupObserver {
+class Observer final : public coordinator::GroupObserver {
  public:
-  absl::StatusOr<v1::ShardPlan> OnJoin(
+  static constexpr coordinator::GroupHandle kHandle{7};
+
+  absl::StatusOr<coordinator::JoinedGroup> OnJoin(
       const v1::Hello& hello, std::shared_ptr<coordinator::GroupTransport> transport) override {
     if (hello.world_size() != 1) return absl::InvalidArgumentError("one rank, please");
     transport_ = std::move(transport);
-    v1::ShardPlan plan;
-    plan.set_num_kv_blocks(4);
-    plan.set_kv_block_tokens(2);
-    plan.set_pipeline_parallel_size(1);
-    return plan;
+    coordinator::JoinedGroup joined{.handle = kHandle, .plan = {}};
+    joined.plan.set_num_kv_blocks(4);
+    joined.plan.set_kv_block_tokens(2);
+    joined.plan.set_pipeline_parallel_size(1);
+    return joined;
   }
-  void OnRankReport(const v1::RankReport&) override {}
-  void OnReady() override { ready_ = true; }
-  void OnStepResult(v1::StepResult result) override {
+  void OnRankReport(coordinator::GroupHandle, const v1::RankReport&) override {}
+  void OnReady(coordinator::GroupHandle group) override { ready_ = group == kHandle; }
+  void OnStepResult(coordinator::GroupHandle group, v1::StepResult result) override {
+    EXPECT_EQ(group, kHandle);
     std::lock_guard<std::mutex> lock(mu_);
     results_.push_back(std::move(result));
     changed_.notify_all();
   }
-  void OnLost(absl::Status why) override {
+  void OnLost(coordinator::GroupHandle group, absl::Status why) override {
+    EXPECT_EQ(group, kHandle);
     std::lock_guard<std::mutex> lock(mu_);
     lost_ = std::move(why);
     changed_.notify_all();
@@ -231,57 +235,57 @@ class Loop final : public coordinator::GroupObserver {
 TEST(SimulatedGroupTest, AnswersInOrderAndEndsInOrder) {
   for (const SimulatedCost& cost :
        {SimulatedCost{}, SimulatedCost{.base = absl::Milliseconds(1)}}) {
-    Loop loop;
-    const auto group = SimulatedGroup::Start(&loop, {.cost = cost});
+    Observer observer;
+    const auto group = SimulatedGroup::Start(&observer, {.cost = cost});
     ASSERT_TRUE(group.ok()) << group.status();
-    EXPECT_TRUE(loop.ready_);
+    EXPECT_TRUE(observer.ready_);
     const std::vector<int32_t> expected = SimulatedModel{}.Continue({1, 2}, {}, 2);
-    ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
-    ASSERT_TRUE(loop.transport_->SendPlan(Plan(2, {{1, {-1}, 2, {3, 0}, true, 1}})).ok());
-    ASSERT_TRUE(loop.WaitForResults(2));
-    EXPECT_EQ(loop.results_[0].tokens(0).token_id(), expected[0]);
-    EXPECT_EQ(loop.results_[1].tokens(0).token_id(), expected[1]);
-    loop.transport_->Shutdown("enough");
-    EXPECT_TRUE(loop.WaitLost().ok());
-    EXPECT_TRUE(absl::IsUnavailable(loop.transport_->SendPlan(Plan(3, {{1, {1}, 0, {0}}}))));
+    ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
+    ASSERT_TRUE(observer.transport_->SendPlan(Plan(2, {{1, {-1}, 2, {3, 0}, true, 1}})).ok());
+    ASSERT_TRUE(observer.WaitForResults(2));
+    EXPECT_EQ(observer.results_[0].tokens(0).token_id(), expected[0]);
+    EXPECT_EQ(observer.results_[1].tokens(0).token_id(), expected[1]);
+    observer.transport_->Shutdown("enough");
+    EXPECT_TRUE(observer.WaitLost().ok());
+    EXPECT_TRUE(absl::IsUnavailable(observer.transport_->SendPlan(Plan(3, {{1, {1}, 0, {0}}}))));
     EXPECT_EQ((*group)->steps(), 2);
   }
 }
 
 TEST(SimulatedGroupTest, AnswersNothingWhileHeld) {
-  Loop loop;
-  const auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  const auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
   (*group)->SetHeld(true);
-  ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
+  ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1, 2}, 0, {3}}})).ok());
   EXPECT_EQ((*group)->steps(), 0);
   (*group)->SetHeld(false);
-  EXPECT_TRUE(loop.WaitForResults(1));
+  EXPECT_TRUE(observer.WaitForResults(1));
   (*group)->SetHeld(true);
   (*group)->Lose(absl::UnavailableError("held or not"));
-  EXPECT_EQ(loop.WaitLost(), absl::UnavailableError("held or not"));
+  EXPECT_EQ(observer.WaitLost(), absl::UnavailableError("held or not"));
 }
 
 TEST(SimulatedGroupTest, IsLostForTheReasonGiven) {
-  Loop loop;
-  auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
   (*group)->Lose(absl::UnavailableError("a rank died"));
-  EXPECT_EQ(loop.WaitLost(), absl::UnavailableError("a rank died"));
+  EXPECT_EQ(observer.WaitLost(), absl::UnavailableError("a rank died"));
   group->reset();
 }
 
 TEST(SimulatedGroupTest, APlanThatBreaksTheProtocolEndsIt) {
-  Loop loop;
-  const auto group = SimulatedGroup::Start(&loop, {});
+  Observer observer;
+  const auto group = SimulatedGroup::Start(&observer, {});
   ASSERT_TRUE(group.ok());
-  ASSERT_TRUE(loop.transport_->SendPlan(Plan(1, {{1, {1}, 0, {4}}})).ok());
-  EXPECT_THAT(std::string(loop.WaitLost().message()), HasSubstr("block 4 of 4"));
+  ASSERT_TRUE(observer.transport_->SendPlan(Plan(1, {{1, {1}, 0, {4}}})).ok());
+  EXPECT_THAT(std::string(observer.WaitLost().message()), HasSubstr("block 4 of 4"));
 }
 
 TEST(SimulatedGroupTest, TakesNoForAnAnswer) {
-  Loop loop;
-  EXPECT_EQ(SimulatedGroup::Start(&loop, {.world_size = 2}).status(),
+  Observer observer;
+  EXPECT_EQ(SimulatedGroup::Start(&observer, {.world_size = 2}).status(),
             absl::InvalidArgumentError("one rank, please"));
 }
 

@@ -3,7 +3,7 @@
 // wakes up for them.
 //
 // Every answer is checked: its tokens have to be those of SimulatedModel. (Requests that keep
-// tokens from being drawn, such as those with constraints, are not for this.)
+// tokens from being sampled, such as those with constraints, are not for this.)
 //
 //   Simulation simulation(limits, {.base = absl::Milliseconds(20)});
 //   simulation.Submit(absl::ZeroDuration(), request);

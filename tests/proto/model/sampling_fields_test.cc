@@ -114,6 +114,7 @@ TEST(SamplingFields, TheProtosCommentsSayTheSame) {
   for (const SamplingField& field : kSamplingFields) compare(field);
   compare(kPriority);
   compare(kTopLogprobs);
+  compare(kContinuations);
 }
 
 TEST(SamplingFields, DriftIsSeen) {

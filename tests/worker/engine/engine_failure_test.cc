@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
-#include "worker/engine/agreement.h"
+#include "worker/comm/status_barrier.h"
 #include "worker/engine/link_choice.h"
 #include "worker/engine/pipeline_links.h"
 
@@ -151,11 +151,11 @@ TEST(EngineEndTest, AStepThatCannotBeEnqueuedHereIsRefused) {
     ended = engine.ok() ? (*engine)->Serve(nullptr) : engine.status();
   });
   Communicator& world = *worlds[0];
-  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "check").ok());
+  EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
   EXPECT_TRUE(world.Split(0, 0).ok());
-  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "device").ok());
+  EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
   EXPECT_TRUE(ChooseLinks(world, LinkPreference::kAuto, {}).ok());
-  EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "load").ok());
+  EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
   const std::string step = SmallStep(7).SerializeAsString();
   EXPECT_TRUE(world.Send(1, kStepTag, EncodeStepMessage(StepMessageKind::kEnqueue, step)).ok());
   follower.join();

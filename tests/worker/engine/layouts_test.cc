@@ -4,6 +4,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/model/layers.h"
 #include "tests/worker/engine/test_models.h"
 
 namespace tessera::worker {
@@ -65,8 +66,8 @@ TEST(WeightedLayoutsTest, UnevenTensorAndLayerSplitsAgreeWithOneRank) {
   layout.pipeline_parallel = 2;
   layout.layer_split = {2, 1};
   const v1::ShardPlan plan = PlanOf(*file, layout);
-  EXPECT_NE(plan.ranks(0).q_heads().end() - plan.ranks(0).q_heads().begin(),
-            plan.ranks(2).q_heads().end() - plan.ranks(2).q_heads().begin());
+  EXPECT_NE(model::Size(plan.ranks(0).kinds(0).q_heads()),
+            model::Size(plan.ranks(2).kinds(0).q_heads()));
   ExpectSame(Generate(*file, plan, requests, {.steps_in_flight = 2}),
              Generate(*file, PlanOf(*file, 1, 1), requests));
 }

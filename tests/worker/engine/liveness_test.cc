@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 #include "tests/worker/engine/in_process_group.h"
 #include "tests/worker/engine/test_models.h"
-#include "worker/engine/agreement.h"
+#include "worker/comm/status_barrier.h"
 #include "worker/engine/link_choice.h"
 #include "worker/engine/pipeline_links.h"
 
@@ -56,11 +56,11 @@ class LeaderTest : public testing::Test {
       ended = engine.ok() ? (*engine)->Serve(&channel_) : engine.status();
     });
     Communicator& world = *worlds[1];
-    EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "check").ok());
+    EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
     EXPECT_TRUE(world.Split(1, 0).ok());
-    EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "device").ok());
+    EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
     EXPECT_TRUE(ChooseLinks(world, options.comm, {}).ok());
-    EXPECT_TRUE(AgreeOnStatus(world, absl::OkStatus(), absl::Minutes(1), "load").ok());
+    EXPECT_TRUE(StatusBarrier(world, absl::OkStatus(), {.deadline = absl::Minutes(1)}).status.ok());
     heartbeats_before_step_ = HeartbeatsUntil(world, StepMessageKind::kStep);
     play(world);
     leader.join();

@@ -34,11 +34,11 @@ TEST(GgufReader, OpensAWholeModel) {
   EXPECT_EQ(description.quantization(), "F32");
   const v1::Architecture& arch = description.architecture();
   EXPECT_EQ(arch.num_layers(), 2);
-  EXPECT_EQ(arch.head_dim(), 4);
+  EXPECT_EQ(arch.layer_kinds(0).attention().head_dim(), 4);
   EXPECT_EQ(arch.vocab_size(), 7);
-  EXPECT_EQ(arch.rope_pairing(), v1::ROPE_PAIRING_INTERLEAVED);
+  EXPECT_EQ(arch.layer_kinds(0).attention().rope().pairing(), v1::ROPE_PAIRING_INTERLEAVED);
   EXPECT_TRUE(arch.tied_embeddings());
-  EXPECT_EQ(arch.ffn_granularity(), 1);
+  EXPECT_EQ(arch.layer_kinds(0).feed_forward().granularity(), 1);
   ASSERT_EQ(description.tensors_size(), 1 + 2 * 9 + 1);
   EXPECT_EQ(description.tensors(2).name(), "layers.0.wq");
   EXPECT_EQ(description.tensors(2).resident_bytes(), 12 * 12 * 4);

@@ -25,6 +25,10 @@ absl::StatusOr<v1::Architecture> Parse(const std::string& architecture, const st
   return ParseHfConfig("config.json", *json);
 }
 
+const v1::AttentionConfig& AttentionOf(const absl::StatusOr<v1::Architecture>& arch) {
+  return arch->layer_kinds(0).attention();
+}
+
 std::string Refusal(const std::string& architecture, const std::string& rest) {
   const auto parsed = Parse(architecture, rest);
   EXPECT_FALSE(parsed.ok()) << rest;
@@ -34,36 +38,36 @@ std::string Refusal(const std::string& architecture, const std::string& rest) {
 TEST(HfConfig, DefaultsAreThoseOfTransformers) {
   const auto llama = Parse("LlamaForCausalLM", "");
   ASSERT_TRUE(llama.ok()) << llama.status();
-  EXPECT_EQ(llama->num_kv_heads(), 4);
-  EXPECT_EQ(llama->head_dim(), 16);
+  EXPECT_EQ(AttentionOf(llama).num_kv_heads(), 4);
+  EXPECT_EQ(AttentionOf(llama).head_dim(), 16);
   EXPECT_EQ(llama->max_positions(), 2048);
   EXPECT_FLOAT_EQ(llama->rms_norm_eps(), 1e-6f);
-  EXPECT_FLOAT_EQ(llama->rope_theta(), 10000);
-  EXPECT_EQ(llama->rope_scaling().kind(), v1::RopeScaling::KIND_NONE);
+  EXPECT_FLOAT_EQ(AttentionOf(llama).rope().theta(), 10000);
+  EXPECT_EQ(AttentionOf(llama).rope().scaling().kind(), v1::RopeScaling::KIND_NONE);
   EXPECT_FALSE(llama->tied_embeddings());
-  EXPECT_FALSE(llama->qkv_bias());
-  EXPECT_EQ(llama->sliding_window(), 0);
-  EXPECT_EQ(llama->ffn_granularity(), 1);
+  EXPECT_FALSE(AttentionOf(llama).qkv_bias());
+  EXPECT_EQ(AttentionOf(llama).sliding_window(), 0);
+  EXPECT_EQ(llama->layer_kinds(0).feed_forward().granularity(), 1);
 
   const auto mistral = Parse("MistralForCausalLM", "");
   ASSERT_TRUE(mistral.ok()) << mistral.status();
-  EXPECT_EQ(mistral->num_kv_heads(), 8);
-  EXPECT_EQ(mistral->sliding_window(), 4096);
+  EXPECT_EQ(AttentionOf(mistral).num_kv_heads(), 8);
+  EXPECT_EQ(AttentionOf(mistral).sliding_window(), 4096);
   EXPECT_EQ(mistral->max_positions(), 131072);
 
   const auto qwen2 = Parse("Qwen2ForCausalLM", "\"num_key_value_heads\": 2");
   ASSERT_TRUE(qwen2.ok()) << qwen2.status();
-  EXPECT_TRUE(qwen2->qkv_bias());
-  EXPECT_FALSE(qwen2->qk_norm());
+  EXPECT_TRUE(AttentionOf(qwen2).qkv_bias());
+  EXPECT_EQ(AttentionOf(qwen2).qk_norm(), v1::AttentionConfig::QK_NORM_NONE);
   EXPECT_EQ(qwen2->max_positions(), 32768);
-  EXPECT_EQ(qwen2->sliding_window(), 0);
+  EXPECT_EQ(AttentionOf(qwen2).sliding_window(), 0);
 
   const auto qwen3 = Parse("Qwen3ForCausalLM", "\"num_key_value_heads\": null");
   ASSERT_TRUE(qwen3.ok()) << qwen3.status();
-  EXPECT_EQ(qwen3->head_dim(), 128);
-  EXPECT_EQ(qwen3->num_kv_heads(), 4);
-  EXPECT_TRUE(qwen3->qk_norm());
-  EXPECT_FALSE(qwen3->qkv_bias());
+  EXPECT_EQ(AttentionOf(qwen3).head_dim(), 128);
+  EXPECT_EQ(AttentionOf(qwen3).num_kv_heads(), 4);
+  EXPECT_EQ(AttentionOf(qwen3).qk_norm(), v1::AttentionConfig::QK_NORM_PER_HEAD);
+  EXPECT_FALSE(AttentionOf(qwen3).qkv_bias());
 }
 
 TEST(HfConfig, RopeOfBothGenerations) {
@@ -76,26 +80,26 @@ TEST(HfConfig, RopeOfBothGenerations) {
   ASSERT_TRUE(old_llama3.ok()) << old_llama3.status();
   ASSERT_TRUE(new_llama3.ok()) << new_llama3.status();
   EXPECT_EQ(old_llama3->SerializeAsString(), new_llama3->SerializeAsString());
-  EXPECT_EQ(new_llama3->rope_scaling().kind(), v1::RopeScaling::KIND_LLAMA3);
-  EXPECT_EQ(new_llama3->rope_scaling().original_max_positions(), 8192);
-  EXPECT_FLOAT_EQ(new_llama3->rope_theta(), 500000);
+  EXPECT_EQ(AttentionOf(new_llama3).rope().scaling().kind(), v1::RopeScaling::KIND_LLAMA3);
+  EXPECT_EQ(AttentionOf(new_llama3).rope().scaling().original_max_positions(), 8192);
+  EXPECT_FLOAT_EQ(AttentionOf(new_llama3).rope().theta(), 500000);
 
   const auto linear = Parse("LlamaForCausalLM", R"("rope_scaling": {"type":"linear","factor":2})");
   ASSERT_TRUE(linear.ok()) << linear.status();
-  EXPECT_EQ(linear->rope_scaling().kind(), v1::RopeScaling::KIND_LINEAR);
-  EXPECT_FLOAT_EQ(linear->rope_scaling().factor(), 2);
+  EXPECT_EQ(AttentionOf(linear).rope().scaling().kind(), v1::RopeScaling::KIND_LINEAR);
+  EXPECT_FLOAT_EQ(AttentionOf(linear).rope().scaling().factor(), 2);
 
   const auto yarn = Parse("Qwen2ForCausalLM", R"("max_position_embeddings": 4096,
       "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024})");
   ASSERT_TRUE(yarn.ok()) << yarn.status();
-  EXPECT_EQ(yarn->rope_scaling().kind(), v1::RopeScaling::KIND_YARN);
-  EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_fast(), 32);
-  EXPECT_FLOAT_EQ(yarn->rope_scaling().beta_slow(), 1);
-  EXPECT_EQ(yarn->rope_scaling().attention_factor(), 0);
+  EXPECT_EQ(AttentionOf(yarn).rope().scaling().kind(), v1::RopeScaling::KIND_YARN);
+  EXPECT_FLOAT_EQ(AttentionOf(yarn).rope().scaling().beta_fast(), 32);
+  EXPECT_FLOAT_EQ(AttentionOf(yarn).rope().scaling().beta_slow(), 1);
+  EXPECT_EQ(AttentionOf(yarn).rope().scaling().attention_factor(), 0);
 
   const auto none = Parse("LlamaForCausalLM", R"("rope_scaling": null)");
   ASSERT_TRUE(none.ok());
-  EXPECT_EQ(none->rope_scaling().kind(), v1::RopeScaling::KIND_NONE);
+  EXPECT_EQ(AttentionOf(none).rope().scaling().kind(), v1::RopeScaling::KIND_NONE);
   EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"dynamic","factor":2})"),
               HasSubstr("rope type dynamic; supported: default, linear, llama3, yarn"));
   EXPECT_THAT(Refusal("LlamaForCausalLM", R"("rope_scaling": {"type":"linear"})"),
@@ -110,14 +114,14 @@ TEST(HfConfig, RopeOfBothGenerations) {
 TEST(HfConfig, SlidingWindows) {
   const auto none = Parse("MistralForCausalLM", R"("sliding_window": null)");
   ASSERT_TRUE(none.ok());
-  EXPECT_EQ(none->sliding_window(), 0);
+  EXPECT_EQ(AttentionOf(none).sliding_window(), 0);
   const auto unused = Parse("Qwen2ForCausalLM", R"("sliding_window": 32)");
   ASSERT_TRUE(unused.ok());
-  EXPECT_EQ(unused->sliding_window(), 0);
+  EXPECT_EQ(AttentionOf(unused).sliding_window(), 0);
   const auto all = Parse("Qwen2ForCausalLM",
                          R"("sliding_window": 32, "use_sliding_window": true, "max_window_layers": 0)");
   ASSERT_TRUE(all.ok()) << all.status();
-  EXPECT_EQ(all->sliding_window(), 32);
+  EXPECT_EQ(AttentionOf(all).sliding_window(), 32);
   EXPECT_THAT(Refusal("Qwen3ForCausalLM", R"("sliding_window": 32, "use_sliding_window": true,
                                              "max_window_layers": 3)"),
               HasSubstr("a sliding window in 1 of 4 layers"));

@@ -117,7 +117,8 @@ TEST(Repack, EveryCutOfEveryTypeEqualsTheGolden) {
     ASSERT_TRUE(model.ok()) << model.status();
     EXPECT_EQ((*model)->description().quantization(), golden.name);
     const bool quantized = IsQuantized(golden.type());
-    EXPECT_EQ((*model)->description().architecture().ffn_granularity() % (quantized ? 32 : 1), 0);
+    const v1::Architecture& arch = (*model)->description().architecture();
+    EXPECT_EQ(arch.layer_kinds(0).feed_forward().granularity() % (quantized ? 32 : 1), 0);
 
     const v1::TensorDescription& embedding = (*model)->description().tensors(0);
     const kernels::DType resident =

@@ -170,7 +170,7 @@ TEST_F(Folder, EveryTinyModelOpens) {
     ASSERT_TRUE(model.ok()) << model.status();
     EXPECT_EQ((*model)->description().name(), name);
     EXPECT_EQ((*model)->description().weight_format(), "safetensors");
-    EXPECT_EQ((*model)->description().architecture().rope_pairing(), v1::ROPE_PAIRING_HALF_SPLIT);
+    EXPECT_EQ((*model)->description().architecture().layer_kinds(0).attention().rope().pairing(), v1::ROPE_PAIRING_HALF_SPLIT);
     EXPECT_EQ((*model)->description().tokenizer().kind(), v1::TOKENIZER_KIND_UNSPECIFIED);
     EXPECT_THAT((*model)->description().tokenizer().stop_ids(), ::testing::ElementsAre(2));
   }

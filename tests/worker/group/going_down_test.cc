@@ -69,7 +69,7 @@ TEST_F(GoingDownAtOnceTest, WhileItLoads) {
         answer->WaitForNotification();
         return absl::UnavailableError("too late");
       });
-  auto service = coordinator::ClusterService::Start({}, [&](const v1::Hello&) { return observer_; });
+  auto service = coordinator::ClusterService::Start({}, observer_.get());
   ASSERT_TRUE(service.ok());
   service_ = *std::move(service);
   Launch(Options(2));

@@ -153,7 +153,7 @@ class GpuFailuresTest : public ::testing::Test {
     auto observer = std::make_shared<coordinator::RecordingObserver>(
         [layout](const v1::Hello& hello) { return PlanShards(hello.model(), layout); });
     auto service =
-        coordinator::ClusterService::Start({}, [&](const v1::Hello&) { return observer; });
+        coordinator::ClusterService::Start({}, observer.get());
     EXPECT_TRUE(service.ok()) << service.status();
     coordinator::LaunchOptions options;
     options.worker_program = kWorker;

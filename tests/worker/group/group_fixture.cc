@@ -73,9 +73,7 @@ std::vector<std::string> SegmentsOf(int mpirun_pid) {
 void GroupFixture::Listen() {
   observer_ = std::make_shared<coordinator::RecordingObserver>(
       [this](const v1::Hello& hello) { return PlanShards(hello.model(), layout_); });
-  auto service = coordinator::ClusterService::Start({}, [this](const v1::Hello&) {
-    return observer_;
-  });
+  auto service = coordinator::ClusterService::Start({}, observer_.get());
   ASSERT_TRUE(service.ok()) << service.status();
   service_ = *std::move(service);
 }

@@ -9,6 +9,7 @@
 #include "coordinator/plan/shard_planner.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/model/layers.h"
 
 namespace tessera::worker {
 namespace {
@@ -44,19 +45,25 @@ v1::ModelDescription Model(const Sizes& s, bool tied, bool extras) {
   v1::Architecture& arch = *model.mutable_architecture();
   arch.set_num_layers(s.layers);
   arch.set_hidden_size(s.hidden);
-  arch.set_num_heads(s.heads);
-  arch.set_num_kv_heads(s.kv_heads);
-  arch.set_head_dim(s.head_dim);
-  arch.set_ffn_size(s.ffn);
   arch.set_vocab_size(s.vocab);
   arch.set_max_positions(128);
   arch.set_rms_norm_eps(1e-5f);
-  arch.set_rope_pairing(v1::ROPE_PAIRING_HALF_SPLIT);
-  arch.set_rope_theta(10000);
-  arch.set_qkv_bias(extras);
-  arch.set_qk_norm(extras);
   arch.set_tied_embeddings(tied);
-  arch.set_ffn_granularity(s.type == v1::DATA_TYPE_F32 ? 1 : 32);
+  v1::LayerConfig& kind = *arch.add_layer_kinds();
+  kind.set_norms(v1::LayerConfig::NORM_PLACEMENT_PRE);
+  v1::AttentionConfig& attention = *kind.mutable_attention();
+  attention.set_num_heads(s.heads);
+  attention.set_num_kv_heads(s.kv_heads);
+  attention.set_head_dim(s.head_dim);
+  attention.mutable_rope()->set_pairing(v1::ROPE_PAIRING_HALF_SPLIT);
+  attention.mutable_rope()->set_theta(10000);
+  attention.set_qkv_bias(extras);
+  if (extras) attention.set_qk_norm(v1::AttentionConfig::QK_NORM_PER_HEAD);
+  v1::FeedForwardConfig& feed_forward = *kind.mutable_feed_forward();
+  feed_forward.set_kind(v1::FeedForwardConfig::KIND_GATED);
+  feed_forward.set_activation(v1::FeedForwardConfig::ACTIVATION_SILU);
+  feed_forward.set_width(s.ffn);
+  feed_forward.set_granularity(s.type == v1::DATA_TYPE_F32 ? 1 : 32);
   const int64_t h = s.hidden, q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   AddTensor(model, "token_embedding", -1, s.type, v1::SHARD_AXIS_VOCAB_ROWS, {s.vocab, h});
   AddTensor(model, "output_norm", -1, v1::DATA_TYPE_F32, v1::SHARD_AXIS_REPLICATED, {h});
@@ -135,9 +142,9 @@ void ExpectPartition(const v1::ModelDescription& model, int tp, int pp) {
   for (const v1::RankShard& shard : plan.ranks()) {
     EXPECT_TRUE(CheckPlan(model, plan, shard.world_rank(), tp * pp).ok());
     EXPECT_EQ(ShardBytes(shard, model), shard.weight_bytes()) << shard.world_rank();
-    for (int32_t kv_head : KvHeadOf(shard, model.architecture())) {
+    for (int32_t kv_head : KvHeadOf(shard.kinds(0), model.architecture().layer_kinds(0).attention())) {
       EXPECT_GE(kv_head, 0);
-      EXPECT_LT(kv_head, shard.kv_heads().end() - shard.kv_heads().begin());
+      EXPECT_LT(kv_head, model::Size(shard.kinds(0).kv_heads()));
     }
   }
 }
@@ -192,14 +199,15 @@ TEST(ShardSlicesTest, NineHeadsOverThreeKvHeadsOverTwoRanks) {
   // 5 + 4 query heads: the second KV head serves both ranks.
   for (v1::RankShard& shard : *plan.mutable_ranks()) {
     const bool first = shard.tp_rank() == 0;
-    shard.mutable_q_heads()->set_begin(first ? 0 : 5);
-    shard.mutable_q_heads()->set_end(first ? 5 : 9);
-    shard.mutable_kv_heads()->set_begin(first ? 0 : 1);
-    shard.mutable_kv_heads()->set_end(first ? 2 : 3);
+    shard.mutable_kinds(0)->mutable_q_heads()->set_begin(first ? 0 : 5);
+    shard.mutable_kinds(0)->mutable_q_heads()->set_end(first ? 5 : 9);
+    shard.mutable_kinds(0)->mutable_kv_heads()->set_begin(first ? 0 : 1);
+    shard.mutable_kinds(0)->mutable_kv_heads()->set_end(first ? 2 : 3);
   }
   ASSERT_TRUE(CheckPlan(model, plan, 1, 2).ok()) << CheckPlan(model, plan, 1, 2);
-  EXPECT_THAT(KvHeadOf(plan.ranks(0), model.architecture()), ElementsAre(0, 0, 0, 1, 1));
-  EXPECT_THAT(KvHeadOf(plan.ranks(1), model.architecture()), ElementsAre(0, 1, 1, 1));
+  const v1::AttentionConfig& attention = model.architecture().layer_kinds(0).attention();
+  EXPECT_THAT(KvHeadOf(plan.ranks(0).kinds(0), attention), ElementsAre(0, 0, 0, 1, 1));
+  EXPECT_THAT(KvHeadOf(plan.ranks(1).kinds(0), attention), ElementsAre(0, 1, 1, 1));
   for (const v1::TensorDescription& tensor : model.tensors()) {
     if (tensor.layer() != 0) continue;
     const auto slice = SliceOf(plan.ranks(1), tensor, model.architecture());
@@ -256,12 +264,13 @@ TEST(CheckPlanTest, RefusesNamingTheField) {
       {"rank 1: end of its stage's layers",
        [&](auto& p) { rank(p, 1)->mutable_layers()->set_end(1); }},
       {"rank 3: layers", [&](auto& p) { rank(p, 3)->mutable_layers()->set_end(5); }},
-      {"rank 1: q_heads", [&](auto& p) { rank(p, 1)->mutable_q_heads()->set_begin(3); }},
+      {"rank 1: q_heads", [&](auto& p) { rank(p, 1)->mutable_kinds(0)->mutable_q_heads()->set_begin(3); }},
       {"stage 0: sum over its ranks of q_heads",
-       [&](auto& p) { rank(p, 1)->mutable_q_heads()->set_end(8); }},
-      {"rank 1: q_heads", [&](auto& p) { rank(p, 1)->mutable_q_heads()->set_end(10); }},
-      {"rank 0: kv_heads", [&](auto& p) { rank(p, 0)->mutable_kv_heads()->set_end(3); }},
-      {"rank 1: ffn", [&](auto& p) { rank(p, 1)->mutable_ffn()->set_begin(0); }},
+       [&](auto& p) { rank(p, 1)->mutable_kinds(0)->mutable_q_heads()->set_end(8); }},
+      {"rank 1: q_heads", [&](auto& p) { rank(p, 1)->mutable_kinds(0)->mutable_q_heads()->set_end(10); }},
+      {"rank 0: kv_heads", [&](auto& p) { rank(p, 0)->mutable_kinds(0)->mutable_kv_heads()->set_end(3); }},
+      {"rank 1: ffn", [&](auto& p) { rank(p, 1)->mutable_kinds(0)->mutable_ffn()->set_begin(0); }},
+      {"rank 1: kinds of layer", [&](auto& p) { rank(p, 1)->clear_kinds(); }},
       {"rank 1: vocab", [&](auto& p) { rank(p, 1)->mutable_vocab()->set_end(102); }},
       {"rank 0: vocab", [&](auto& p) { rank(p, 0)->mutable_vocab()->set_end(0); }},
   };
@@ -277,9 +286,9 @@ TEST(CheckPlanTest, RefusesNamingTheField) {
 TEST(CheckPlanTest, RefusesFfnCutsInsideBlocks) {
   const v1::ModelDescription model = Model(kQuantized, false, false);
   v1::ShardPlan plan = PlanOf(model, 2, 1);
-  const int32_t cut = plan.ranks(0).ffn().end() + 8;
-  plan.mutable_ranks(0)->mutable_ffn()->set_end(cut);
-  plan.mutable_ranks(1)->mutable_ffn()->set_begin(cut);
+  const int32_t cut = plan.ranks(0).kinds(0).ffn().end() + 8;
+  plan.mutable_ranks(0)->mutable_kinds(0)->mutable_ffn()->set_end(cut);
+  plan.mutable_ranks(1)->mutable_kinds(0)->mutable_ffn()->set_begin(cut);
   EXPECT_THAT(std::string(CheckPlan(model, plan, 0, 2).message()), HasSubstr("multiples of 32"));
 }
 

@@ -147,22 +147,30 @@ absl::StatusOr<v1::Architecture> ReadGgufArchitecture(const GgufFile& gguf) {
   arch.set_family(family->name);
   arch.set_num_layers(static_cast<int>(layers));
   arch.set_hidden_size(static_cast<int>(hidden));
-  arch.set_num_heads(static_cast<int>(heads));
-  arch.set_num_kv_heads(static_cast<int>(kv_heads));
-  arch.set_head_dim(static_cast<int>(head_dim));
-  arch.set_ffn_size(static_cast<int>(ffn));
   arch.set_vocab_size(static_cast<int>(vocab));
   arch.set_max_positions(static_cast<int>(positions));
   arch.set_rms_norm_eps(static_cast<float>(*eps));
-  arch.set_rope_pairing(family->pairing);
-  arch.set_qkv_bias(family->always_qkv_bias || FindTensor(gguf, "blk.0.attn_q.bias") != nullptr);
-  arch.set_qk_norm(family->qk_norm);
   arch.set_tied_embeddings(FindTensor(gguf, "output.weight") == nullptr);
+
+  v1::LayerConfig& layer = *arch.add_layer_kinds();
+  layer.set_norms(v1::LayerConfig::NORM_PLACEMENT_PRE);
+  v1::AttentionConfig& attention = *layer.mutable_attention();
+  attention.set_num_heads(static_cast<int>(heads));
+  attention.set_num_kv_heads(static_cast<int>(kv_heads));
+  attention.set_head_dim(static_cast<int>(head_dim));
   // A window as long as the context never bites; files write it for "none" too.
-  arch.set_sliding_window(window < positions ? static_cast<int>(window) : 0);
-  arch.set_ffn_granularity(FfnGranularity(ffn, heads, FfnBlock(gguf)));
-  TESSERA_RETURN_IF_ERROR(
-      ReadGgufRope(metadata, prefix, FindTensor(gguf, "rope_freqs.weight"), &arch));
+  attention.set_sliding_window(window < positions ? static_cast<int>(window) : 0);
+  attention.set_qkv_bias(family->always_qkv_bias ||
+                         FindTensor(gguf, "blk.0.attn_q.bias") != nullptr);
+  if (family->qk_norm) attention.set_qk_norm(v1::AttentionConfig::QK_NORM_PER_HEAD);
+  attention.mutable_rope()->set_pairing(family->pairing);
+  TESSERA_RETURN_IF_ERROR(ReadGgufRope(metadata, prefix, FindTensor(gguf, "rope_freqs.weight"),
+                                       arch.max_positions(), &attention));
+  v1::FeedForwardConfig& feed_forward = *layer.mutable_feed_forward();
+  feed_forward.set_kind(v1::FeedForwardConfig::KIND_GATED);
+  feed_forward.set_activation(v1::FeedForwardConfig::ACTIVATION_SILU);
+  feed_forward.set_width(static_cast<int>(ffn));
+  feed_forward.set_granularity(FfnGranularity(ffn, heads, FfnBlock(gguf)));
   return arch;
 }
 

@@ -14,11 +14,11 @@ namespace {
 constexpr double kMaxFactor = 1e6;
 
 absl::Status ReadYarn(const GgufMetadata& metadata, const std::string& prefix, double factor,
-                      v1::Architecture* arch) {
+                      int max_positions, v1::RopeScaling* scaling) {
   TESSERA_ASSIGN_OR_RETURN(
       const int64_t original,
       metadata.IntOr(prefix + "rope.scaling.original_context_length", 1, 1 << 30,
-                     arch->max_positions()));
+                     max_positions));
   // llama.cpp multiplies its own 0.1 ln(factor) + 1 by these.
   TESSERA_ASSIGN_OR_RETURN(
       const double attn_factor,
@@ -40,7 +40,6 @@ absl::Status ReadYarn(const GgufMetadata& metadata, const std::string& prefix, d
     return UnsupportedError(metadata.path(), absl::StrCat(prefix, "rope.scaling.yarn_ext_factor ",
                                                           ext_factor, "; supported: 1"));
   }
-  v1::RopeScaling* scaling = arch->mutable_rope_scaling();
   scaling->set_kind(v1::RopeScaling::KIND_YARN);
   scaling->set_factor(static_cast<float>(factor));
   scaling->set_original_max_positions(static_cast<int>(original));
@@ -54,14 +53,13 @@ absl::Status ReadYarn(const GgufMetadata& metadata, const std::string& prefix, d
 }
 
 absl::Status ReadFrequencyFactors(const GgufMetadata& metadata, const StoredTensor& tensor,
-                                  v1::Architecture* arch) {
-  v1::RopeScaling* scaling = arch->mutable_rope_scaling();
+                                  int head_dim, v1::RopeScaling* scaling) {
   if (scaling->kind() != v1::RopeScaling::KIND_NONE) {
     return UnsupportedError(metadata.path(),
                             absl::StrCat(tensor.name, " together with rope.scaling.type; ",
                                          "supported: one of the two"));
   }
-  const std::vector<int64_t> expected = {arch->head_dim() / 2};
+  const std::vector<int64_t> expected = {head_dim / 2};
   if (tensor.shape != expected || tensor.type != v1::DATA_TYPE_F32) {
     return FileError(metadata.path(),
                      absl::StrCat(tensor.name, ": expected F32 ", ShapeText(expected),
@@ -81,7 +79,7 @@ absl::Status ReadFrequencyFactors(const GgufMetadata& metadata, const StoredTens
 }
 
 absl::Status ReadScaling(const GgufMetadata& metadata, const std::string& prefix,
-                         v1::Architecture* arch) {
+                         int max_positions, v1::RopeScaling* scaling) {
   // Files from before rope.scaling.type say how much to stretch, and mean linearly.
   TESSERA_ASSIGN_OR_RETURN(const double scale_linear,
                            metadata.NumberOr(prefix + "rope.scale_linear", 0, kMaxFactor, 0));
@@ -97,11 +95,13 @@ absl::Status ReadScaling(const GgufMetadata& metadata, const std::string& prefix
   const absl::string_view kind = type.value_or(factor > 1 ? "linear" : "none");
   if (kind == "none" || (kind == "linear" && factor <= 1)) return absl::OkStatus();
   if (kind == "linear") {
-    arch->mutable_rope_scaling()->set_kind(v1::RopeScaling::KIND_LINEAR);
-    arch->mutable_rope_scaling()->set_factor(static_cast<float>(factor));
+    scaling->set_kind(v1::RopeScaling::KIND_LINEAR);
+    scaling->set_factor(static_cast<float>(factor));
     return absl::OkStatus();
   }
-  if (kind == "yarn") return ReadYarn(metadata, prefix, factor == 0 ? 1 : factor, arch);
+  if (kind == "yarn") {
+    return ReadYarn(metadata, prefix, factor == 0 ? 1 : factor, max_positions, scaling);
+  }
   return UnsupportedError(metadata.path(),
                           absl::StrCat(prefix, "rope.scaling.type ", Printable(kind),
                                        "; supported: none, linear, yarn"));
@@ -110,22 +110,24 @@ absl::Status ReadScaling(const GgufMetadata& metadata, const std::string& prefix
 }  // namespace
 
 absl::Status ReadGgufRope(const GgufMetadata& metadata, const std::string& prefix,
-                          const StoredTensor* frequency_factors, v1::Architecture* arch) {
+                          const StoredTensor* frequency_factors, int max_positions,
+                          v1::AttentionConfig* attention) {
   TESSERA_ASSIGN_OR_RETURN(const double theta,
                            metadata.NumberOr(prefix + "rope.freq_base", 1, 1e20, 10000.0));
-  arch->set_rope_theta(static_cast<float>(theta));
+  v1::RopeConfig* rope = attention->mutable_rope();
+  rope->set_theta(static_cast<float>(theta));
   TESSERA_ASSIGN_OR_RETURN(
       const int64_t rope_dim,
-      metadata.IntOr(prefix + "rope.dimension_count", 0, 1 << 30, arch->head_dim()));
-  if (rope_dim != arch->head_dim()) {
+      metadata.IntOr(prefix + "rope.dimension_count", 0, 1 << 30, attention->head_dim()));
+  if (rope_dim != attention->head_dim()) {
     return UnsupportedError(metadata.path(),
                             absl::StrCat(prefix, "rope.dimension_count ", rope_dim,
-                                         "; supported: the head size ", arch->head_dim()));
+                                         "; supported: the head size ", attention->head_dim()));
   }
-  arch->mutable_rope_scaling();
-  TESSERA_RETURN_IF_ERROR(ReadScaling(metadata, prefix, arch));
+  v1::RopeScaling* scaling = rope->mutable_scaling();
+  TESSERA_RETURN_IF_ERROR(ReadScaling(metadata, prefix, max_positions, scaling));
   if (frequency_factors == nullptr) return absl::OkStatus();
-  return ReadFrequencyFactors(metadata, *frequency_factors, arch);
+  return ReadFrequencyFactors(metadata, *frequency_factors, attention->head_dim(), scaling);
 }
 
 }  // namespace tessera::worker

@@ -11,10 +11,11 @@
 
 namespace tessera::worker {
 
-// Sets rope_theta and rope_scaling; arch->head_dim and ->max_positions must be set. prefix: "llama.".
+// Sets theta and scaling of attention->rope; attention->head_dim must be set. prefix: "llama.".
 // frequency_factors: rope_freqs.weight, or null when the file has none.
 absl::Status ReadGgufRope(const GgufMetadata& metadata, const std::string& prefix,
-                          const StoredTensor* frequency_factors, v1::Architecture* arch);
+                          const StoredTensor* frequency_factors, int max_positions,
+                          v1::AttentionConfig* attention);
 
 }  // namespace tessera::worker
 

@@ -77,11 +77,10 @@ absl::Status ParseYarn(const ConfigReader& read, int max_positions, v1::RopeScal
   return absl::OkStatus();
 }
 
-absl::Status ParseScaling(const ConfigReader& read, v1::Architecture* arch) {
+absl::Status ParseScaling(const ConfigReader& read, int max_positions, v1::RopeScaling* scaling) {
   TESSERA_ASSIGN_OR_RETURN(const auto rope_type, read.OptionalString("rope_type"));
   TESSERA_ASSIGN_OR_RETURN(const auto old_type, read.OptionalString("type"));
   const std::string type = rope_type.value_or(old_type.value_or("default"));
-  v1::RopeScaling* scaling = arch->mutable_rope_scaling();
   if (type == "default") return absl::OkStatus();
   if (type == "linear") {
     scaling->set_kind(v1::RopeScaling::KIND_LINEAR);
@@ -90,7 +89,7 @@ absl::Status ParseScaling(const ConfigReader& read, v1::Architecture* arch) {
     return absl::OkStatus();
   }
   if (type == "llama3") return ParseLlama3(read, scaling);
-  if (type == "yarn") return ParseYarn(read, arch->max_positions(), scaling);
+  if (type == "yarn") return ParseYarn(read, max_positions, scaling);
   return UnsupportedError(read.where(), absl::StrCat("rope type ", Printable(type),
                                                      "; supported: default, linear, llama3, yarn"));
 }
@@ -104,10 +103,10 @@ absl::Status RefusePartialRotary(const ConfigReader& read) {
 
 }  // namespace
 
-absl::Status ParseHfRope(const ConfigReader& read, v1::Architecture* arch) {
+absl::Status ParseHfRope(const ConfigReader& read, int max_positions, v1::RopeConfig* rope) {
   TESSERA_RETURN_IF_ERROR(RefusePartialRotary(read));
   TESSERA_ASSIGN_OR_RETURN(double theta, read.NumberOr("rope_theta", 1, 1e20, 10000.0));
-  arch->mutable_rope_scaling();
+  v1::RopeScaling* scaling = rope->mutable_scaling();
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const Json* parameters = read.Member(key);
     if (parameters == nullptr) continue;
@@ -123,10 +122,10 @@ absl::Status ParseHfRope(const ConfigReader& read, v1::Architecture* arch) {
     }
     TESSERA_RETURN_IF_ERROR(RefusePartialRotary(nested));
     TESSERA_ASSIGN_OR_RETURN(theta, nested.NumberOr("rope_theta", 1, 1e20, theta));
-    TESSERA_RETURN_IF_ERROR(ParseScaling(nested, arch));
+    TESSERA_RETURN_IF_ERROR(ParseScaling(nested, max_positions, scaling));
     break;
   }
-  arch->set_rope_theta(static_cast<float>(theta));
+  rope->set_theta(static_cast<float>(theta));
   return absl::OkStatus();
 }
 

@@ -11,8 +11,8 @@
 
 namespace tessera::worker {
 
-// Sets rope_theta and rope_scaling. arch->max_positions must be set: yarn falls back to it.
-absl::Status ParseHfRope(const ConfigReader& read, v1::Architecture* arch);
+// Sets theta and scaling. max_positions: the architecture's, yarn falls back to it.
+absl::Status ParseHfRope(const ConfigReader& read, int max_positions, v1::RopeConfig* rope);
 
 }  // namespace tessera::worker
 

@@ -1,0 +1,61 @@
+#include "coordinator/group/local_ranks.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace tessera::coordinator {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::UnorderedElementsAre;
+
+class FakeLauncher final : public Launcher {
+ public:
+  int pid() const override { return 1; }
+  void AddRankPid(int pid) override { pids.push_back(pid); }
+  void Terminate(absl::Duration /*grace*/) override {}
+  absl::Status Wait() override { return absl::OkStatus(); }
+  bool running() const override { return true; }
+
+  std::vector<int> pids;
+};
+
+v1::RankReport Report(const char* group, const char* host, int pid) {
+  v1::RankReport report;
+  report.set_group_id(group);
+  report.set_host(host);
+  report.set_pid(pid);
+  return report;
+}
+
+TEST(LocalRanksTest, TheLauncherHearsOfEachRankOfThisHostOnce) {
+  LocalRanks ranks("here");
+  FakeLauncher launcher;
+  ranks.Add(Report("a", "here", 10));
+  ranks.Add(Report("a", "there", 11));
+  ranks.Add(Report("a", "here", 0));
+  ranks.SetLauncher(&launcher);
+  EXPECT_THAT(launcher.pids, ElementsAre(10)) << "those who reported before it was there";
+  ranks.Add(Report("a", "here", 10));
+  ranks.Add(Report("b", "here", 12));
+  EXPECT_THAT(launcher.pids, ElementsAre(10, 12));
+  ranks.SetLauncher(nullptr);
+  ranks.Add(Report("b", "here", 13));
+  EXPECT_THAT(launcher.pids, ElementsAre(10, 12));
+}
+
+TEST(LocalRanksTest, AGroupThatHasEndedHasNoRanks) {
+  LocalRanks ranks("here");
+  ranks.Add(Report("a", "here", 10));
+  ranks.Add(Report("b", "here", 11));
+  ranks.Add(Report("b", "here", 12));
+  ranks.Forget("a");
+  FakeLauncher launcher;
+  ranks.SetLauncher(&launcher);
+  EXPECT_THAT(launcher.pids, UnorderedElementsAre(11, 12));
+}
+
+}  // namespace
+}  // namespace tessera::coordinator
