@@ -18,6 +18,7 @@ set(TESSERA_MPI_TEST_ENVIRONMENT
     "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
 
 function(tessera_mpi_test name)
+  tessera_check_test_name(${name})
   cmake_parse_arguments(ARG "" "TIMEOUT" "NPROCS;SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
