@@ -6,7 +6,7 @@
 #   tessera_use_precompiled(target)              # one library
 #
 # Precompiled: headers of packages and generated messages, none of ours. A file still includes what
-# it uses; tests/tidy.sh compiles without any of this and finds those that do not.
+# it uses; tests/clang_check.py reads them without any of this and finds those that do not.
 
 # -O3 gains nothing outside arithmetic; what starts up or shows things to people is content with -O1.
 set(TESSERA_FAST_FOLDERS worker/engine worker/model worker/comm)      # as CMAKE_BUILD_TYPE says
