@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/group/group.h"
+#include "proto/wire/protocol.h"
 #include "tessera/v1/cluster.pb.h"
 
 namespace tessera::coordinator {
@@ -34,7 +35,7 @@ struct ClusterServiceOptions {
   absl::Duration hello_timeout = absl::Seconds(10);   // from the stream's start to its Hello
   absl::Duration leave_timeout = absl::Seconds(1.5);  // from Shutdown to the stream's end
   int max_queued_messages = 256;                      // per group, plans not yet on the wire
-  int max_message_bytes = 256 << 20;                  // a description carries a whole tokenizer
+  int max_message_bytes = wire::kMaxGroupMessageBytes;
 };
 
 // The observer of the group that says this hello. Its OnLost is called only if its OnJoin accepted.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "proto/base/status_macros.h"
+#include "proto/model/check_plan.h"
 #include "worker/engine/agreement.h"
 #include "worker/engine/pipeline_links.h"
 #include "worker/engine/serve_loops.h"
@@ -67,7 +68,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
                                                                Communicator* world,
                                                                const RankEngineOptions& options) {
   // Agreed on before the collective Split, which a rank that refused would never join.
-  const absl::Status checked = CheckPlan(file.description(), plan, world->rank(), world->size());
+  const absl::Status checked = model::CheckPlan(file.description(), plan, world->rank(), world->size());
   TESSERA_RETURN_IF_ERROR(
       AgreeOnStatus(*world, checked, options.load_deadline, "checking the shard plan"));
   const v1::RankShard& shard = plan.ranks(world->rank());

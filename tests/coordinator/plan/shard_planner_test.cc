@@ -10,8 +10,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/plan/tensor_table.h"
 #include "proto/model/layers.h"
+#include "proto/model/slices.h"
 #include "tests/coordinator/plan/example_models.h"
 
 namespace tessera::coordinator {
@@ -108,7 +108,7 @@ int64_t LayerBytes(const v1::ModelDescription& model, const v1::RankShard& shard
   int64_t bytes = 0;
   for (const auto& tensor : model.tensors()) {
     if (tensor.layer() < 0 || tensor.axis() == v1::SHARD_AXIS_REPLICATED) continue;
-    bytes += SliceBytes(tensor, model.architecture(), shard);
+    bytes += model::SliceBytes(tensor, model.architecture(), shard);
   }
   return bytes;
 }
