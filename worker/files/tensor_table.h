@@ -38,8 +38,7 @@ struct ExpectedTensor {
 // Every tensor of the architecture, embedding first, then layer by layer, then the output.
 std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameStyle style);
 
-// The numbers themselves: sizes within what this program can count, head counts that fit each
-// other. INVALID_ARGUMENT "<path>: <what>".
+// model::CheckArchitecture of what a file says: its errors with "<path>: " before them.
 absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& arch);
 
 struct MatchedTensor {

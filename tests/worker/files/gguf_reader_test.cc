@@ -257,7 +257,7 @@ TEST(GgufReader, LyingMetadata) {
   EXPECT_THAT(with("general.alignment", 4, u32(48)), HasSubstr("a power of two, file has 48"));
   EXPECT_THAT(with("general.alignment", 4, u32(0x80000000)), HasSubstr("general.alignment"));
   EXPECT_THAT(with("llama.block_count", 4, u32(0)), HasSubstr("llama.block_count: expected"));
-  EXPECT_THAT(with("llama.block_count", 4, u32(100000)), HasSubstr("number of layers: expected"));
+  EXPECT_THAT(with("llama.block_count", 4, u32(100000)), HasSubstr("num_layers is 100000; expected 1 .. 4096"));
   EXPECT_THAT(with("llama.block_count", 6, ByteWriter().Put(2.0f).bytes()),
               HasSubstr("llama.block_count: expected a whole number"));
   EXPECT_THAT(with("llama.block_count", 10, u64(UINT64_MAX)), HasSubstr("llama.block_count"));

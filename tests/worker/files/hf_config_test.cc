@@ -260,8 +260,8 @@ TEST(HfConfig, NumbersMustFitEachOther) {
   EXPECT_THAT(check("\"num_key_value_heads\": 3"), HasSubstr("multiple of the 3 KV heads"));
   EXPECT_THAT(check("\"num_key_value_heads\": 8"), HasSubstr("KV heads: expected 1 .. 4"));
   EXPECT_THAT(check("\"head_dim\": 15"), HasSubstr("an even number"));
-  EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head size: expected 1 .. 65536"));
-  EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope base frequency"));
+  EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head_dim is 1000000000; expected 2 .. 65536"));
+  EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope.theta is 1"));
 }
 
 TEST(Json, DeepNestingDoesNotOverflowTheStack) {
