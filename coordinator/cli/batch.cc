@@ -57,7 +57,7 @@ absl::StatusOr<BatchReply> Answer(Client& client, const BatchRequest& request,
                                   const std::string& served_model) {
   const RequestContext context{.request_id = absl::StrCat("batch-", getpid(), "-", request.line),
                                .created = absl::ToUnixSeconds(absl::Now())};
-  TESSERA_ASSIGN_OR_RETURN(CompletionRequest parsed,
+  TESSERA_ASSIGN_OR_RETURN(OpenAiRequest parsed,
                            request.chat ? ParseChatCompletion(request.body, context)
                                         : ParseCompletion(request.body, context));
   parsed.style.stream = false;

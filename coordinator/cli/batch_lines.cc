@@ -6,8 +6,8 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/openai/errors.h"
 #include "coordinator/openai/json_input.h"
-#include "coordinator/http/openai_errors.h"
 #include "proto/base/utf8.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"

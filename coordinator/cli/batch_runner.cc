@@ -23,7 +23,10 @@ BatchRunner::~BatchRunner() {
 }
 
 void BatchRunner::Start() {
-  live_ = options_.concurrency;
+  {
+    MutexLock lock(&mu_);
+    live_ = options_.concurrency;
+  }
   for (int slot = 0; slot < options_.concurrency; ++slot) {
     threads_.emplace_back([this, slot] { Work(slot); });
   }
@@ -36,12 +39,12 @@ bool BatchRunner::Wait(absl::Duration timeout) {
 }
 
 BatchProgress BatchRunner::Progress() const {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   return progress_;
 }
 
 absl::Status BatchRunner::status() const {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   return status_;
 }
 
@@ -55,12 +58,12 @@ void BatchRunner::Work(int slot) {
     }
     Write(*line);
   }
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (--live_ == 0) finished_.Notify();
 }
 
 bool BatchRunner::Take(BatchRequest* request) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   std::string text;
   while (!stopped_.HasBeenNotified() && std::getline(input_, text)) {
     ++line_;
@@ -85,7 +88,7 @@ absl::StatusOr<std::string> BatchRunner::ResultLine(int slot, const BatchRequest
   for (int unavailable = 0; request.status.ok();) {
     const absl::StatusOr<BatchReply> reply = send_(slot, request);
     if (reply.ok()) {
-      std::lock_guard<std::mutex> lock(mu_);
+      MutexLock lock(&mu_);
       ++progress_.answered;
       progress_.completion_tokens += reply->completion_tokens;
       return BatchResultLine(request, *reply);
@@ -101,7 +104,7 @@ absl::StatusOr<std::string> BatchRunner::ResultLine(int slot, const BatchRequest
       return absl::CancelledError("interrupted");
     }
   }
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   ++progress_.failed;
   return BatchErrorLine(request, failed);
 }
@@ -109,7 +112,7 @@ absl::StatusOr<std::string> BatchRunner::ResultLine(int slot, const BatchRequest
 void BatchRunner::Write(const std::string& line) {
   bool is_written = false;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     output_ << line << std::flush;
     is_written = output_.good();
   }
@@ -117,7 +120,7 @@ void BatchRunner::Write(const std::string& line) {
 }
 
 void BatchRunner::Fail(const absl::Status& why) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (stopped_.HasBeenNotified()) return;
   if (!finished_.HasBeenNotified()) status_ = why;
   stopped_.Notify();

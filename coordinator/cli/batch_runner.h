@@ -11,18 +11,19 @@
 #include <cstdint>
 #include <functional>
 #include <istream>
-#include <mutex>
 #include <ostream>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "coordinator/cli/batch_lines.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
@@ -64,7 +65,7 @@ class BatchRunner {
  private:
   void Work(int slot);
   bool Take(BatchRequest* request);
-  void CheckUnique(BatchRequest* request);
+  void CheckUnique(BatchRequest* request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Until it is answered or refused. Not OK: the batch is over.
   absl::StatusOr<std::string> ResultLine(int slot, const BatchRequest& request);
   void Write(const std::string& line);
@@ -73,15 +74,15 @@ class BatchRunner {
   const BatchOptions options_;
   const BatchSend send_;
   absl::Notification stopped_, finished_;
-  mutable std::mutex mu_;
-  std::istream& input_;
-  std::ostream& output_;
+  mutable Mutex mu_;
+  std::istream& input_ ABSL_GUARDED_BY(mu_);
+  std::ostream& output_ ABSL_GUARDED_BY(mu_);
   const BatchResults done_;
-  std::set<std::string> seen_;
-  int64_t line_ = 0;
-  int live_ = 0;
-  BatchProgress progress_;
-  absl::Status status_;
+  std::set<std::string> seen_ ABSL_GUARDED_BY(mu_);
+  int64_t line_ ABSL_GUARDED_BY(mu_) = 0;
+  int live_ ABSL_GUARDED_BY(mu_) = 0;
+  BatchProgress progress_ ABSL_GUARDED_BY(mu_);
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
   std::vector<std::thread> threads_;
 };
 

@@ -3,9 +3,10 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
-#include <mutex>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "proto/base/mutex.h"
 #include "proto/wire/grpc_status.h"
 #include "tessera/v1/inference.grpc.pb.h"
 
@@ -74,7 +75,7 @@ class ClientImpl final : public Client {
   }
 
   void Cancel() override {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (context_ != nullptr) context_->TryCancel();
   }
 
@@ -89,11 +90,11 @@ class ClientImpl final : public Client {
    public:
     InProgress(ClientImpl* client, grpc::ClientContext* context) : client_(client) {
       client->Introduce(*context);
-      std::lock_guard<std::mutex> lock(client_->mu_);
+      MutexLock lock(&client_->mu_);
       client_->context_ = context;
     }
     ~InProgress() {
-      std::lock_guard<std::mutex> lock(client_->mu_);
+      MutexLock lock(&client_->mu_);
       client_->context_ = nullptr;
     }
 
@@ -135,8 +136,8 @@ class ClientImpl final : public Client {
   const ServerAddress server_;
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::Inference::Stub> stub_;
-  std::mutex mu_;
-  grpc::ClientContext* context_ = nullptr;
+  Mutex mu_;
+  grpc::ClientContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
 };
 
 }  // namespace

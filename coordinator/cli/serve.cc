@@ -32,7 +32,7 @@ void AddModelFlags(CLI::App& app, ServeOptions& options) {
            .help = "What clients call the model",
            .value = "NAME",
            .otherwise = "its own name"},
-          options.served_model_name);
+          options.engine.served_model_name);
   Declare(app, PassedOn(flags::kLoadFormat), options.load_format);
   Declare(app, PassedOn(flags::kQuantization), options.quantization);
 }
@@ -82,23 +82,23 @@ void AddSchedulingFlags(CLI::App& app, ServeFlags& flags) {
            .help = "Requests that may wait; more are refused",
            .range = Range{.lowest = 1, .highest = 1 << 20},
            .unit = "requests"},
-          options.max_queue);
+          options.engine.limits.max_queue);
   flags::DeclareWords<SchedulingPolicy>(
       app,
       {.name = "--scheduling-policy",
        .help = "fcfs: by arrival; priority: lower priority values first"},
       {{"fcfs", SchedulingPolicy::kFcfs}, {"priority", SchedulingPolicy::kPriority}},
-      options.policy);
+      options.engine.limits.policy);
   Declare(app,
           {.name = "--enable-prefix-caching,!--no-enable-prefix-caching",
            .help = "Keep the KV blocks of prompts for those that begin alike"},
-          options.prefix_caching);
+          options.engine.limits.prefix_caching);
   Declare(app,
           {.name = "--prefill-stretch",
            .help = "How much longer prompts may make a step of running streams; 0: no bound",
            .range = Range{.lowest = 0, .highest = 1000},
            .unit = "times"},
-          options.prefill_stretch);
+          options.engine.limits.prefill_stretch);
   Declare(app,
           {.name = "--no-lookahead",
            .help = "Send a step only once the last one's tokens are back"},
@@ -148,7 +148,7 @@ int RunServe(ServeFlags flags) {
     return 2;
   }
   options.http = !flags.no_http;
-  options.lookahead = !flags.no_lookahead;
+  options.engine.limits.lookahead = !flags.no_lookahead;
   if (!flags.hostfile.empty()) options.mpirun_args = {"--hostfile", flags.hostfile};
   for (const std::string& arg : CLI::detail::split_up(flags.mpirun_args)) {
     options.mpirun_args.push_back(arg);
@@ -163,7 +163,7 @@ Command AddServe(CLI::App& parent) {
   auto flags = std::make_shared<ServeFlags>();
   CLI::App* app = parent.add_subcommand("serve", "Serve a model from a group of workers");
   AddModelFlags(*app, flags->options);
-  AddLayoutFlags(*app, flags->options.layout);
+  AddLayoutFlags(*app, flags->options.engine.layout);
   AddListeningFlags(*app, *flags);
   AddSchedulingFlags(*app, *flags);
   AddLaunchFlags(*app, *flags);

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
@@ -59,16 +60,9 @@ absl::Status ServeSession::Run() {
   return absl::OkStatus();
 }
 
-EngineOptions ServeSession::RouterOptions() const {
-  EngineOptions engine;
-  engine.layout = options_.layout;
-  engine.served_model_name = options_.served_model_name;
-  engine.limits.max_queue = options_.max_queue;
-  engine.limits.max_steps_in_flight = options_.layout.pipeline_parallel;  // one for each stage
-  engine.limits.policy = options_.policy;
-  engine.limits.prefix_caching = options_.prefix_caching;
-  engine.limits.lookahead = options_.lookahead;
-  engine.limits.prefill_stretch = options_.prefill_stretch;
+EngineOptions ServeSession::WholeEngineOptions() const {
+  EngineOptions engine = options_.engine;
+  engine.limits.max_steps_in_flight = engine.layout.pipeline_parallel;  // one for each stage
   engine.limits.tenant_weights = access_->weights();
   engine.metrics = metrics_.get();
   return engine;
@@ -78,8 +72,10 @@ absl::Status ServeSession::Open() {
   if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
   TESSERA_ASSIGN_OR_RETURN(access_, Access::Create(options_.access));
   metrics_ = Metrics::Create();
-  router_ = Router::Create(RouterOptions());
-  front_ = FrontDoor::Create({.router = router_.get(), .metrics = metrics_.get()});
+  router_ = Router::Create(WholeEngineOptions());
+  text_worker_ = std::make_shared<TextWorker>();
+  front_ = FrontDoor::Create(
+      {.router = router_.get(), .metrics = metrics_.get(), .worker = text_worker_});
   TESSERA_RETURN_IF_ERROR(OpenDoors());
   TESSERA_ASSIGN_OR_RETURN(
       cluster_, ClusterService::Start(
@@ -97,7 +93,7 @@ absl::Status ServeSession::OpenDoors() {
   http.host = options_.host;
   http.port = options_.http_port;
   TESSERA_ASSIGN_OR_RETURN(
-      http_, HttpDoor::Start(http, {front_.get(), access_.get(), metrics_.get()}));
+      http_, HttpDoor::Start(http, {front_.get(), access_.get(), metrics_.get(), text_worker_}));
   return absl::OkStatus();
 }
 
@@ -118,7 +114,7 @@ std::vector<std::string> WorkerArguments(const ServeOptions& options) {
 }
 
 int ServeSession::world_size() const {
-  return options_.layout.tensor_parallel * options_.layout.pipeline_parallel;
+  return options_.engine.layout.tensor_parallel * options_.engine.layout.pipeline_parallel;
 }
 
 std::string ServeSession::WorkerAddress() const {
@@ -143,11 +139,11 @@ absl::Status ServeSession::Launch() {
   launch.threads_per_rank = options_.threads_per_rank;
   launch.worker_args = WorkerArguments(options_);
   std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
-            << " (tensor parallel " << options_.layout.tensor_parallel << " x pipeline parallel "
-            << options_.layout.pipeline_parallel << ")" << std::endl;
+            << " (tensor parallel " << options_.engine.layout.tensor_parallel << " x pipeline parallel "
+            << options_.engine.layout.pipeline_parallel << ")" << std::endl;
   // The stages of one host take turns anyway, unless each has threads of its own.
   const int threads = options_.threads_per_rank > 0 ? world_size() * options_.threads_per_rank
-                                                    : options_.layout.tensor_parallel;
+                                                    : options_.engine.layout.tensor_parallel;
   if (options_.mpirun_args.empty() && threads > CoresOfThisHost()) {
     std::cout << "note: " << threads << " compute threads on " << CoresOfThisHost()
               << " cores take turns; as many as there are cores would be faster" << std::endl;
@@ -159,9 +155,9 @@ absl::Status ServeSession::Launch() {
                                             if (verbose) std::cerr << line << std::endl;
                                           },
                                           [this](absl::Status how) {
-                                            std::lock_guard<std::mutex> lock(mu_);
+                                            MutexLock lock(&mu_);
                                             job_exit_ = std::move(how);
-                                            job_ended_.notify_all();
+                                            job_ended_.SignalAll();
                                           }));
   cluster_->SetLauncher(launcher_.get());
   return absl::OkStatus();
@@ -216,8 +212,8 @@ absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
 // itself names the cause; afterwards mpirun knows best which rank died and how.
 absl::Status ServeSession::Failure(const v1::GroupStatus& group) {
   display_.End();
-  const bool ended = WaitForJob(kExplanation);
-  const std::string how = ended && !job_exit_->ok() ? std::string(job_exit_->message()) : "";
+  const std::optional<absl::Status> ended = WaitForJob(kExplanation);
+  const std::string how = ended && !ended->ok() ? std::string(ended->message()) : "";
   const std::string& said = group.error();
   std::string why = served_ ? how : said;
   if (why.empty()) why = served_ ? said : how;
@@ -226,10 +222,12 @@ absl::Status ServeSession::Failure(const v1::GroupStatus& group) {
       absl::StrCat(served_ ? "the worker group died: " : "the worker group did not start: ", why));
 }
 
-bool ServeSession::WaitForJob(absl::Duration timeout) {
-  std::unique_lock<std::mutex> lock(mu_);
-  return job_ended_.wait_for(lock, absl::ToChronoMilliseconds(timeout),
-                             [this] { return job_exit_.has_value(); });
+std::optional<absl::Status> ServeSession::WaitForJob(absl::Duration timeout) {
+  const absl::Time limit = absl::Now() + timeout;
+  MutexLock lock(&mu_);
+  while (!job_exit_ && !job_ended_.WaitWithDeadline(&mu_, limit)) {
+  }
+  return job_exit_;
 }
 
 // Lets the running requests end; a second interrupt ends them at once.

@@ -7,17 +7,17 @@
 #ifndef TESSERA_COORDINATOR_CLI_SERVE_SESSION_H_
 #define TESSERA_COORDINATOR_CLI_SERVE_SESSION_H_
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/front/access.h"
 #include "coordinator/front/front_door.h"
+#include "coordinator/front/text_worker.h"
 #include "coordinator/engine/metrics.h"
 #include "coordinator/grpc/server.h"
 #include "coordinator/cli/interrupts.h"
@@ -27,20 +27,15 @@
 #include "coordinator/http/http_door.h"
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/router/router.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
 struct ServeOptions {
   std::string model;  // as the workers see it
-  std::string served_model_name;
   std::string load_format;
   std::string quantization;
-  Layout layout;
-  int max_queue = 1024;
-  SchedulingPolicy policy = SchedulingPolicy::kFcfs;
-  bool prefix_caching = true;
-  bool lookahead = true;
-  double prefill_stretch = 2.0;
+  EngineOptions engine;  // tenants' weights, steps in flight and metrics are the session's to add
   int threads_per_rank = 0;         // 0: the worker's default
   std::string instruction_set;      // empty: likewise
   std::string device, comm;         // empty: the worker's defaults
@@ -82,9 +77,10 @@ class ServeSession {
   void Drain();
   void Close();
 
-  bool WaitForJob(absl::Duration timeout);  // true once the job has ended
+  // How the job ended; nullopt when it runs on after `timeout`.
+  std::optional<absl::Status> WaitForJob(absl::Duration timeout);
   std::string WorkerAddress() const;        // HOST:PORT that workers join
-  EngineOptions RouterOptions() const;
+  EngineOptions WholeEngineOptions() const;
   int world_size() const;
 
   const ServeOptions options_;
@@ -93,13 +89,14 @@ class ServeSession {
   v1::GroupStatus::State state_ = v1::GroupStatus::STATE_UNSPECIFIED;  // as last seen
   bool served_ = false;                                                // ever
 
-  std::mutex mu_;
-  std::condition_variable job_ended_;
-  std::optional<absl::Status> job_exit_;  // how the mpirun job ended
+  Mutex mu_;
+  CondVar job_ended_;
+  std::optional<absl::Status> job_exit_ ABSL_GUARDED_BY(mu_);  // how the mpirun job ended
 
   // Each needs those above it.
   std::unique_ptr<const Access> access_;
   std::unique_ptr<Metrics> metrics_;
+  std::shared_ptr<TextWorker> text_worker_;
   std::unique_ptr<Router> router_;
   std::unique_ptr<FrontDoor> front_;
   std::unique_ptr<ApiServer> server_;

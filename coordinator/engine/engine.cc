@@ -249,7 +249,7 @@ void EngineImpl::Publish() {
   {
     const int gone = static_cast<int>(ended.size() + unfinished.size());
     MutexLock lock(&mu_);
-    // Before the first turn after OnReady the driver has no scheduler yet and would report no blocks.
+    // Before the first turn after OnReady the driver has no scheduler yet, and no blocks to tell of.
     if (has_group) stats_ = stats;
     if (!has_group && phase_ != Phase::kServing) stats_ = SchedulerStats{};
     drain_rate_.Observe(now, gone, /*busy=*/phase_ == Phase::kServing && WaitingForASlot() > 0);

@@ -8,7 +8,6 @@
 #include "coordinator/front/prompt.h"
 #include "coordinator/front/score_call.h"
 #include "coordinator/front/stream_call.h"
-#include "coordinator/front/text_worker.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
 
@@ -35,10 +34,13 @@ size_t ReadingCost(const v1::ScoreRequest& request) {
 
 class FrontDoorImpl final : public FrontDoor {
  public:
-  explicit FrontDoorImpl(const Options& options) : context_(std::make_shared<CallContext>()) {
+  explicit FrontDoorImpl(const Options& options)
+      : context_(std::make_shared<CallContext>()),
+        worker_(options.worker != nullptr ? options.worker : std::make_shared<TextWorker>()) {
     context_->router = options.router;
     context_->metrics = options.metrics;
   }
+  ~FrontDoorImpl() override { worker_->Stop(); }  // its work needs the others
 
   std::shared_ptr<Call> Generate(v1::GenerateRequest request, const Caller& caller,
                                  std::shared_ptr<TokenSink> sink) override {
@@ -129,7 +131,7 @@ class FrontDoorImpl final : public FrontDoor {
     absl::Status opened = router()->CheckAdmission();
     if (opened.ok()) opened = call->Register(request_id);
     if (!opened.ok()) return call->Refuse(opened);
-    const bool taken = text_worker_.Run(cost, [call, begin = std::move(begin)]() mutable {
+    const bool taken = worker_->Run(cost, [call, begin = std::move(begin)]() mutable {
       if (call->cancelled()) return;
       absl::Status begun = absl::DeadlineExceededError("the request's deadline passed");
       if (call->caller().deadline > absl::Now()) begun = begin();
@@ -143,7 +145,7 @@ class FrontDoorImpl final : public FrontDoor {
     const absl::StatusOr<ModelPtr> model = FindModel(request.model());
     if (!model.ok()) return answer(model.status());
     const size_t cost = request.ByteSizeLong();
-    const bool taken = text_worker_.Run(
+    const bool taken = worker_->Run(
         cost, [model = *model, moved = std::move(request), answer, work] {
           Response response;
           const absl::Status done = work(moved, *model, &response);
@@ -154,7 +156,7 @@ class FrontDoorImpl final : public FrontDoor {
   }
 
   const std::shared_ptr<CallContext> context_;
-  TextWorker text_worker_;  // the last member: its work needs the others
+  const std::shared_ptr<TextWorker> worker_;
 };
 
 }  // namespace

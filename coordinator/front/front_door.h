@@ -2,9 +2,9 @@
 // router; answers streamed into a sink. A door only translates.
 //
 // Safe from any thread; every call returns at once. Long texts, templates and grammars are worked on
-// in threads of the front door's own (short ones on the caller's thread).
+// in a text worker's threads (short ones on the caller's thread).
 //
-//   auto door = FrontDoor::Create({.router = router, .metrics = metrics});   // both outlive it
+//   auto door = FrontDoor::Create({.router = router, .metrics = metrics});  // both outlive it
 //   std::shared_ptr<FrontDoor::Call> call = door->Chat(std::move(request), caller, sink);
 //   call->Cancel();                      // the client left
 #ifndef TESSERA_COORDINATOR_FRONT_FRONT_DOOR_H_
@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "coordinator/engine/metrics.h"
+#include "coordinator/front/text_worker.h"
 #include "coordinator/router/router.h"
 #include "tessera/v1/inference.pb.h"
 
@@ -34,6 +35,8 @@ class FrontDoor {
   struct Options {
     Router* router = nullptr;
     Metrics* metrics = nullptr;  // null: not counted
+    // That the doors share, stopped by the front door's destructor. Null: one of its own.
+    std::shared_ptr<TextWorker> worker = nullptr;
   };
 
   // A request under way. Cancel may come at any time and any number of times; the sink hears nothing
@@ -48,7 +51,7 @@ class FrontDoor {
   using Answer = std::function<void(absl::StatusOr<Response>)>;  // once, on any thread
 
   static std::unique_ptr<FrontDoor> Create(const Options& options);
-  // Waits for the work under way in its own threads.
+  // Waits for the work under way in the text worker's threads.
   virtual ~FrontDoor() = default;
 
   // Refusals come through the sink's Fail, perhaps before the call returns: INVALID_ARGUMENT (names

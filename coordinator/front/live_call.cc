@@ -26,7 +26,7 @@ std::string CallKey(const std::string& tenant, const std::string& request_id) {
 }
 
 absl::Status CallRegistry::Add(const std::string& key, std::weak_ptr<LiveCall> call) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (calls_.emplace(key, std::move(call)).second) return absl::OkStatus();
   const std::string request_id = key.substr(0, key.find('\0'));
   return absl::AlreadyExistsError(
@@ -34,12 +34,12 @@ absl::Status CallRegistry::Add(const std::string& key, std::weak_ptr<LiveCall> c
 }
 
 void CallRegistry::Remove(const std::string& key) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   calls_.erase(key);
 }
 
 std::shared_ptr<LiveCall> CallRegistry::Find(const std::string& key) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   const auto found = calls_.find(key);
   return found == calls_.end() ? nullptr : found->second.lock();
 }

@@ -10,15 +10,16 @@
 #define TESSERA_COORDINATOR_FRONT_LIVE_CALL_H_
 
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "coordinator/front/front_door.h"
 #include "coordinator/engine/metrics.h"
 #include "coordinator/router/router.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
@@ -32,8 +33,8 @@ class CallRegistry {
   std::shared_ptr<LiveCall> Find(const std::string& key);  // null: none
 
  private:
-  std::mutex mu_;
-  absl::flat_hash_map<std::string, std::weak_ptr<LiveCall>> calls_;
+  Mutex mu_;
+  absl::flat_hash_map<std::string, std::weak_ptr<LiveCall>> calls_ ABSL_GUARDED_BY(mu_);
 };
 
 // What all calls of one front door share. Calls may outlive the front door, but neither loop nor

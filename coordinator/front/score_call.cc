@@ -45,7 +45,7 @@ ScoreCall::ScoreCall(std::shared_ptr<CallContext> context, const Caller& caller,
 
 void ScoreCall::Begin(std::vector<PreparedRequest> parts, int top_logprobs) {
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     top_logprobs_ = top_logprobs;
     missing_ = parts.size();
     for (size_t i = 0; i < parts.size(); ++i) response_.add_scores();
@@ -58,7 +58,7 @@ void ScoreCall::Begin(std::vector<PreparedRequest> parts, int top_logprobs) {
 // The lock is held throughout: results that come before this returns wait for it.
 absl::Status ScoreCall::Submit(std::vector<PreparedRequest> parts) {
   auto self = std::static_pointer_cast<ScoreCall>(shared_from_this());
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (answer_ == nullptr) return absl::OkStatus();
   for (size_t i = 0; i < parts.size(); ++i) {
     parts[i].tenant = caller().tenant;
@@ -73,22 +73,24 @@ absl::Status ScoreCall::Submit(std::vector<PreparedRequest> parts) {
 }
 
 void ScoreCall::PartDone(size_t part, v1::GenerateResponse message) {
+  v1::ScoreResponse response;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (answer_ == nullptr) return;
     v1::Usage* usage = response_.mutable_usage();
     usage->set_prompt_tokens(usage->prompt_tokens() + message.usage().prompt_tokens());
     usage->set_cached_tokens(usage->cached_tokens() + message.usage().cached_tokens());
     *response_.mutable_scores(static_cast<int>(part)) = ScoreOf(std::move(message), top_logprobs_);
     if (--missing_ > 0) return;
+    response = std::move(response_);
   }
-  if (const auto answer = TakeAnswer()) answer(std::move(response_));
+  if (const auto answer = TakeAnswer()) answer(std::move(response));
 }
 
 FrontDoor::Answer<v1::ScoreResponse> ScoreCall::TakeAnswer() {
   FrontDoor::Answer<v1::ScoreResponse> taken;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     taken = std::exchange(answer_, nullptr);
   }
   if (taken != nullptr) Ended();
@@ -100,7 +102,7 @@ void ScoreCall::End(const absl::Status& why, bool refused) {
   if (answer == nullptr) return;
   std::vector<int64_t> ids;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     ids = ids_;
   }
   for (const int64_t id : ids) router()->Cancel(id);
@@ -112,7 +114,7 @@ void ScoreCall::Cancel() {
   std::vector<int64_t> ids;
   if (TakeAnswer() == nullptr) return;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     ids = ids_;
   }
   for (const int64_t id : ids) router()->Cancel(id);
@@ -122,7 +124,7 @@ void ScoreCall::Abort() { End(absl::CancelledError("the request was aborted"), t
 void ScoreCall::Refuse(const absl::Status& why) { End(why, true); }
 
 bool ScoreCall::cancelled() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   return answer_ == nullptr;
 }
 

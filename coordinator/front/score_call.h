@@ -9,12 +9,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "coordinator/front/live_call.h"
 #include "coordinator/router/router.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
@@ -31,7 +32,7 @@ class ScoreCall final : public LiveCall {
   bool cancelled() override;
 
  private:
-  class Part;  // the loop's sink of one continuation
+  class Part;  // the engine's sink of one continuation
 
   absl::Status Submit(std::vector<PreparedRequest> parts);
   void PartDone(size_t part, v1::GenerateResponse message);
@@ -39,12 +40,13 @@ class ScoreCall final : public LiveCall {
   void End(const absl::Status& why, bool refused);
   FrontDoor::Answer<v1::ScoreResponse> TakeAnswer();
 
-  std::mutex mu_;
-  FrontDoor::Answer<v1::ScoreResponse> answer_;  // null once the call has ended
-  std::vector<int64_t> ids_;                     // the loop's
-  v1::ScoreResponse response_;
-  size_t missing_ = 0;
-  int top_logprobs_ = 0;
+  Mutex mu_;
+  // Null once the call has ended.
+  FrontDoor::Answer<v1::ScoreResponse> answer_ ABSL_GUARDED_BY(mu_);
+  std::vector<int64_t> ids_ ABSL_GUARDED_BY(mu_);  // the router's
+  v1::ScoreResponse response_ ABSL_GUARDED_BY(mu_);
+  size_t missing_ ABSL_GUARDED_BY(mu_) = 0;
+  int top_logprobs_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace tessera::coordinator

@@ -22,7 +22,7 @@ absl::Status StreamCall::Submit(PreparedRequest request) {
   request.deadline = caller().deadline;
   request.request_id = request_id();
   request.arrival = arrival();
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (sink_ == nullptr) return absl::OkStatus();
   auto self = std::static_pointer_cast<StreamCall>(shared_from_this());
   TESSERA_ASSIGN_OR_RETURN(id_, router()->Submit(std::move(request), std::move(self)));
@@ -30,14 +30,14 @@ absl::Status StreamCall::Submit(PreparedRequest request) {
 }
 
 std::shared_ptr<TokenSink> StreamCall::sink() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   return sink_;
 }
 
 std::shared_ptr<TokenSink> StreamCall::TakeSink() {
   std::shared_ptr<TokenSink> taken;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     taken = std::move(sink_);
   }
   if (taken != nullptr) Ended();
@@ -50,7 +50,7 @@ void StreamCall::Cancel() {
   if (TakeSink() == nullptr) return;
   std::optional<int64_t> id;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     id = id_;
   }
   if (id) router()->Cancel(*id);
@@ -60,7 +60,7 @@ void StreamCall::Abort() {
   const absl::Status why = absl::CancelledError("the request was aborted");
   std::optional<int64_t> id;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     id = id_;
   }
   // Submitted: the loop, which may be about to end it, says which end it was.

@@ -11,12 +11,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "coordinator/front/live_call.h"
 #include "coordinator/router/router.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
@@ -44,9 +45,9 @@ class StreamCall final : public LiveCall, public TokenSink {
   // Null when the call has ended already. Whoever gets it says the last word.
   std::shared_ptr<TokenSink> TakeSink();
 
-  std::mutex mu_;
-  std::shared_ptr<TokenSink> sink_;  // null once the call has ended
-  std::optional<int64_t> id_;        // the loop's, once submitted
+  Mutex mu_;
+  std::shared_ptr<TokenSink> sink_ ABSL_GUARDED_BY(mu_);  // null once the call has ended
+  std::optional<int64_t> id_ ABSL_GUARDED_BY(mu_);        // the router's, once submitted
 };
 
 }  // namespace tessera::coordinator

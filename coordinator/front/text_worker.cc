@@ -1,53 +1,73 @@
 #include "coordinator/front/text_worker.h"
 
-#include <utility>
-
 namespace tessera::coordinator {
 namespace {
 
 constexpr int kThreads = 2;  // one long text leaves the way open for the next
 
+thread_local const TextWorker* worker_of_this_thread = nullptr;
+
 }  // namespace
 
 TextWorker::TextWorker() {
+  MutexLock lock(&mu_);
   for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Loop(); });
 }
 
-TextWorker::~TextWorker() {
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    stop_ = true;
-  }
-  changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
-}
-
 bool TextWorker::Run(size_t text_bytes, Work work) {
-  if (text_bytes <= kShortBytes) {
+  if (text_bytes <= kShortBytes || worker_of_this_thread == this) {
     work();
     return true;
   }
-  {
-    std::lock_guard<std::mutex> lock(mu_);
-    if (queue_.size() >= kMostWaiting) return false;
-    queue_.push_back(std::move(work));
-  }
-  changed_.notify_one();
+  MutexLock lock(&mu_);
+  if (stop_ || queue_.size() >= kMostWaiting) return false;
+  not_done_.insert(++last_number_);
+  queue_.emplace_back(last_number_, std::move(work));
+  changed_.Signal();
   return true;
 }
 
-void TextWorker::Loop() {
-  std::unique_lock<std::mutex> lock(mu_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    Work work = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    work();
-    work = nullptr;  // lets go of what it held before the lock is taken
-    lock.lock();
+void TextWorker::WaitForTaken() {
+  MutexLock lock(&mu_);
+  const int64_t last = last_number_;
+  while (!not_done_.empty() && *not_done_.begin() <= last) done_.Wait(&mu_);
+}
+
+void TextWorker::Stop() {
+  std::vector<std::thread> threads;
+  {
+    MutexLock lock(&mu_);
+    stop_ = true;
+    threads.swap(threads_);
+    changed_.SignalAll();
   }
+  for (std::thread& thread : threads) thread.join();
+}
+
+void TextWorker::Loop() {
+  worker_of_this_thread = this;
+  Numbered work;
+  while (Take(&work)) {
+    work.second();
+    work.second = nullptr;  // lets go of what it held
+    Done(work.first);
+  }
+}
+
+// Waits for work. False when there will be none any more.
+bool TextWorker::Take(Numbered* work) {
+  MutexLock lock(&mu_);
+  while (!stop_ && queue_.empty()) changed_.Wait(&mu_);
+  if (queue_.empty()) return false;
+  *work = std::move(queue_.front());
+  queue_.pop_front();
+  return true;
+}
+
+void TextWorker::Done(int64_t number) {
+  MutexLock lock(&mu_);
+  not_done_.erase(number);
+  done_.SignalAll();
 }
 
 }  // namespace tessera::coordinator

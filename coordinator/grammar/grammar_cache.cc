@@ -7,7 +7,7 @@
 namespace tessera::coordinator::grammar {
 
 std::shared_ptr<AutomatonWithMasks> GrammarCache::Find(const std::string& source) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto found = std::find_if(entries_.begin(), entries_.end(),
                                   [&](const Entry& entry) { return entry.first == source; });
   if (found == entries_.end()) return nullptr;
@@ -16,7 +16,7 @@ std::shared_ptr<AutomatonWithMasks> GrammarCache::Find(const std::string& source
 }
 
 void GrammarCache::Insert(std::string source, std::shared_ptr<AutomatonWithMasks> grammar) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   entries_.emplace_front(std::move(source), std::move(grammar));
   if (entries_.size() > kMaxCachedGrammars) entries_.pop_back();
 }

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 
+#include "proto/base/mutex.h"
 namespace tessera::coordinator::grammar {
 
 struct AutomatonWithMasks;
@@ -25,7 +25,7 @@ class GrammarCache {
  private:
   using Entry = std::pair<std::string, std::shared_ptr<AutomatonWithMasks>>;
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::list<Entry> entries_ ABSL_GUARDED_BY(mutex_);  // the last used in front
 };
 

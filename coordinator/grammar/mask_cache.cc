@@ -10,7 +10,7 @@ size_t MaskCache::Entry::bytes() const {
 }
 
 std::shared_ptr<const std::string> MaskCache::Find(const Position& position) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto found = by_position_.find(position);
   if (found == by_position_.end()) return nullptr;
   entries_.splice(entries_.begin(), entries_, found->second);
@@ -19,7 +19,7 @@ std::shared_ptr<const std::string> MaskCache::Find(const Position& position) {
 
 std::shared_ptr<const std::string> MaskCache::Insert(const Position& position,
                                                      std::shared_ptr<const std::string> mask) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto found = by_position_.find(position);
   if (found != by_position_.end()) return found->second->mask;
   entries_.push_front({position, mask});

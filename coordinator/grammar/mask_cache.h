@@ -9,8 +9,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
 #include "coordinator/grammar/configurations.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator::grammar {
 
@@ -33,7 +33,7 @@ class MaskCache {
   using Entries = std::list<Entry>;
 
   const size_t max_bytes_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);  // the last used in front
   absl::flat_hash_map<Position, Entries::iterator> by_position_ ABSL_GUARDED_BY(mutex_);
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -5,9 +5,11 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "coordinator/grpc/response_stream.h"
 #include "coordinator/grpc/write_queue.h"
+#include "proto/base/mutex.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/base/status_macros.h"
 #include "tessera/v1/inference.grpc.pb.h"
@@ -40,7 +42,7 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
 
   void SetCall(std::shared_ptr<FrontDoor::Call> call) {
     {
-      std::lock_guard<std::mutex> lock(mu_);
+      MutexLock lock(&mu_);
       if (!cancelled_) {
         call_ = std::move(call);
         return;
@@ -50,14 +52,14 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
   }
 
   void Answer(const absl::Status& status) {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (!std::exchange(finished_, true)) Finish(wire::ToGrpc(status));
   }
 
   void OnCancel() override {
     std::shared_ptr<FrontDoor::Call> call;
     {
-      std::lock_guard<std::mutex> lock(mu_);
+      MutexLock lock(&mu_);
       cancelled_ = true;
       call = std::move(call_);
     }
@@ -76,10 +78,10 @@ class ScoreReactor final : public grpc::ServerUnaryReactor {
  private:
   LiveStreams* const live_;
   std::shared_ptr<ScoreReactor> self_;  // until gRPC is done with it
-  std::mutex mu_;
-  std::shared_ptr<FrontDoor::Call> call_;
-  bool cancelled_ = false;
-  bool finished_ = false;
+  Mutex mu_;
+  std::shared_ptr<FrontDoor::Call> call_ ABSL_GUARDED_BY(mu_);
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 class InferenceService final : public v1::Inference::CallbackService {

@@ -2,38 +2,22 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "proto/wire/grpc_status.h"
 
 namespace tessera::coordinator {
-namespace {
-
-// What a message held in memory costs beside its bytes on the wire.
-constexpr size_t kMessageOverhead = 256;
-
-}  // namespace
-
-void MergeChunk(v1::GenerateResponse&& more, v1::GenerateResponse& chunk) {
-  // MergeFrom appends to repeated fields but replaces strings.
-  std::string text = std::move(*chunk.mutable_text());
-  text.append(more.text());
-  chunk.MergeFrom(more);
-  chunk.set_text(std::move(text));
-}
-
 void LiveStreams::Add() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   ++count_;
 }
 
 void LiveStreams::Remove() {
-  std::lock_guard<std::mutex> lock(mu_);
-  if (--count_ == 0) none_.notify_all();
+  MutexLock lock(&mu_);
+  if (--count_ == 0) none_.SignalAll();
 }
 
 void LiveStreams::WaitForNone() {
-  std::unique_lock<std::mutex> lock(mu_);
-  none_.wait(lock, [this] { return count_ == 0; });
+  MutexLock lock(&mu_);
+  while (count_ > 0) none_.Wait(&mu_);
 }
 
 ResponseStream* ResponseStream::Begin(WriteQueue* writes, LiveStreams* live) {
@@ -49,7 +33,7 @@ ResponseStream::ResponseStream(WriteQueue* writes, LiveStreams* live)
 
 void ResponseStream::SetCall(std::shared_ptr<FrontDoor::Call> call) {
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (!cancelled_) {
       if (!finished_) call_ = std::move(call);
       return;
@@ -63,13 +47,13 @@ void ResponseStream::SetCall(std::shared_ptr<FrontDoor::Call> call) {
 void ResponseStream::Push(v1::GenerateResponse chunk) {
   std::shared_ptr<FrontDoor::Call> too_slow;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (finished_) return;
-    AppendLocked(std::move(chunk));
-    WakeLocked();
-    if (held_bytes_ <= kHeldBytes) return;
-    EndNowLocked(absl::ResourceExhaustedError(
-        absl::StrCat("the client does not read: ", held_bytes_, " bytes wait for it")));
+    held_.Merge(std::move(chunk));
+    WakeWriter();
+    const absl::Status reads = held_.CheckBound();
+    if (reads.ok()) return;
+    EndNow(reads);
     cancelled_ = true;
     too_slow = std::move(call_);
   }
@@ -77,46 +61,21 @@ void ResponseStream::Push(v1::GenerateResponse chunk) {
 }
 
 void ResponseStream::Finish(v1::GenerateResponse last) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (finished_) return;
-  AppendLocked(std::move(last));
+  held_.Merge(std::move(last));
   last_ = absl::OkStatus();
-  WakeLocked();
+  WakeWriter();
 }
 
 void ResponseStream::Fail(absl::Status why) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   if (finished_) return;
   last_ = std::move(why);
-  WakeLocked();
+  WakeWriter();
 }
 
-void ResponseStream::AppendLocked(v1::GenerateResponse chunk) {
-  const size_t bytes = chunk.ByteSizeLong();
-  if (Merged* target = MergeTargetLocked(chunk, bytes)) {
-    MergeChunk(std::move(chunk), target->chunk);
-    target->bytes += bytes;
-    held_bytes_ += bytes;
-    return;
-  }
-  pending_.push_back({std::move(chunk), bytes + kMessageOverhead});
-  held_bytes_ += pending_.back().bytes;
-}
-
-// The newest message about the same choice: there is at most one with room for each choice. The
-// very last message, which tells the usage, stays last.
-ResponseStream::Merged* ResponseStream::MergeTargetLocked(const v1::GenerateResponse& chunk,
-                                                          size_t bytes) {
-  for (auto merged = pending_.rbegin(); merged != pending_.rend(); ++merged) {
-    if (merged->chunk.index() == chunk.index()) {
-      return merged->bytes + bytes <= kMergedBytes ? &*merged : nullptr;
-    }
-    if (chunk.has_usage()) return nullptr;
-  }
-  return nullptr;
-}
-
-void ResponseStream::WakeLocked() {
+void ResponseStream::WakeWriter() {
   if (write_in_flight_ || std::exchange(waits_for_turn_, true)) return;
   writes_->Add(shared_from_this());
 }
@@ -124,22 +83,20 @@ void ResponseStream::WakeLocked() {
 // ---- to gRPC ------------------------------------------------------------------------------------
 
 void ResponseStream::StartNext() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   waits_for_turn_ = false;
-  if (!write_in_flight_) StartNextLocked();
+  if (!write_in_flight_) StartNextWrite();
 }
 
-void ResponseStream::StartNextLocked() {
+void ResponseStream::StartNextWrite() {
   if (finished_) return;
-  if (pending_.empty()) {
-    if (last_) EndNowLocked(*last_);
+  if (held_.empty()) {
+    if (last_) EndNow(*last_);
     return;
   }
-  writing_ = std::move(pending_.front().chunk);
-  held_bytes_ -= pending_.front().bytes;
-  pending_.pop_front();
+  writing_ = std::move(held_.Take().chunk);
   write_in_flight_ = true;
-  if (last_ && pending_.empty()) {
+  if (last_ && held_.empty()) {
     finished_ = true;
     StartWriteAndFinish(&writing_, grpc::WriteOptions(), wire::ToGrpc(*last_));
   } else {
@@ -148,26 +105,26 @@ void ResponseStream::StartNextLocked() {
 }
 
 // gRPC sends the status after the write in flight; what was merged behind it is dropped.
-void ResponseStream::EndNowLocked(const absl::Status& status) {
+void ResponseStream::EndNow(const absl::Status& status) {
   if (std::exchange(finished_, true)) return;
-  pending_.clear();
+  held_.Clear();
   grpc::ServerWriteReactor<v1::GenerateResponse>::Finish(wire::ToGrpc(status));
 }
 
 void ResponseStream::OnWriteDone(bool ok) {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   write_in_flight_ = false;
-  if (ok) StartNextLocked();  // a broken stream: OnCancel follows
+  if (ok) StartNextWrite();  // a broken stream: OnCancel follows
 }
 
 // The client left, its deadline passed or its connection broke.
 void ResponseStream::OnCancel() {
   std::shared_ptr<FrontDoor::Call> call;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     cancelled_ = true;
     call = std::move(call_);
-    EndNowLocked(absl::CancelledError("the client left"));
+    EndNow(absl::CancelledError("the client left"));
   }
   if (call != nullptr) call->Cancel();
 }
@@ -176,7 +133,7 @@ void ResponseStream::OnCancel() {
 void ResponseStream::OnDone() {
   std::shared_ptr<FrontDoor::Call> call;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     finished_ = true;
     call = std::move(call_);
   }

@@ -1,9 +1,8 @@
 // One client's server stream: a gRPC write reactor that is fed by the front door.
 //
 // One write is on the wire at a time, started by the WriteQueue's thread. What arrives meanwhile is
-// merged into messages of up to kMergedBytes (ids and text of one choice appended), which any client
-// can receive; a reader so slow that kHeldBytes pile up loses its stream. It never holds up the
-// loop. Internal to the inference service: needs gRPC's headers.
+// held and merged (front/held_chunks.h); a reader too slow for that loses its stream. It never holds
+// up the engine. Internal to the inference service: needs gRPC's headers.
 //
 //   auto* stream = ResponseStream::Begin(&writes, &live);   // goes when gRPC is done with it
 //   stream->SetCall(front->Generate(request, caller, stream->sink()));
@@ -13,26 +12,18 @@
 
 #include <grpcpp/support/server_callback.h>
 
-#include <condition_variable>
-#include <cstdint>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "coordinator/front/front_door.h"
+#include "coordinator/front/held_chunks.h"
 #include "coordinator/grpc/write_queue.h"
-#include "coordinator/router/router.h"
+#include "proto/base/mutex.h"
 #include "tessera/v1/inference.pb.h"
 
 namespace tessera::coordinator {
-
-// Appends `more`, which follows `chunk` on the same stream and is about the same choice.
-void MergeChunk(v1::GenerateResponse&& more, v1::GenerateResponse& chunk);
-
-inline constexpr size_t kMergedBytes = size_t{64} << 10;
-inline constexpr size_t kHeldBytes = size_t{4} << 20;
 
 // Counts the streams that gRPC is not done with: what they use must outlive them.
 class LiveStreams {
@@ -42,9 +33,9 @@ class LiveStreams {
   void WaitForNone();
 
  private:
-  std::mutex mu_;
-  std::condition_variable none_;
-  int count_ = 0;
+  Mutex mu_;
+  CondVar none_;
+  int count_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
@@ -68,35 +59,26 @@ class ResponseStream final : public grpc::ServerWriteReactor<v1::GenerateRespons
   void OnDone() override;
 
  private:
-  // About one choice.
-  struct Merged {
-    v1::GenerateResponse chunk;
-    size_t bytes = 0;  // about
-  };
-
   ResponseStream(WriteQueue* writes, LiveStreams* live);
 
-  void AppendLocked(v1::GenerateResponse chunk);
-  // Where `chunk` may be appended, or null.
-  Merged* MergeTargetLocked(const v1::GenerateResponse& chunk, size_t bytes);
-  void WakeLocked();
-  void StartNextLocked();
-  void EndNowLocked(const absl::Status& status);
+  void WakeWriter() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StartNextWrite() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndNow(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   WriteQueue* const writes_;
   LiveStreams* const live_;
   std::shared_ptr<ResponseStream> self_;  // until gRPC is done with it
 
-  std::mutex mu_;
-  std::shared_ptr<FrontDoor::Call> call_;
+  Mutex mu_;
+  std::shared_ptr<FrontDoor::Call> call_ ABSL_GUARDED_BY(mu_);
   v1::GenerateResponse writing_;  // owned by gRPC while write_in_flight_
-  std::deque<Merged> pending_;
-  size_t held_bytes_ = 0;             // of all of pending_
-  std::optional<absl::Status> last_;  // nothing comes behind pending_; the stream's status
-  bool cancelled_ = false;
-  bool waits_for_turn_ = false;  // in the write queue
-  bool write_in_flight_ = false;
-  bool finished_ = false;  // gRPC's Finish was called
+  HeldChunks held_ ABSL_GUARDED_BY(mu_);
+  // Nothing comes behind held_; the stream's status.
+  std::optional<absl::Status> last_ ABSL_GUARDED_BY(mu_);
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  bool waits_for_turn_ ABSL_GUARDED_BY(mu_) = false;  // in the write queue
+  bool write_in_flight_ ABSL_GUARDED_BY(mu_) = false;
+  bool finished_ ABSL_GUARDED_BY(mu_) = false;  // gRPC's Finish was called
 };
 
 }  // namespace tessera::coordinator

@@ -8,35 +8,37 @@ WriteQueue::WriteQueue() : thread_([this] { Loop(); }) {}
 
 WriteQueue::~WriteQueue() {
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     stop_ = true;
   }
-  changed_.notify_one();
+  changed_.Signal();
   thread_.join();
 }
 
 void WriteQueue::Add(std::shared_ptr<Writer> writer) {
   bool was_empty = false;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     was_empty = queue_.empty();
     queue_.push_back(std::move(writer));
   }
-  if (was_empty) changed_.notify_one();
+  if (was_empty) changed_.Signal();
 }
 
 void WriteQueue::Loop() {
   std::vector<std::shared_ptr<Writer>> batch;
-  std::unique_lock<std::mutex> lock(mu_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    batch.swap(queue_);
-    lock.unlock();
+  while (Take(&batch)) {
     for (const auto& writer : batch) writer->StartNext();
     batch.clear();
-    lock.lock();
   }
+}
+
+// Waits for writers. False when there will be none any more.
+bool WriteQueue::Take(std::vector<std::shared_ptr<Writer>>* batch) {
+  MutexLock lock(&mu_);
+  while (!stop_ && queue_.empty()) changed_.Wait(&mu_);
+  batch->swap(queue_);
+  return !batch->empty();
 }
 
 }  // namespace tessera::coordinator

@@ -6,12 +6,12 @@
 #ifndef TESSERA_COORDINATOR_GRPC_WRITE_QUEUE_H_
 #define TESSERA_COORDINATOR_GRPC_WRITE_QUEUE_H_
 
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "proto/base/mutex.h"
 namespace tessera::coordinator {
 
 class WriteQueue {
@@ -29,11 +29,12 @@ class WriteQueue {
 
  private:
   void Loop();
+  bool Take(std::vector<std::shared_ptr<Writer>>* batch);
 
-  std::mutex mu_;
-  std::condition_variable changed_;
-  std::vector<std::shared_ptr<Writer>> queue_;
-  bool stop_ = false;
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<std::shared_ptr<Writer>> queue_ ABSL_GUARDED_BY(mu_);
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 

@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/http/openai_errors.h"
+#include "coordinator/http/error_responses.h"
+#include "coordinator/openai/errors.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -13,7 +14,7 @@ constexpr int kFillChunks = 64;  // taken under one lock
 
 }  // namespace
 
-// Of one prompt.
+// The engine's sink of one prompt.
 class CompletionCall::Sink final : public TokenSink {
  public:
   Sink(std::shared_ptr<CompletionCall> call, int prompt) : call_(std::move(call)), prompt_(prompt) {}
@@ -35,7 +36,7 @@ CompletionCall::CompletionCall(AnswerStyle style, Context context,
       answer_(style),
       live_prompts_(style.prompts) {}
 
-void CompletionCall::Start(CompletionRequest request, Context context,
+void CompletionCall::Start(OpenAiRequest request, Context context,
                            std::shared_ptr<HttpResponder> responder) {
   AnswerStyle style = request.style;
   if (style.model.empty()) {
@@ -65,7 +66,7 @@ void CompletionCall::Start(CompletionRequest request, Context context,
           std::move(ids), [call, i, one](absl::StatusOr<v1::DetokenizeResponse> text) {
             if (!text.ok()) return call->Fail(text.status());
             {
-              std::lock_guard<std::mutex> lock(call->mu_);
+              MutexLock lock(&call->mu_);
               call->answer_.SetPromptText(i, text->text());
             }
             call->StartPrompt(i, one);
@@ -81,14 +82,14 @@ void CompletionCall::StartPrompt(int prompt, v1::GenerateRequest request) {
 }
 
 bool CompletionCall::over() {
-  std::lock_guard<std::mutex> lock(mu_);
+  MutexLock lock(&mu_);
   return over_;
 }
 
 void CompletionCall::Track(std::shared_ptr<FrontDoor::Call> call) {
   if (call == nullptr) return;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (!over_) {
       calls_.push_back(std::move(call));
       return;
@@ -97,29 +98,26 @@ void CompletionCall::Track(std::shared_ptr<FrontDoor::Call> call) {
   call->Cancel();  // the client left meanwhile, or another prompt failed
 }
 
-void CompletionCall::Accept(int prompt, v1::GenerateResponse chunk, bool last) {
+bool CompletionCall::EndPrompt(Calls* done) {
+  if (--live_prompts_ > 0) return false;
+  over_ = true;
+  done->swap(calls_);
+  return true;
+}
+
+void CompletionCall::Hold(int prompt, v1::GenerateResponse chunk, bool last) {
   bool first = false;
   bool wake = false;
-  size_t held = 0;
-  Calls done;
+  absl::Status reads;
+  Calls done;  // goes once the lock is free
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (over_) return;
-    const size_t bytes = chunk.SpaceUsedLong();
-    held_bytes_ += bytes;
-    held = held_bytes_;
-    if (stream_) {
-      wake = pending_.empty();
-      pending_.push_back({prompt, std::move(chunk), bytes});
-      first = !std::exchange(head_sent_, true);
-    } else {
-      answer_.Add(prompt, std::move(chunk));
-    }
-    if (last && --live_prompts_ == 0) {
-      over_ = true;
-      done.swap(calls_);
-      if (!stream_) wake = true;
-    }
+    wake = held_.empty();
+    held_.Add(std::move(chunk), prompt);
+    reads = held_.CheckBound();
+    first = !std::exchange(head_sent_, true);
+    if (last) EndPrompt(&done);
   }
   if (first) {
     responder_->Stream({.headers = {{"Content-Type", "text/event-stream; charset=utf-8"},
@@ -127,14 +125,25 @@ void CompletionCall::Accept(int prompt, v1::GenerateResponse chunk, bool last) {
                                     {"X-Accel-Buffering", "no"},
                                     {"X-Request-Id", id_}}},
                        shared_from_this());
-  } else if (wake && stream_) {
+  } else if (wake) {
     responder_->Wake();
   }
-  if (wake && !stream_) SendWhole(held);
-  if (stream_ && held > kHeldBytes) {
-    Fail(absl::ResourceExhaustedError(
-        absl::StrCat("the client does not read: ", held, " bytes wait for it")));
-  } else if (!stream_ && held > kWholeBytes) {
+  if (!reads.ok()) Fail(reads);
+}
+
+void CompletionCall::Collect(int prompt, v1::GenerateResponse chunk, bool last) {
+  bool whole = false;
+  size_t bytes = 0;
+  Calls done;
+  {
+    MutexLock lock(&mu_);
+    if (over_) return;
+    bytes = whole_bytes_ += HeldChunks::BytesOf(chunk);
+    answer_.Add(prompt, std::move(chunk));
+    whole = last && EndPrompt(&done);
+  }
+  if (whole) SendWhole(bytes);
+  if (bytes > kWholeBytes) {
     Fail(absl::ResourceExhaustedError(
         absl::StrCat("the answer is over ", kWholeBytes, " bytes; stream it")));
   }
@@ -155,8 +164,8 @@ void CompletionCall::Fail(const absl::Status& why) {
   Calls cancelled;
   bool head_sent = false;
   {
-    std::lock_guard<std::mutex> lock(mu_);
-    if (!failed_.ok() || (over_ && pending_.empty())) return;
+    MutexLock lock(&mu_);
+    if (!failed_.ok() || (over_ && held_.empty())) return;
     over_ = true;
     failed_ = why;
     head_sent = head_sent_;
@@ -173,9 +182,9 @@ void CompletionCall::Fail(const absl::Status& why) {
 void CompletionCall::Leave() {
   Calls cancelled;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     over_ = true;
-    pending_.clear();
+    held_.Clear();
     cancelled.swap(calls_);
   }
   for (const auto& call : cancelled) call->Cancel();
@@ -183,20 +192,16 @@ void CompletionCall::Leave() {
 
 bool CompletionCall::Fill(std::string& out) {
   while (out.size() < kFillBytes) {
-    std::vector<Pending> taken;
+    std::vector<HeldChunks::Held> taken;
     absl::Status failed;
     bool over = false;
     {
-      std::lock_guard<std::mutex> lock(mu_);
-      for (int i = 0; i < kFillChunks && !pending_.empty(); ++i) {
-        held_bytes_ -= pending_.front().bytes;
-        taken.push_back(std::move(pending_.front()));
-        pending_.pop_front();
-      }
+      MutexLock lock(&mu_);
+      for (int i = 0; i < kFillChunks && !held_.empty(); ++i) taken.push_back(held_.Take());
       failed = failed_;
       over = over_;
     }
-    for (Pending& one : taken) answer_.Stream(one.prompt, std::move(one.chunk), out);
+    for (HeldChunks::Held& one : taken) answer_.Stream(one.prompt, std::move(one.chunk), out);
     if (!taken.empty()) continue;
     if (!failed.ok()) {
       absl::StrAppend(&out, "data: ", ErrorObject(failed), "\n\ndata: [DONE]\n\n");

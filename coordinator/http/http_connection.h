@@ -25,13 +25,13 @@
 #include <chrono>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -39,6 +39,7 @@
 #include "coordinator/http/body_lease.h"
 #include "coordinator/http/http_exchange.h"
 #include "coordinator/http/http_server.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator::http_internal {
 
@@ -69,13 +70,13 @@ class WakeList : public std::enable_shared_from_this<WakeList> {
  public:
   explicit WakeList(asio::io_context* io) : io_(io) {}
   void Add(std::weak_ptr<Connection> connection) {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (io_ == nullptr) return;
     waiting_.push_back(std::move(connection));
     if (waiting_.size() == 1) asio::post(*io_, [list = shared_from_this()] { list->Drain(); });
   }
   void Close() {  // the server goes
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     io_ = nullptr;
     waiting_.clear();
   }
@@ -83,9 +84,9 @@ class WakeList : public std::enable_shared_from_this<WakeList> {
  private:
   void Drain();
 
-  std::mutex mu_;
-  asio::io_context* io_;
-  std::vector<std::weak_ptr<Connection>> waiting_;
+  Mutex mu_;
+  asio::io_context* io_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::weak_ptr<Connection>> waiting_ ABSL_GUARDED_BY(mu_);
 };
 
 // What connections share. All but wakes and body_bytes are of the server's thread.
@@ -201,7 +202,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 inline void WakeList::Drain() {
   std::vector<std::weak_ptr<Connection>> woken;
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     woken.swap(waiting_);
   }
   for (const auto& weak : woken) {

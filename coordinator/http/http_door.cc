@@ -2,20 +2,23 @@
 
 #include <utility>
 
+#include "coordinator/http/error_responses.h"
 #include "coordinator/http/http_server.h"
-#include "coordinator/http/openai_errors.h"
 #include "coordinator/http/routes.h"
-#include "coordinator/http/shared_worker.h"
 
 namespace tessera::coordinator {
 namespace {
 
 class HttpDoorImpl final : public HttpDoor {
  public:
-  explicit HttpDoorImpl(const HttpDoorContext& context) : routes_(context, worker_) {}
+  explicit HttpDoorImpl(const HttpDoorContext& context)
+      : owns_worker_(context.worker == nullptr),
+        worker_(owns_worker_ ? std::make_shared<TextWorker>() : context.worker),
+        routes_(context, worker_) {}
+  // The worker's threads are done with the routes before these go.
   ~HttpDoorImpl() override {
     Shutdown(absl::ZeroDuration());
-    worker_->Stop();
+    owns_worker_ ? worker_->Stop() : worker_->WaitForTaken();
   }
 
   absl::Status Listen(const HttpDoorOptions& options);
@@ -25,7 +28,8 @@ class HttpDoorImpl final : public HttpDoor {
   }
 
  private:
-  const std::shared_ptr<SharedWorker> worker_ = std::make_shared<SharedWorker>();
+  const bool owns_worker_;
+  const std::shared_ptr<TextWorker> worker_;
   Routes routes_;
   std::unique_ptr<HttpServer> server_;
 };

@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "coordinator/front/access.h"
 #include "coordinator/front/front_door.h"
+#include "coordinator/front/text_worker.h"
 #include "coordinator/engine/metrics.h"
 
 namespace tessera::coordinator {
@@ -41,6 +42,7 @@ struct HttpDoorContext {
   FrontDoor* front = nullptr;
   const Access* access = nullptr;
   const Metrics* metrics = nullptr;
+  std::shared_ptr<TextWorker> worker = nullptr;  // the front door's too; null: one of its own
 };
 
 class HttpDoor {

@@ -10,10 +10,11 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
+#include "absl/base/thread_annotations.h"
 #include "coordinator/http/http_server.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 
@@ -44,12 +45,12 @@ class HttpExchange final : public HttpResponder {
   void Answer(Reply reply);
 
   const std::function<void()> wake_;
-  std::mutex mu_;
-  std::optional<Reply> reply_;
-  std::function<void()> gone_;
-  bool answered_ = false;
-  bool over_ = false;       // complete or abandoned
-  bool abandoned_ = false;
+  Mutex mu_;
+  std::optional<Reply> reply_ ABSL_GUARDED_BY(mu_);
+  std::function<void()> gone_ ABSL_GUARDED_BY(mu_);
+  bool answered_ ABSL_GUARDED_BY(mu_) = false;
+  bool over_ ABSL_GUARDED_BY(mu_) = false;  // complete or abandoned
+  bool abandoned_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace tessera::coordinator

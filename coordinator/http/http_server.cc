@@ -2,14 +2,14 @@
 #include "coordinator/http/http_server.h"
 
 #include <algorithm>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "coordinator/http/http_connection.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -24,8 +24,8 @@ class Server final : public HttpServer {
     shared_.handlers = std::move(handlers);
     shared_.wakes = std::make_shared<WakeList>(&io_);
     shared_.connection_ended = [this] {
-      std::lock_guard<std::mutex> lock(mu_);
-      if (shared_.connections.empty()) none_.notify_all();
+      MutexLock lock(&mu_);
+      if (shared_.connections.empty()) none_.SignalAll();
       connections_ = shared_.connections.size();
     };
   }
@@ -41,9 +41,9 @@ class Server final : public HttpServer {
   void Admit(tcp::socket socket);
 
   Shared shared_;
-  std::mutex mu_;
-  std::condition_variable none_;
-  size_t connections_ = 0;
+  Mutex mu_;
+  CondVar none_;
+  size_t connections_ ABSL_GUARDED_BY(mu_) = 0;
   asio::io_context io_{1};
   tcp::acceptor acceptor_;
   asio::steady_timer sweep_;
@@ -104,7 +104,7 @@ void Server::Admit(tcp::socket socket) {
   }
   auto connection = std::make_shared<Connection>(std::move(socket), &shared_);
   {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     connections_ = shared_.connections.size();
   }
   connection->Start();
@@ -136,8 +136,10 @@ void Server::Shutdown(absl::Duration grace) {
     for (Connection* connection : shared_.connections) connection->Wake();
   });
   const auto wait_for_none = [this](absl::Duration timeout) {
-    std::unique_lock<std::mutex> lock(mu_);
-    none_.wait_for(lock, absl::ToChronoNanoseconds(timeout), [this] { return connections_ == 0; });
+    const absl::Time limit = absl::Now() + timeout;
+    MutexLock lock(&mu_);
+    while (connections_ > 0 && !none_.WaitWithDeadline(&mu_, limit)) {
+    }
   };
   wait_for_none(std::min(grace, absl::Hours(24)));
   asio::post(io_, [this] {

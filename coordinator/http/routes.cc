@@ -8,8 +8,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "coordinator/http/completion_call.h"
+#include "coordinator/http/error_responses.h"
 #include "coordinator/openai/json_writer.h"
-#include "coordinator/http/openai_errors.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
 
@@ -69,7 +69,7 @@ HttpResponse TokenizeAnswer(const v1::TokenizeResponse& tokens, int32_t max_mode
 
 }  // namespace
 
-Routes::Routes(const HttpDoorContext& context, std::shared_ptr<SharedWorker> worker)
+Routes::Routes(const HttpDoorContext& context, std::shared_ptr<TextWorker> worker)
     : context_(context), worker_(std::move(worker)), started_(absl::ToUnixSeconds(absl::Now())) {}
 
 const Routes::Route* Routes::Find(absl::string_view path) {
@@ -208,7 +208,7 @@ void Routes::Complete(HttpRequest request, const Responder& responder, Parse par
   RunOnBody(std::move(request), responder, [=, this](const HttpRequest& whole) {
     absl::StatusOr<Caller> caller = CallerOf(whole);
     if (!caller.ok()) return responder->Send(ErrorResponse(caller.status()));
-    absl::StatusOr<CompletionRequest> parsed = parse(whole.body, parse_context);
+    absl::StatusOr<OpenAiRequest> parsed = parse(whole.body, parse_context);
     if (!parsed.ok()) return responder->Send(ErrorResponse(parsed.status()));
     CompletionCall::Start(
         *std::move(parsed),

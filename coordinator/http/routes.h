@@ -15,17 +15,17 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "coordinator/front/text_worker.h"
 #include "coordinator/http/http_door.h"
 #include "coordinator/http/http_message.h"
 #include "coordinator/http/http_server.h"
 #include "coordinator/openai/request.h"
-#include "coordinator/http/shared_worker.h"
 
 namespace tessera::coordinator {
 
 class Routes {
  public:
-  Routes(const HttpDoorContext& context, std::shared_ptr<SharedWorker> worker);
+  Routes(const HttpDoorContext& context, std::shared_ptr<TextWorker> worker);
 
   // Refuses by the head alone: unknown path or method, no key, a body of another kind; answers
   // OPTIONS.
@@ -53,7 +53,7 @@ class Routes {
   void Tokenize(HttpRequest request, const Responder& responder);
   void Detokenize(HttpRequest request, const Responder& responder);
 
-  using Parse = absl::StatusOr<CompletionRequest> (*)(absl::string_view body,
+  using Parse = absl::StatusOr<OpenAiRequest> (*)(absl::string_view body,
                                                       const RequestContext& context);
   void Complete(HttpRequest request, const Responder& responder, Parse parse);
   void RunOnBody(HttpRequest request, const Responder& responder,
@@ -63,7 +63,7 @@ class Routes {
   std::string DrawId();
 
   const HttpDoorContext context_;
-  const std::shared_ptr<SharedWorker> worker_;
+  const std::shared_ptr<TextWorker> worker_;
   const int64_t started_;  // seconds since 1970: the models' "created"
   std::mt19937_64 random_{std::random_device{}()};
 };

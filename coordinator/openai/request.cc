@@ -145,11 +145,11 @@ std::string ModelName(absl::string_view name) {
   return name == "default" ? "" : std::string(name);
 }
 
-absl::StatusOr<CompletionRequest> ParseCompletion(absl::string_view body,
+absl::StatusOr<OpenAiRequest> ParseCompletion(absl::string_view body,
                                                   const RequestContext& context) {
   TESSERA_ASSIGN_OR_RETURN(const json object, ParseJsonObject(body));
   JsonFields fields(object);
-  CompletionRequest request;
+  OpenAiRequest request;
   AnswerStyle& style = request.style;
   const CommonFields common = ReadCommon(fields, context, &style);
   v1::SamplingOptions sampling;
@@ -179,11 +179,11 @@ absl::StatusOr<CompletionRequest> ParseCompletion(absl::string_view body,
   return request;
 }
 
-absl::StatusOr<CompletionRequest> ParseChatCompletion(absl::string_view body,
+absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view body,
                                                       const RequestContext& context) {
   TESSERA_ASSIGN_OR_RETURN(const json object, ParseJsonObject(body));
   JsonFields fields(object);
-  CompletionRequest request;
+  OpenAiRequest request;
   AnswerStyle& style = request.style;
   style.chat = true;
   const CommonFields common = ReadCommon(fields, context, &style);

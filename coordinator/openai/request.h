@@ -1,7 +1,7 @@
 // JSON bodies of OpenAI's API, with vLLM's extra fields, → the messages that the front door takes.
 // Pure. Every refusal is INVALID_ARGUMENT that names the field as the client spelt it.
 //
-//   TESSERA_ASSIGN_OR_RETURN(CompletionRequest request,
+//   TESSERA_ASSIGN_OR_RETURN(OpenAiRequest request,
 //                            ParseChatCompletion(body, {.request_id = "r", .created = 1700000000}));
 #ifndef TESSERA_COORDINATOR_OPENAI_REQUEST_H_
 #define TESSERA_COORDINATOR_OPENAI_REQUEST_H_
@@ -36,7 +36,7 @@ struct AnswerStyle {
   int64_t created = 0;     // seconds since 1970
 };
 
-struct CompletionRequest {
+struct OpenAiRequest {
   AnswerStyle style;
   std::vector<v1::GenerateRequest> prompts;  // completions: one or more
   std::optional<v1::ChatRequest> chat;       // otherwise
@@ -47,9 +47,9 @@ struct RequestContext {
   int64_t created = 0;
 };
 
-absl::StatusOr<CompletionRequest> ParseCompletion(absl::string_view body,
+absl::StatusOr<OpenAiRequest> ParseCompletion(absl::string_view body,
                                                   const RequestContext& context);
-absl::StatusOr<CompletionRequest> ParseChatCompletion(absl::string_view body,
+absl::StatusOr<OpenAiRequest> ParseChatCompletion(absl::string_view body,
                                                       const RequestContext& context);
 
 // /tokenize: a prompt, or messages.

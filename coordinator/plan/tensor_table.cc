@@ -50,22 +50,29 @@ std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
     const int64_t kv_rows = attention.num_kv_heads() * head;
     const int64_t ffn = kind.feed_forward().width();
     const bool bias = attention.qkv_bias();
+    const bool whole = attention.qk_norm() == v1::AttentionConfig::QK_NORM_WHOLE_WIDTH;
+    const bool pre = kind.norms() != v1::LayerConfig::NORM_PLACEMENT_POST;
+    const bool post = kind.norms() != v1::LayerConfig::NORM_PLACEMENT_PRE;
     const bool qk_norm = attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
     return std::vector<Row>{
-        {"attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+        {"attn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, pre},
         {"wq", {q_rows, hidden}, v1::SHARD_AXIS_Q_HEAD_ROWS, true},
         {"wk", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
         {"wv", {kv_rows, hidden}, v1::SHARD_AXIS_KV_HEAD_ROWS, true},
         {"bq", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS, bias},
         {"bk", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, bias},
         {"bv", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, bias},
-        {"q_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm},
-        {"k_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm},
+        {"q_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm && !whole},
+        {"k_norm", {head}, v1::SHARD_AXIS_REPLICATED, qk_norm && !whole},
+        {"q_norm", {q_rows}, v1::SHARD_AXIS_Q_HEAD_ROWS, whole},
+        {"k_norm", {kv_rows}, v1::SHARD_AXIS_KV_HEAD_ROWS, whole},
         {"wo", {hidden, q_rows}, v1::SHARD_AXIS_Q_HEAD_COLS, true},
-        {"ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, true},
+        {"attn_post_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, post},
+        {"ffn_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, pre},
         {"w_gate", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
         {"w_up", {ffn, hidden}, v1::SHARD_AXIS_FFN_ROWS, true},
         {"w_down", {hidden, ffn}, v1::SHARD_AXIS_FFN_COLS, true},
+        {"ffn_post_norm", {hidden}, v1::SHARD_AXIS_REPLICATED, post},
     };
   };
   std::vector<ExpectedTensor> tensors;

@@ -34,12 +34,12 @@ class Router : public GroupObserver {
  public:
   static std::unique_ptr<Router> Create(const EngineOptions& options);
 
-  // Whether a request would be let in now: RESOURCE_EXHAUSTED with RetryInfo (queue), UNAVAILABLE (no
-  // serving group or draining). The one question that doors ask before they read a request, and
-  // Submit before and after it has checked one.
+  // Whether a request would be let in now: RESOURCE_EXHAUSTED with RetryInfo (queue), UNAVAILABLE
+  // (no serving group or draining). Doors ask before they read a request, Submit before and after
+  // it has checked one.
   virtual absl::Status CheckAdmission() const = 0;
-  // The id for Cancel. As CheckAdmission; INVALID_ARGUMENT for what does not fit or is out of range.
-  // The sink may hear of tokens before this returns.
+  // The id for Cancel. As CheckAdmission; INVALID_ARGUMENT for what does not fit or is out of
+  // range. The sink may hear of tokens before this returns.
   virtual absl::StatusOr<int64_t> Submit(PreparedRequest request,
                                          std::shared_ptr<TokenSink> sink) = 0;
   // The sink hears nothing more. Nothing happens when the request has ended.
@@ -59,8 +59,8 @@ class Router : public GroupObserver {
   // Blocks until a group serves, has failed, or `timeout` passed.
   virtual absl::Status WaitServing(absl::Duration timeout) = 0;
 
-  // `listener` is told at once and after every change whether a group serves (and the router does not
-  // drain). Called under the router's lock: must not block or call back. Null: nobody listens.
+  // `listener` is told at once and after every change whether a group serves (and the router does
+  // not drain). Called under the router's lock: must not block or call back. Null: nobody listens.
   virtual void SetServingListener(std::function<void(bool serving)> listener) = 0;
 };
 

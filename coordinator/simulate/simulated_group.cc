@@ -2,16 +2,16 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/clock.h"
+#include "proto/base/mutex.h"
 #include "proto/base/status_macros.h"
 #include "proto/wire/protocol.h"
 #include "coordinator/simulate/simulated_worker.h"
@@ -29,10 +29,10 @@ class Wire final : public coordinator::GroupTransport {
  public:
   absl::Status SendPlan(const v1::StepPlan& plan) override {
     SentPlan sent{plan, absl::Now()};
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (closed_) return absl::UnavailableError("the group is lost");
     plans_.push_back(std::move(sent));
-    changed_.notify_one();
+    changed_.Signal();
     return absl::OkStatus();
   }
 
@@ -40,42 +40,38 @@ class Wire final : public coordinator::GroupTransport {
 
   // The first reason counts.
   void Close(absl::Status why) {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     if (!closed_) closed_ = std::move(why);
-    changed_.notify_one();
+    changed_.Signal();
   }
 
   void SetHeld(bool held) {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     held_ = held;
-    changed_.notify_one();
+    changed_.Signal();
   }
 
   // All plans that have come; waits for one, for `until` or for the end. Nothing while held.
   std::deque<SentPlan> Take(absl::Time until) {
     std::deque<SentPlan> taken;
-    std::unique_lock<std::mutex> lock(mu_);
-    const auto woken = [this] { return closed_.has_value() || (!held_ && !plans_.empty()); };
-    if (until == absl::InfiniteFuture()) {
-      changed_.wait(lock, woken);
-    } else {
-      changed_.wait_until(lock, absl::ToChronoTime(until), woken);
+    MutexLock lock(&mu_);
+    while (!closed_ && (held_ || plans_.empty()) && !changed_.WaitWithDeadline(&mu_, until)) {
     }
     if (!held_) taken.swap(plans_);
     return taken;
   }
 
   std::optional<absl::Status> closed() const {
-    std::lock_guard<std::mutex> lock(mu_);
+    MutexLock lock(&mu_);
     return closed_;
   }
 
  private:
-  mutable std::mutex mu_;
-  std::condition_variable changed_;
-  std::deque<SentPlan> plans_;
-  std::optional<absl::Status> closed_;
-  bool held_ = false;
+  mutable Mutex mu_;
+  CondVar changed_;
+  std::deque<SentPlan> plans_ ABSL_GUARDED_BY(mu_);
+  std::optional<absl::Status> closed_ ABSL_GUARDED_BY(mu_);
+  bool held_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 class SimulatedGroupImpl final : public SimulatedGroup {

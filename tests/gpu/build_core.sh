@@ -115,8 +115,8 @@ worker_compile() {
   for name in gguf_alone plain_status_builders scalar_instruction_set; do
     core_object "tests/gpu/standalone/$name.cc"
   done
-  for name in file_errors fp8_model mapped_file model_file pre_tokenizers repack slice_reader \
-              stop_tokens stored_model stored_tensor tensor_table; do
+  for name in families file_errors fp8_model mapped_file model_file pre_tokenizers repack \
+              slice_reader stop_tokens stored_model stored_tensor tensor_table; do
     core_object "worker/files/$name.cc"
   done
   for name in activation_link backoff call doorbells link_factory null_communicator rank_sum \

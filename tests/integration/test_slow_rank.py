@@ -88,7 +88,7 @@ def test_the_rank_that_the_others_wait_for_is_named(start, tmp_path):
     metrics = Http(cluster).get("/metrics").body.decode()
     for phase in ("computing", "waiting", "transferring", "idle"):
         for rank in range(2):
-            assert f'tessera_rank_step_seconds_total{{phase="{phase}",rank="{rank}"}}' in metrics
+            assert f'tessera_rank_step_seconds_total{{group="0",phase="{phase}",rank="{rank}"}}' in metrics
     status = None
 
     def named():
@@ -110,7 +110,7 @@ def test_the_rank_that_the_others_wait_for_is_named(start, tmp_path):
 def late_seconds(http):
     """By rank, as /metrics has them."""
     metrics = http.get("/metrics").body.decode()
-    found = re.findall(r'^tessera_rank_late_seconds_total\{rank="(\d+)"\} (\S+)$', metrics, re.M)
+    found = re.findall(r'^tessera_rank_late_seconds_total\{group="0",rank="(\d+)"\} (\S+)$', metrics, re.M)
     return {int(rank): float(seconds) for rank, seconds in found}
 
 

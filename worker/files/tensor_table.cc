@@ -7,6 +7,7 @@
 #include "absl/strings/str_replace.h"
 #include "proto/base/status_macros.h"
 #include "proto/model/layers.h"
+#include "worker/files/families.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/model_file.h"
 
@@ -14,7 +15,7 @@ namespace tessera::worker {
 namespace {
 
 enum class Dim { kNone, kHidden, kQueries, kKeys, kHeadDim, kFfn, kVocab };
-enum class When { kAlways, kQkvBias, kQkNorm, kUntied };
+enum class When { kAlways, kPreNorm, kPostNorm, kQkvBias, kHeadNorm, kWholeNorm, kUntied };
 enum class Place { kBeforeLayers, kLayer, kAfterLayers };
 
 struct Row {
@@ -34,7 +35,7 @@ constexpr Row kRows[] = {
 
     {Place::kLayer, "layers.%d.attn_norm", "blk.%d.attn_norm.weight",
      "model.layers.%d.input_layernorm.weight",
-     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kPreNorm},
     {Place::kLayer, "layers.%d.wq", "blk.%d.attn_q.weight",
      "model.layers.%d.self_attn.q_proj.weight",
      Dim::kQueries, Dim::kHidden, v1::SHARD_AXIS_Q_HEAD_ROWS, When::kAlways},
@@ -55,16 +56,25 @@ constexpr Row kRows[] = {
      Dim::kNone, Dim::kKeys, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kQkvBias},
     {Place::kLayer, "layers.%d.q_norm", "blk.%d.attn_q_norm.weight",
      "model.layers.%d.self_attn.q_norm.weight",
-     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kQkNorm},
+     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kHeadNorm},
     {Place::kLayer, "layers.%d.k_norm", "blk.%d.attn_k_norm.weight",
      "model.layers.%d.self_attn.k_norm.weight",
-     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kQkNorm},
+     Dim::kNone, Dim::kHeadDim, v1::SHARD_AXIS_REPLICATED, When::kHeadNorm},
+    {Place::kLayer, "layers.%d.q_norm", "blk.%d.attn_q_norm.weight",
+     "model.layers.%d.self_attn.q_norm.weight",
+     Dim::kNone, Dim::kQueries, v1::SHARD_AXIS_Q_HEAD_ROWS, When::kWholeNorm},
+    {Place::kLayer, "layers.%d.k_norm", "blk.%d.attn_k_norm.weight",
+     "model.layers.%d.self_attn.k_norm.weight",
+     Dim::kNone, Dim::kKeys, v1::SHARD_AXIS_KV_HEAD_ROWS, When::kWholeNorm},
     {Place::kLayer, "layers.%d.wo", "blk.%d.attn_output.weight",
      "model.layers.%d.self_attn.o_proj.weight",
      Dim::kHidden, Dim::kQueries, v1::SHARD_AXIS_Q_HEAD_COLS, When::kAlways},
+    {Place::kLayer, "layers.%d.attn_post_norm", "blk.%d.post_attention_norm.weight",
+     "model.layers.%d.post_attention_layernorm.weight",
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kPostNorm},
     {Place::kLayer, "layers.%d.ffn_norm", "blk.%d.ffn_norm.weight",
      "model.layers.%d.post_attention_layernorm.weight",
-     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kPreNorm},
     {Place::kLayer, "layers.%d.w_gate", "blk.%d.ffn_gate.weight",
      "model.layers.%d.mlp.gate_proj.weight",
      Dim::kFfn, Dim::kHidden, v1::SHARD_AXIS_FFN_ROWS, When::kAlways},
@@ -74,6 +84,9 @@ constexpr Row kRows[] = {
     {Place::kLayer, "layers.%d.w_down", "blk.%d.ffn_down.weight",
      "model.layers.%d.mlp.down_proj.weight",
      Dim::kHidden, Dim::kFfn, v1::SHARD_AXIS_FFN_COLS, When::kAlways},
+    {Place::kLayer, "layers.%d.ffn_post_norm", "blk.%d.post_ffw_norm.weight",
+     "model.layers.%d.post_feedforward_layernorm.weight",
+     Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kPostNorm},
 
     {Place::kAfterLayers, "output_norm", "output_norm.weight", "model.norm.weight",
      Dim::kNone, Dim::kHidden, v1::SHARD_AXIS_REPLICATED, When::kAlways},
@@ -109,12 +122,32 @@ bool Applies(When when, const v1::Architecture& arch, const v1::LayerConfig* lay
       return true;
     case When::kQkvBias:
       return layer->attention().qkv_bias();
-    case When::kQkNorm:
-      return layer->attention().qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
+    case When::kPreNorm:
+      return layer->norms() != v1::LayerConfig::NORM_PLACEMENT_POST;
+    case When::kPostNorm:
+      return layer->norms() != v1::LayerConfig::NORM_PLACEMENT_PRE;
+    case When::kHeadNorm:
+      return layer->attention().qk_norm() == v1::AttentionConfig::QK_NORM_PER_HEAD;
+    case When::kWholeNorm:
+      return layer->attention().qk_norm() == v1::AttentionConfig::QK_NORM_WHOLE_WIDTH;
     case When::kUntied:
       return !arch.tied_embeddings();
   }
   return false;
+}
+
+// What the family calls a layer's tensor in its files where that is not what the row says; or null.
+const char* OwnName(const Row& row, const v1::Architecture& arch, NameStyle style) {
+  const Family* family = FindFamilyNamed(arch.family());
+  if (family == nullptr || row.place != Place::kLayer || style == NameStyle::kCanonical) {
+    return nullptr;
+  }
+  for (const TensorName& name : family->names) {
+    if (absl::EndsWith(row.name, absl::StrCat(".", name.role))) {
+      return style == NameStyle::kGguf ? name.gguf : name.hugging_face;
+    }
+  }
+  return nullptr;
 }
 
 ExpectedTensor Instantiate(const Row& row, const v1::Architecture& arch, NameStyle style,
@@ -127,6 +160,10 @@ ExpectedTensor Instantiate(const Row& row, const v1::Architecture& arch, NameSty
   ExpectedTensor tensor;
   tensor.name = absl::StrReplaceAll(row.name, {{"%d", index}});
   tensor.source_name = absl::StrReplaceAll(source, {{"%d", index}});
+  if (const char* own = OwnName(row, arch, style)) {
+    tensor.source_name = absl::StrCat(
+        style == NameStyle::kGguf ? "blk." : "model.layers.", index, ".", own);
+  }
   if (row.rows != Dim::kNone) tensor.shape.push_back(Size(row.rows, arch, config));
   tensor.shape.push_back(Size(row.cols, arch, config));
   tensor.axis = row.axis;
@@ -147,11 +184,30 @@ bool IsIgnorable(const StoredTensor& tensor, const v1::Architecture& arch, NameS
          (arch.tied_embeddings() && name == "lm_head.weight");
 }
 
+// Tensors of one source lie in its rows in the order in which they stand here.
+void PlaceInSources(std::vector<ExpectedTensor>& tensors) {
+  std::unordered_map<std::string, int64_t> rows;
+  for (ExpectedTensor& tensor : tensors) {
+    if (tensor.shape.size() < 2) continue;
+    int64_t& end = rows[tensor.source_name];
+    tensor.first_row = end;
+    end += tensor.shape[0];
+  }
+  for (ExpectedTensor& tensor : tensors) {
+    if (tensor.shape.size() == 2) tensor.source_rows = rows[tensor.source_name];
+  }
+}
+
+std::vector<int64_t> SourceShape(const ExpectedTensor& expected) {
+  if (expected.shape.size() < 2) return expected.shape;
+  return {expected.source_rows, expected.shape[1]};
+}
+
 absl::Status CheckShapeAndType(absl::string_view path, const ExpectedTensor& expected,
                                const StoredTensor& stored) {
-  if (stored.shape != expected.shape) {
+  if (stored.shape != SourceShape(expected)) {
     return FileError(path, absl::StrCat(expected.source_name, ": expected ",
-                                        ShapeText(expected.shape), ", file has ",
+                                        ShapeText(SourceShape(expected)), ", file has ",
                                         ShapeText(stored.shape)));
   }
   if (stored.type == v1::DATA_TYPE_UNSPECIFIED) {
@@ -178,7 +234,7 @@ absl::StatusOr<size_t> FindScale(absl::string_view path, const ExpectedTensor& e
   }
   const StoredTensor& scale = stored[it->second];
   using Shape = std::vector<int64_t>;
-  const int64_t rows = expected.shape[0];
+  const int64_t rows = expected.source_rows;
   const Shape& shape = scale.shape;
   if (shape != Shape{} && shape != Shape{1} && shape != Shape{rows} && shape != Shape{rows, 1}) {
     return FileError(path, absl::StrCat(name, ": expected ", ShapeText({rows, 1}),
@@ -254,6 +310,7 @@ std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameSt
   append(Place::kBeforeLayers, -1);
   for (int layer = 0; layer < arch.num_layers(); ++layer) append(Place::kLayer, layer);
   append(Place::kAfterLayers, -1);
+  PlaceInSources(tensors);
   return tensors;
 }
 
@@ -284,12 +341,13 @@ absl::StatusOr<std::vector<MatchedTensor>> MatchTensors(absl::string_view path, 
     const auto it = by_name.find(expected.source_name);
     if (it == by_name.end()) {
       return FileError(path, absl::StrCat(expected.source_name, ": expected ",
-                                          ShapeText(expected.shape), ", the file has none"));
+                                          ShapeText(SourceShape(expected)), ", the file has none"));
     }
     const StoredTensor& found = stored[it->second];
     TESSERA_RETURN_IF_ERROR(CheckShapeAndType(path, expected, found));
     used[it->second] = true;
-    matched.push_back({Describe(expected, found.type, arch), it->second, std::nullopt});
+    matched.push_back({Describe(expected, found.type, arch), it->second, expected.first_row,
+                       std::nullopt});
     if (found.type == v1::DATA_TYPE_F8_E4M3) {
       TESSERA_ASSIGN_OR_RETURN(const size_t scale, FindScale(path, expected, stored, by_name));
       matched.back().scale_index = scale;

@@ -1,6 +1,7 @@
 #include "worker/model/shard_loader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <future>
 #include <string>
@@ -31,15 +32,17 @@ constexpr MatrixRole kMatrixRoles[] = {
     {"w_down", &LayerWeights::w_down},
 };
 
-enum class Needed { kAlways, kWithQkvBias, kWithQkNorm };
+enum class Needed { kWithPreNorm, kWithPostNorm, kWithQkvBias, kWithQkNorm };
 struct VectorRole {
   absl::string_view role;
   const float* LayerWeights::*place;
   Needed needed;
 };
 constexpr VectorRole kVectorRoles[] = {
-    {"attn_norm", &LayerWeights::attn_norm, Needed::kAlways},
-    {"ffn_norm", &LayerWeights::ffn_norm, Needed::kAlways},
+    {"attn_norm", &LayerWeights::attn_norm, Needed::kWithPreNorm},
+    {"attn_post_norm", &LayerWeights::attn_post_norm, Needed::kWithPostNorm},
+    {"ffn_norm", &LayerWeights::ffn_norm, Needed::kWithPreNorm},
+    {"ffn_post_norm", &LayerWeights::ffn_post_norm, Needed::kWithPostNorm},
     {"bq", &LayerWeights::bq, Needed::kWithQkvBias},
     {"bk", &LayerWeights::bk, Needed::kWithQkvBias},
     {"bv", &LayerWeights::bv, Needed::kWithQkvBias},
@@ -47,15 +50,18 @@ constexpr VectorRole kVectorRoles[] = {
     {"k_norm", &LayerWeights::k_norm, Needed::kWithQkNorm},
 };
 
-bool IsNeeded(Needed needed, const v1::AttentionConfig& attention) {
+bool IsNeeded(Needed needed, const v1::LayerConfig& layer) {
   switch (needed) {
+    case Needed::kWithPreNorm:
+      return layer.norms() != v1::LayerConfig::NORM_PLACEMENT_POST;
+    case Needed::kWithPostNorm:
+      return layer.norms() != v1::LayerConfig::NORM_PLACEMENT_PRE;
     case Needed::kWithQkvBias:
-      return attention.qkv_bias();
+      return layer.attention().qkv_bias();
     case Needed::kWithQkNorm:
-      return attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
-    default:
-      return true;
+      return layer.attention().qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
   }
+  return true;
 }
 
 // "layers.12.wq" → "wq".
@@ -139,6 +145,7 @@ class Loader {
       // Taken off only when read: a future waits for its thread when it goes.
       Piece& piece = under_way.front();
       TESSERA_RETURN_IF_ERROR(piece.read.get());
+      ScaleLogits(name, piece);
       TESSERA_RETURN_IF_ERROR(Write(w, is_vector, piece));
       bytes_loaded_ += piece.count * row_bytes;
       Report();
@@ -164,6 +171,18 @@ class Loader {
     const auto group_bytes =
         group * std::max<int64_t>(1, static_cast<int64_t>(kernels::RowBytes(w.dtype, w.cols)));
     return std::max<int64_t>(1, kReadBytes / group_bytes) * group;
+  }
+
+  // The head's products are linear in the norm before it: a scale of the logits is the norm's.
+  void ScaleLogits(const std::string& name, Piece& piece) const {
+    const float scale = model::Multiplier(arch().logit_scale());
+    if (name != "output_norm" || scale == 1) return;
+    float value;
+    for (size_t at = 0; at + sizeof(value) <= piece.bytes.size(); at += sizeof(value)) {
+      std::memcpy(&value, &piece.bytes[at], sizeof(value));
+      value *= scale;
+      std::memcpy(&piece.bytes[at], &value, sizeof(value));
+    }
   }
 
   absl::Status Write(const kernels::WeightMatrix& w, bool is_vector, const Piece& piece) {
@@ -205,13 +224,13 @@ class Loader {
     if (shard_.has_output_head() && !result_.output_norm) return Missing("output_norm");
     for (size_t i = 0; i < result_.layers.size(); ++i) {
       const int layer = shard_.layers().begin() + static_cast<int>(i);
-      const v1::AttentionConfig& attention = model::LayerAt(arch(), layer).attention();
+      const v1::LayerConfig& config = model::LayerAt(arch(), layer);
       const std::string prefix = absl::StrCat("layers.", layer, ".");
       for (const MatrixRole& row : kMatrixRoles) {
         if (!(result_.layers[i].*row.place).data) return Missing(absl::StrCat(prefix, row.role));
       }
       for (const VectorRole& row : kVectorRoles) {
-        if (IsNeeded(row.needed, attention) && !(result_.layers[i].*row.place)) {
+        if (IsNeeded(row.needed, config) && !(result_.layers[i].*row.place)) {
           return Missing(absl::StrCat(prefix, row.role));
         }
       }

@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/grpc/response_stream.h"
+#include "coordinator/front/held_chunks.h"
 #include "coordinator/grpc/server.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"

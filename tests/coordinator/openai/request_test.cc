@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "coordinator/http/openai_errors.h"
+#include "coordinator/openai/errors.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -20,11 +20,11 @@ using ::testing::HasSubstr;
 
 constexpr char kMessages[] = R"("messages":[{"role":"user","content":"hi"}])";
 
-absl::StatusOr<CompletionRequest> Chat(const std::string& fields) {
+absl::StatusOr<OpenAiRequest> Chat(const std::string& fields) {
   return ParseChatCompletion(absl::StrCat("{", kMessages, fields.empty() ? "" : ",", fields, "}"),
                              {.request_id = "r", .created = 1});
 }
-absl::StatusOr<CompletionRequest> Complete(const std::string& fields) {
+absl::StatusOr<OpenAiRequest> Complete(const std::string& fields) {
   return ParseCompletion(absl::StrCat("{\"prompt\":\"hi\"", fields.empty() ? "" : ",", fields, "}"),
                          {.request_id = "r", .created = 1});
 }

@@ -1,7 +1,4 @@
-#include "coordinator/http/openai_errors.h"
-
-#include <algorithm>
-#include <optional>
+#include "coordinator/openai/errors.h"
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
@@ -9,7 +6,6 @@
 #include "absl/strings/str_replace.h"
 #include "coordinator/openai/json_writer.h"
 #include "google/rpc/error_details.pb.h"
-#include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -108,22 +104,8 @@ std::string ErrorObject(const absl::Status& why) {
   return Object(InHttpWords(why.message()), param, kind);
 }
 
-HttpResponse ErrorResponse(const absl::Status& why) {
-  HttpResponse response = HttpResponse::Json(HttpStatusOf(why.code()), ErrorObject(why));
-  const std::optional<absl::Duration> retry_after = wire::RetryAfter(why);
-  if (retry_after || response.status == 503) {
-    const absl::Duration wait = absl::Ceil(retry_after.value_or(absl::Seconds(1)), absl::Seconds(1));
-    response.headers.push_back(
-        {"Retry-After", absl::StrCat(std::max<int64_t>(1, absl::ToInt64Seconds(wait)))});
-  }
-  if (response.status == 401) response.headers.push_back({"WWW-Authenticate", "Bearer"});
-  return response;
-}
-
-HttpResponse HttpErrorResponse(int status, absl::string_view message) {
-  HttpResponse response = HttpResponse::Json(status, Object(message, "", KindOf(status)));
-  if (status == 503) response.headers.push_back({"Retry-After", "1"});
-  return response;
+std::string ErrorObject(int http_status, absl::string_view message) {
+  return Object(message, "", KindOf(http_status));
 }
 
 }  // namespace tessera::coordinator
