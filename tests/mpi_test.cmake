@@ -18,6 +18,7 @@ set(TESSERA_MPI_TEST_ENVIRONMENT
     "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
 
 function(tessera_mpi_test name)
+  tessera_check_test_name(${name})
   cmake_parse_arguments(ARG "" "TIMEOUT" "NPROCS;SOURCES;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
@@ -28,6 +29,7 @@ function(tessera_mpi_test name)
     set(test ${name}_np${nprocs})
     add_test(NAME ${test} COMMAND ${TESSERA_MPIRUN} -n ${nprocs} $<TARGET_FILE:${name}>)
     set_tests_properties(${test} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "mpi;${ARG_LABELS}"
+      RUN_SERIAL ON
       ENVIRONMENT "${TESSERA_MPI_TEST_ENVIRONMENT}")
   endforeach()
 endfunction()

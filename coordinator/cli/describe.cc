@@ -20,6 +20,7 @@
 #include "coordinator/plan/shard_planner.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_description.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -117,7 +118,7 @@ absl::StatusOr<v1::ModelDescription> DescribeModel(const DescribeOptions& option
     return absl::InternalError(absl::StrCat(kWorkerName, " --describe wrote ", finished.out.size(),
                                             " bytes that are no model description"));
   }
-  TESSERA_RETURN_IF_ERROR(ValidateDescription(model));
+  TESSERA_RETURN_IF_ERROR(model::CheckDescription(model));
   return model;
 }
 

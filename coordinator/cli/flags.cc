@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "proto/model/limits.h"
 #include "proto/model/sampling_fields.h"
 
 namespace tessera::coordinator {
@@ -16,7 +17,7 @@ using flags::Flag;
 using model::SamplingField;
 using model::SamplingKind;
 
-constexpr Range kRanks = {.lowest = 1, .highest = 4096};
+constexpr Range kRanks = {.lowest = 1, .highest = model::kMaxWorldSize};
 
 struct ShortFlag {
   const char* name;

@@ -10,6 +10,7 @@
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/plan/shard_planner.h"
+#include "coordinator/text/tokenizer/tokenizer.h"
 #include "proto/base/status_macros.h"
 #include "proto/flags/worker_flags.h"
 
@@ -28,6 +29,10 @@ struct PlanFlags {
 absl::Status RunPlan(const PlanFlags& flags) {
   TESSERA_ASSIGN_OR_RETURN(const v1::ModelDescription model, DescribeModel(flags.describe));
   TESSERA_ASSIGN_OR_RETURN(const v1::ShardPlan plan, PlanShards(model, flags.layout));
+  // What serve would refuse when the group joins is refused here already.
+  if (model.tokenizer().kind() != v1::TOKENIZER_KIND_UNSPECIFIED) {
+    TESSERA_RETURN_IF_ERROR(Tokenizer::Create(model.tokenizer()).status());
+  }
   if (!flags.json) {
     std::cout << FormatPlan(model, plan);
     return absl::OkStatus();

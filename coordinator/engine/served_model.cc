@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_description.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -44,7 +45,7 @@ absl::Status AddText(ServedModel& model) {
 absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hello& hello,
                                                                    const Layout& layout,
                                                                    const std::string& served_name) {
-  TESSERA_RETURN_IF_ERROR(ValidateDescription(hello.model()));
+  TESSERA_RETURN_IF_ERROR(model::CheckDescription(hello.model()));
   auto model = std::make_shared<ServedModel>();
   model->description = hello.model();
   model->time_sliced_stages = hello.time_sliced_stages();

@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "coordinator/group/group.h"
 #include "coordinator/group/launcher.h"
+#include "proto/wire/protocol.h"
 #include "tessera/v1/cluster.pb.h"
 
 namespace tessera::coordinator {
@@ -35,7 +36,7 @@ struct ClusterServiceOptions {
   absl::Duration hello_timeout = absl::Seconds(10);   // from the stream's start to its Hello
   absl::Duration leave_timeout = absl::Seconds(1.5);  // from Shutdown to the stream's end
   int max_queued_messages = 256;                      // per group, plans not yet on the wire
-  int max_message_bytes = 256 << 20;                  // a description carries a whole tokenizer
+  int max_message_bytes = wire::kMaxGroupMessageBytes;
 };
 
 class ClusterService {

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "proto/model/limits.h"
 #include "proto/wire/grpc_status.h"
 #include "proto/wire/protocol.h"
 #include "proto/base/status_macros.h"
@@ -17,7 +18,6 @@
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kMaxWorldSize = 4096;
 constexpr size_t kMaxGroupIdBytes = 128;
 constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text
 constexpr int kWriteBlockBytes = 64 << 10;
@@ -32,9 +32,9 @@ absl::Status CheckHello(const v1::Hello& hello) {
     return absl::InvalidArgumentError(absl::StrCat("hello.group_id has ", hello.group_id().size(),
                                                    " bytes; expected 1 .. ", kMaxGroupIdBytes));
   }
-  if (hello.world_size() < 1 || hello.world_size() > kMaxWorldSize) {
+  if (hello.world_size() < 1 || hello.world_size() > model::kMaxWorldSize) {
     return absl::InvalidArgumentError(absl::StrCat("hello.world_size is ", hello.world_size(),
-                                                   "; expected 1 .. ", kMaxWorldSize));
+                                                   "; expected 1 .. ", model::kMaxWorldSize));
   }
   if (!hello.has_model()) return absl::InvalidArgumentError("hello.model is missing");
   return absl::OkStatus();

@@ -20,16 +20,16 @@ constexpr absl::string_view kNoticePrefix = "mpirun noticed";
 void JobOutput::Append(absl::string_view bytes, const LineCallback& on_line) {
   for (const char c : bytes) {
     if (c == '\n') {
-      Take(std::exchange(partial_, ""), on_line);
+      Take(std::exchange(partial_, std::string()), on_line);
       continue;
     }
-    if (partial_.size() >= kMaxLineBytes) Take(std::exchange(partial_, ""), on_line);
+    if (partial_.size() >= kMaxLineBytes) Take(std::exchange(partial_, std::string()), on_line);
     if (c != '\r') partial_.push_back(c);
   }
 }
 
 void JobOutput::Flush(const LineCallback& on_line) {
-  if (!partial_.empty()) Take(std::exchange(partial_, ""), on_line);
+  if (!partial_.empty()) Take(std::exchange(partial_, std::string()), on_line);
 }
 
 void JobOutput::Take(std::string line, const LineCallback& on_line) {

@@ -5,14 +5,14 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/limits.h"
+#include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
 namespace {
 
 constexpr int kShortestModelLen = 2;  // one token of prompt, one generated
-constexpr int64_t kMaxBlocks = INT32_MAX;
 
 int64_t LargestBlockBytes(const v1::ShardPlan& plan, int block_tokens) {
   int64_t largest = 0;
@@ -24,12 +24,12 @@ int64_t LargestBlockBytes(const v1::ShardPlan& plan, int block_tokens) {
 
 // Tokens that `bytes` on each rank hold.
 int64_t TokensHeld(int64_t bytes, int64_t block_bytes, int block_tokens) {
-  return std::min(bytes / block_bytes, kMaxBlocks) * block_tokens;
+  return std::min<int64_t>(bytes / block_bytes, model::MaxKvBlocks(block_tokens)) * block_tokens;
 }
 
 // Blocks that every rank's GPU holds beside its weights.
 absl::StatusOr<int64_t> BlocksOnGpus(const Layout& layout, const v1::ShardPlan& plan) {
-  int64_t blocks = kMaxBlocks;
+  int64_t blocks = model::MaxKvBlocks(layout.kv_block_tokens);
   for (const v1::RankShard& shard : plan.ranks()) {
     const int64_t free = layout.free_memory_bytes[shard.world_rank()];
     const auto usable =
@@ -68,8 +68,9 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
                      block_tokens, " tokens on the rank that needs most), or 0 for a default"));
   }
   const int asked = layout.max_model_len;
-  if (asked != 0 && (asked < kShortestModelLen || asked > arch.max_positions())) {
-    return ModelLenError(asked, arch.max_positions(), "the positions the model was made for");
+  const int64_t longest = std::min(arch.max_positions(), model::kMaxModelLen);
+  if (asked != 0 && (asked < kShortestModelLen || asked > longest)) {
+    return ModelLenError(asked, longest, "the positions the model was made for");
   }
   int64_t on_gpus = 0;
   if (budget == 0 && !layout.free_memory_bytes.empty()) {
@@ -84,7 +85,7 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
                                       " MB of KV cache on a rank; "
                                       "--kv-cache-memory allows more"));
   }
-  const int64_t model_len = asked > 0 ? asked : std::min<int64_t>(arch.max_positions(), held);
+  const int64_t model_len = asked > 0 ? asked : std::min(longest, held);
 
   const int64_t sequence_blocks = (model_len + block_tokens - 1) / block_tokens;
   const int64_t useful_blocks = sequence_blocks * layout.max_sequences_per_step;
@@ -95,7 +96,8 @@ absl::Status PlanKvCache(const v1::Architecture& arch, const Layout& layout, v1:
                                        : default_blocks;
   plan->set_kv_block_tokens(block_tokens);
   plan->set_max_model_len(static_cast<int32_t>(model_len));
-  plan->set_num_kv_blocks(static_cast<int32_t>(std::min(blocks, kMaxBlocks)));
+  plan->set_num_kv_blocks(
+      static_cast<int32_t>(std::min<int64_t>(blocks, model::MaxKvBlocks(block_tokens))));
   return absl::OkStatus();
 }
 

@@ -10,17 +10,17 @@
 #include "coordinator/plan/apportion.h"
 #include "coordinator/plan/kv_budget.h"
 #include "coordinator/plan/layer_split.h"
-#include "coordinator/plan/tensor_table.h"
-#include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_description.h"
+#include "proto/model/check_plan.h"
 #include "proto/model/layers.h"
+#include "proto/model/limits.h"
+#include "proto/model/slices.h"
+#include "proto/wire/status_builders.h"
 
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kMaxWorldSize = 65'536;
-constexpr int kMaxBlockTokens = 4'096;
-constexpr int kMaxPerStep = 1'000'000;
 constexpr int kKeysAndValues = 2;
 
 absl::Status OutOfRange(const char* flag, int value, int lowest, int highest,
@@ -99,17 +99,18 @@ absl::Status CheckLayout(const v1::Architecture& arch, const Layout& layout) {
     return OutOfRange("--pipeline-parallel-size", layout.pipeline_parallel, 1, arch.num_layers(),
                       absl::StrCat("the model has ", arch.num_layers(), " layers"));
   }
-  if (int64_t{layout.tensor_parallel} * layout.pipeline_parallel > kMaxWorldSize) {
+  if (int64_t{layout.tensor_parallel} * layout.pipeline_parallel > model::kMaxWorldSize) {
     return OutOfRange("--pipeline-parallel-size", layout.pipeline_parallel, 1,
-                      kMaxWorldSize / layout.tensor_parallel,
-                      absl::StrCat("a group has at most ", kMaxWorldSize, " ranks"));
+                      model::kMaxWorldSize / layout.tensor_parallel,
+                      absl::StrCat("a group has at most ", model::kMaxWorldSize, " ranks"));
   }
   TESSERA_RETURN_IF_ERROR(CheckTensorSplit(layout));
   TESSERA_RETURN_IF_ERROR(CheckLayerSplit(arch, layout));
-  TESSERA_RETURN_IF_ERROR(InRange("kv_block_tokens", layout.kv_block_tokens, 1, kMaxBlockTokens));
   TESSERA_RETURN_IF_ERROR(
-      InRange("--max-num-batched-tokens", layout.max_tokens_per_step, 1, kMaxPerStep));
-  return InRange("--max-num-seqs", layout.max_sequences_per_step, 1, kMaxPerStep);
+      InRange("kv_block_tokens", layout.kv_block_tokens, 1, model::kMaxBlockTokens));
+  TESSERA_RETURN_IF_ERROR(InRange("--max-num-batched-tokens", layout.max_tokens_per_step, 1,
+                                  model::MaxTokensPerStep(arch.hidden_size())));
+  return InRange("--max-num-seqs", layout.max_sequences_per_step, 1, model::kMaxSequencesPerStep);
 }
 
 v1::Range ToRange(int begin, int end) {
@@ -153,11 +154,10 @@ std::vector<Span> SplitLayers(const v1::ModelDescription& model, const Layout& l
 void SplitHeads(const v1::AttentionConfig& attention, int kind, const std::vector<double>& weights,
                 std::vector<v1::RankShard>* shards) {
   const std::vector<Span> heads = Apportion(attention.num_heads(), weights);
-  const int group = model::QueryGroup(attention);
   for (size_t i = 0; i < shards->size(); ++i) {
     v1::KindShard& ranges = *(*shards)[i].mutable_kinds(kind);
     *ranges.mutable_q_heads() = ToRange(heads[i].begin, heads[i].end);
-    *ranges.mutable_kv_heads() = ToRange(heads[i].begin / group, (heads[i].end - 1) / group + 1);
+    *ranges.mutable_kv_heads() = model::KvHeadsOf(ranges.q_heads(), attention);
   }
 }
 
@@ -173,7 +173,7 @@ int64_t HeadBytes(const v1::ModelDescription& model, int kind, const v1::RankSha
     const v1::ShardAxis axis = tensor.axis();
     if (axis == v1::SHARD_AXIS_Q_HEAD_ROWS || axis == v1::SHARD_AXIS_Q_HEAD_COLS ||
         axis == v1::SHARD_AXIS_KV_HEAD_ROWS) {
-      bytes += SliceBytes(tensor, model.architecture(), shard);
+      bytes += model::SliceBytes(tensor, model.architecture(), shard);
     }
   }
   return bytes;
@@ -286,8 +286,8 @@ void AddWeightBytes(const v1::ModelDescription& model, v1::ShardPlan* plan) {
   for (v1::RankShard& shard : *plan->mutable_ranks()) {
     int64_t bytes = 0;
     for (const v1::TensorDescription& tensor : model.tensors()) {
-      if (!StageHolds(tensor, model.architecture(), shard)) continue;
-      bytes += SliceBytes(tensor, model.architecture(), shard);
+      if (!model::StageHolds(tensor, model.architecture(), shard)) continue;
+      bytes += model::SliceBytes(tensor, model.architecture(), shard);
     }
     shard.set_weight_bytes(bytes);
   }
@@ -296,7 +296,7 @@ void AddWeightBytes(const v1::ModelDescription& model, v1::ShardPlan* plan) {
 }  // namespace
 
 absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, const Layout& layout) {
-  TESSERA_RETURN_IF_ERROR(ValidateDescription(model));
+  TESSERA_RETURN_IF_ERROR(model::CheckDescription(model));
   TESSERA_RETURN_IF_ERROR(CheckLayout(model.architecture(), layout));
   v1::ShardPlan plan;
   plan.set_tensor_parallel_size(layout.tensor_parallel);
@@ -307,6 +307,8 @@ absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, cons
   PlanRanks(model, layout, &plan);
   AddWeightBytes(model, &plan);
   TESSERA_RETURN_IF_ERROR(PlanKvCache(model.architecture(), layout, &plan));
+  // As every rank will: what a rank refuses is no plan.
+  TESSERA_RETURN_IF_ERROR(model::CheckPlan(model, plan, /*world_rank=*/0, plan.ranks_size()));
   return plan;
 }
 

@@ -47,15 +47,10 @@ struct Layout {
 // 1), -pp above the number of layers, a tensor split of the wrong length or with a weight that is
 // not positive and finite, a layer split that does not sum or has an empty stage, an FFN with fewer
 // granules than ranks, a KV budget below one block per rank, a max_model_len above what the model
-// or the memory can hold. Every rank gets at least one query head, one FFN granule and one
-// vocabulary row.
+// or the memory can hold; what model::CheckDescription says of the description. Every rank gets at
+// least one query head, one FFN granule and one vocabulary row. Whatever it plans, every rank accepts
+// (model::CheckPlan).
 absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, const Layout& layout);
-
-// Checks a description that came over the wire before anything is computed from it: positive,
-// bounded numbers, every tensor the architecture needs exactly once with its shape and axis, no
-// others. INVALID_ARGUMENT naming the field or tensor. PlanShards calls it; the tokenizer is
-// checked where it is built (coordinator/text).
-absl::Status ValidateDescription(const v1::ModelDescription& model);
 
 // The cluster map for people: one line per rank with stage, layers, query heads, KV heads, FFN
 // columns, vocabulary rows, MB of weights and MB of KV per 1,000 tokens. Plain ASCII table.

@@ -46,9 +46,10 @@ absl::Status Scheduler::Commit(const v1::StepResult& result, std::vector<Emissio
     if (i + kPrefetchNear < step->owners.size()) PrefetchTail(*step->owners[i + kPrefetchNear]);
     if (token + kPrefetchFar < result.tokens_size()) Prefetch(result.tokens(token + kPrefetchFar));
     const ExpectedChunk& chunk = step->expected[i];
-    CommitChunk(*step, i, chunk.samples ? &result.tokens(token++) : nullptr,
-                chunk.prompt_logprob_ids.empty() ? nullptr : &result.prompt_logprobs(prompt_logprobs++),
-                emissions);
+    CommitChunk(
+        *step, i, chunk.samples ? &result.tokens(token++) : nullptr,
+        chunk.prompt_logprob_ids.empty() ? nullptr : &result.prompt_logprobs(prompt_logprobs++),
+        emissions);
     totals_.tokens_computed += chunk.tokens;
   }
   cache_->Commit(filled_);  // together, for their blocks are all over the pool

@@ -29,7 +29,7 @@ namespace tessera::coordinator {
 
 // Who shares the group at the moment.
 struct ServingLoad {
-  absl::Span<Sequence* const> running;
+  absl::Span<Sequence* const> running = {};
   size_t waiting = 0;  // sequences
 };
 

@@ -90,8 +90,8 @@ absl::Status CheckPromptLogprobs(const ExpectedChunk& chunk, const v1::ChunkProm
   }
   for (int i = 0; i < targets.prompt_logprobs_size(); ++i) {
     TESSERA_RETURN_IF_ERROR(CheckPromptLogprob(chunk.prompt_logprob_ids[static_cast<size_t>(i)],
-                                               chunk.num_prompt_logprobs, targets.prompt_logprobs(i),
-                                               vocab_size));
+                                               chunk.num_prompt_logprobs,
+                                               targets.prompt_logprobs(i), vocab_size));
   }
   return absl::OkStatus();
 }

@@ -21,7 +21,7 @@ struct ExpectedChunk {
   bool samples = false;
   int num_logprobs = 0;  // of SamplingParams
   bool logits = false;
-  std::vector<int32_t> prompt_logprob_ids = {};  // the target ids that are not -1
+  std::vector<int32_t> prompt_logprob_ids = {};  // the prompt_logprob_ids that are not -1
   int num_prompt_logprobs = 0;
 };
 

@@ -134,7 +134,8 @@ class Scheduler {
   absl::Status CheckResult(const Step& step, const v1::StepResult& result) const;
   void LearnStep(const Step& step, int64_t compute_micros);
   void CommitChunk(const Step& step, size_t index, const v1::SampledToken* token,
-                   const v1::ChunkPromptLogprobs* prompt_logprobs, std::vector<Emission>* emissions);
+                   const v1::ChunkPromptLogprobs* prompt_logprobs,
+                   std::vector<Emission>* emissions);
   void Append(Sequence* sequence, const v1::SampledToken& token, Emission* emission);
 
   std::unique_ptr<Step> NewStep();

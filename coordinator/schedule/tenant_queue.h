@@ -33,7 +33,7 @@ enum class SchedulingPolicy { kFcfs, kPriority };
 struct TenantQueueOptions {
   SchedulingPolicy policy = SchedulingPolicy::kFcfs;
   int quantum_tokens = policy::kQuantumTokens;  // of weight 1, per turn
-  std::map<std::string, double> weights;        // positive; tenants not named have weight 1
+  std::map<std::string, double> weights = {};   // positive; tenants not named have weight 1
 };
 
 class TenantQueue {

@@ -1,6 +1,6 @@
 // What a structured output may go on with. Pure; one object per choice, owned by its sequence.
 //
-//   chunk.draw.allowed_mask = constraint->AllowedMask();
+//   chunk.logits_state.allowed_mask = constraint->AllowedMask();
 //   ... the group samples a token ...
 //   if (!constraint->Accept(token)) → the group lied
 #ifndef TESSERA_COORDINATOR_SCHEDULE_TOKEN_CONSTRAINT_H_

@@ -6,7 +6,7 @@
 #   tessera_use_precompiled(target)              # one library
 #
 # Precompiled: headers of packages and generated messages, none of ours. A file still includes what
-# it uses; tests/tidy.sh compiles without any of this and finds those that do not.
+# it uses; tests/clang_check.py reads them without any of this and finds those that do not.
 
 # -O3 gains nothing outside arithmetic; what starts up or shows things to people is content with -O1.
 set(TESSERA_FAST_FOLDERS worker/engine worker/model worker/comm)      # as CMAKE_BUILD_TYPE says
@@ -22,13 +22,14 @@ set(TESSERA_PRECOMPILED
   <absl/container/flat_hash_map.h> <absl/container/flat_hash_set.h> <absl/status/statusor.h>
   <absl/strings/str_cat.h> <absl/strings/str_format.h> <absl/strings/str_join.h>
   <absl/strings/str_split.h> <absl/synchronization/mutex.h> <absl/time/time.h> <absl/types/span.h>
+  <nlohmann/json.hpp>
   <tessera/v1/cluster.pb.h> <tessera/v1/inference.pb.h> <tessera/v1/model.pb.h>)
 
 # _REENTRANT must be as it was where the headers were compiled.
 function(tessera_precompiled_headers target)
   target_link_libraries(${target} PRIVATE tessera_options tessera_proto absl::flat_hash_map
     absl::flat_hash_set absl::statusor absl::strings absl::str_format absl::synchronization
-    absl::time absl::span)
+    absl::time absl::span nlohmann_json::nlohmann_json)
   target_compile_options(${target} PRIVATE -pthread $<$<CONFIG:Release>:-O2>)
   target_precompile_headers(${target} PRIVATE ${TESSERA_PRECOMPILED} ${ARGN})
 endfunction()

@@ -6,15 +6,18 @@ them too.
 Run by hand when the set changes; needs numpy, safetensors and gguf. Where llama-cpp-python is
 installed, llama.cpp itself then judges every file against those logits.
 
-    python3 tests/golden/make_tiny_gguf.py
+    python3 tests/golden/make_tiny_gguf.py            # all of them anew
+    python3 tests/golden/make_tiny_gguf.py olmo2 ...  # these and no others
 
 What the converter does besides renaming:
   - files of llama.cpp's "llama" architecture (Mistral is one of them) pair element 2i with 2i+1 in
-    the rotary embedding, so the rows of each query and key head are interleaved; qwen2 and qwen3
-    keep the order;
+    the rotary embedding, so the rows of each query and key head are interleaved, and those of
+    SmolLM3 and Granite too; qwen2, qwen3, olmo2 and phi3 keep the order;
   - llama3 scaling becomes a tensor of divisors, rope_freqs.weight; linear and yarn become keys;
-  - a tied output head is not written.
+  - a tied output head is not written;
+  - Phi-3's fused matrices stay fused: attn_qkv and ffn_up.
 Its "llama" architecture has no sliding window: only the variant of Mistral without one has a twin.
+SmolLM3's layers without rotary embedding are every fourth there, whatever the config says.
 """
 
 import json
@@ -29,23 +32,30 @@ from safetensors.numpy import load_file
 HERE = pathlib.Path(__file__).parent
 SOURCES = HERE / "tiny_models"
 OUT = HERE / "tiny_gguf"
-NAMES = ("llama", "llama_linear", "mistral_yarn", "qwen2", "qwen3")
-ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
+NAMES = ("llama", "llama_linear", "mistral_yarn", "qwen2", "qwen3", "smollm3", "granite", "olmo2",
+         "phi3")
+ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3",
+                 "smollm3": "smollm3", "granite": "granite", "olmo2": "olmo2", "phi3": "phi3"}
+INTERLEAVED = ("llama", "smollm3", "granite")
 
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 IN_LAYER = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
             "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
             "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
             "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-            "mlp.down_proj": "ffn_down"}
+            "mlp.down_proj": "ffn_down", "self_attn.qkv_proj": "attn_qkv",
+            "mlp.gate_up_proj": "ffn_up"}
+IN_OLMO2_LAYER = {"post_attention_layernorm": "post_attention_norm",
+                  "post_feedforward_layernorm": "post_ffw_norm"}
 
 
-def gguf_name(name):
+def gguf_name(name, architecture):
   stem, kind = name.rsplit(".", 1)  # kind: weight or bias
   if stem in TOP:
     return f"{TOP[stem]}.{kind}"
   layer, role = stem.removeprefix("model.layers.").split(".", 1)
-  return f"blk.{layer}.{IN_LAYER[role]}.{kind}"
+  names = {**IN_LAYER, **IN_OLMO2_LAYER} if architecture == "olmo2" else IN_LAYER
+  return f"blk.{layer}.{names[role]}.{kind}"
 
 
 def interleaved(tensor, heads):
@@ -93,8 +103,15 @@ def add_hyperparameters(writer, config, theta, scaling):
   if config.get("head_dim"):
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-  if ARCHITECTURES[config["model_type"]] == "llama":
+  if ARCHITECTURES[config["model_type"]] in (*INTERLEAVED, "phi3"):
     writer.add_rope_dimension_count(head_dim)
+  if config["model_type"] == "granite":
+    writer.add_embedding_scale(config["embedding_multiplier"])
+    writer.add_residual_scale(config["residual_multiplier"])
+    writer.add_attention_scale(config["attention_multiplier"])
+    writer.add_logit_scale(config["logits_scaling"])
+  if config["model_type"] == "phi3":
+    writer.add_sliding_window(config["sliding_window"] or 0)
   if scaling["type"] in ("linear", "yarn"):
     writer.add_rope_scaling_type(gguf.RopeScalingType(scaling["type"]))
     writer.add_rope_scaling_factor(scaling["factor"])
@@ -117,11 +134,11 @@ def convert(name):
   heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
   for shard in sorted(source.glob("*.safetensors")):
     for hf_name, tensor in load_file(shard).items():
-      target = gguf_name(hf_name)
+      target = gguf_name(hf_name, architecture)
       role = target.split(".")[-2]
       if target == "output.weight" and config["tie_word_embeddings"]:
         continue
-      if architecture == "llama" and role in heads:
+      if architecture in INTERLEAVED and role in heads:
         tensor = interleaved(tensor, heads[role])
       writer.add_tensor(target, np.ascontiguousarray(tensor, dtype=np.float32))
   writer.write_header_to_file()
@@ -150,14 +167,15 @@ def judge(name, llama_cpp):
 
 def main():
   OUT.mkdir(exist_ok=True)
-  for name in NAMES:
+  names = sys.argv[1:] or NAMES
+  for name in names:
     convert(name)
   try:
     import llama_cpp
   except ImportError:
     print("llama-cpp-python is not installed: nobody judged the files", file=sys.stderr)
     return
-  worst = max([judge(name, llama_cpp) for name in NAMES])
+  worst = max([judge(name, llama_cpp) for name in names])
   if not worst < 1e-4:
     sys.exit("llama.cpp and transformers disagree: the files are wrong")
 

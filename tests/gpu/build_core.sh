@@ -111,19 +111,21 @@ worker_compile() {
   for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf/*.cc; do
     core_object "$source"
   done
-  core_object proto/model/enum_names.cc
+  for name in check_description check_plan enum_names sampling_fields slices tensor_roles; do
+    core_object "proto/model/$name.cc"
+  done
   for name in gguf_alone plain_status_builders scalar_instruction_set; do
     core_object "tests/gpu/standalone/$name.cc"
   done
-  for name in file_errors fp8_model mapped_file model_file pre_tokenizers repack slice_reader \
-              stop_tokens stored_model stored_tensor tensor_table; do
+  for name in families file_errors fp8_model mapped_file model_file pre_tokenizers repack \
+              slice_reader stop_tokens stored_model stored_tensor tensor_table; do
     core_object "worker/files/$name.cc"
   done
   for name in activation_link backoff call doorbells link_factory null_communicator rank_sum \
               receive_within status_barrier thread_communicator timed_communicator; do
     core_object "worker/comm/$name.cc"
   done
-  for name in apportion description kv_budget layer_split shard_planner tensor_table; do
+  for name in apportion kv_budget layer_split shard_planner; do
     core_object "coordinator/plan/$name.cc"
   done
   for name in attention_work cpu_device huge_pages kv_store packed_weights product_work \

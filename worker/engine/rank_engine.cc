@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_plan.h"
 #include "worker/comm/status_barrier.h"
 #include "worker/engine/pipeline_links.h"
 #include "worker/engine/serve_loops.h"
@@ -78,7 +79,7 @@ absl::StatusOr<std::unique_ptr<RankEngine>> RankEngine::Create(const ModelFile& 
                                                                Communicator* world,
                                                                const RankEngineOptions& options) {
   // Agreed on before the collective Split, which a rank that refused would never join.
-  const absl::Status checked = CheckPlan(file.description(), plan, world->rank(), world->size());
+  const absl::Status checked = model::CheckPlan(file.description(), plan, world->rank(), world->size());
   TESSERA_RETURN_IF_ERROR(
       PassBarrier(*world, checked, options.load_deadline, "checking the shard plan"));
   const v1::RankShard& shard = plan.ranks(world->rank());

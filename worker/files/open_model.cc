@@ -4,7 +4,9 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_description.h"
 #include "worker/files/dummy_model.h"
 #include "worker/files/file_errors.h"
 #include "worker/files/fp8_model.h"
@@ -56,6 +58,9 @@ absl::StatusOr<std::unique_ptr<ModelFile>> OpenAsStored(const std::string& path,
 absl::StatusOr<std::unique_ptr<ModelFile>> OpenModel(const std::string& path, LoadFormat format,
                                                      Quantization quantization) {
   TESSERA_ASSIGN_OR_RETURN(auto file, OpenAsStored(path, format));
+  // By the rules of the coordinator, which would refuse it only once all ranks are there.
+  const absl::Status described = model::CheckDescription(file->description());
+  if (!described.ok()) return Annotate(described, path);
   if (quantization == Quantization::kAsStored) return file;
   return RoundToFp8(std::move(file));
 }

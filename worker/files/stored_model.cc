@@ -11,9 +11,14 @@
 namespace tessera::worker {
 namespace {
 
-std::string MostlyType(const std::vector<StoredTensor>& tensors) {
+std::string MostlyType(const std::vector<MatchedTensor>& matched,
+                       const std::vector<StoredTensor>& stored) {
   std::array<uint64_t, v1::DataType_ARRAYSIZE> bytes = {};
-  for (const StoredTensor& tensor : tensors) bytes[tensor.type] += tensor.bytes;
+  for (const MatchedTensor& tensor : matched) {
+    // The first of those that share a stored one counts for all.
+    if (tensor.first_row > 0) continue;
+    bytes[tensor.description.type()] += stored[tensor.stored_index].bytes;
+  }
   int most = v1::DATA_TYPE_F32;
   for (int type = 0; type < v1::DataType_ARRAYSIZE; ++type) {
     if (bytes[type] > bytes[most]) most = type;
@@ -30,14 +35,15 @@ std::unique_ptr<ModelFile> StoredModel::Create(v1::ModelDescription description,
   std::unique_ptr<StoredModel> model(new StoredModel);
   model->description_ = std::move(description);
   model->files_ = std::move(files);
+  model->description_.set_quantization(MostlyType(matched, stored));
   for (MatchedTensor& tensor : matched) {
     model->index_.emplace(tensor.description.name(), static_cast<int>(model->tensors_.size()));
     *model->description_.add_tensors() = std::move(tensor.description);
-    model->tensors_.push_back(std::move(stored[tensor.stored_index]));
+    model->tensors_.push_back(stored[tensor.stored_index]);
+    model->first_rows_.push_back(tensor.first_row);
     auto& scale = model->scales_.emplace_back();
-    if (tensor.scale_index) scale = std::move(stored[*tensor.scale_index]);
+    if (tensor.scale_index) scale = stored[*tensor.scale_index];
   }
-  model->description_.set_quantization(MostlyType(model->tensors_));
   // Headers and vocabularies have been read; their pages need not stay.
   for (const auto& file : model->files_) file->Release(file->all());
   return model;
@@ -51,8 +57,10 @@ absl::Status StoredModel::ReadSlice(absl::string_view tensor, int64_t row_begin,
   }
   const v1::TensorDescription& about = description_.tensors(it->second);
   const kernels::DType resident = ResidentType(about, description_.architecture());
-  const Slice slice = {row_begin, row_end, col_begin, col_end};
+  Slice slice = {row_begin, row_end, col_begin, col_end};
   TESSERA_RETURN_IF_ERROR(CheckSlice(about, resident, slice));
+  slice.row_begin += first_rows_[it->second];
+  slice.row_end += first_rows_[it->second];
   const auto& scale = scales_[it->second];
   auto* const bytes = static_cast<uint8_t*>(out);
   ReadStoredSlice(tensors_[it->second], scale ? &*scale : nullptr, resident, slice, bytes);

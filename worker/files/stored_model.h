@@ -34,6 +34,7 @@ class StoredModel : public ModelFile {
   v1::ModelDescription description_;
   std::vector<std::unique_ptr<MappedFile>> files_;
   std::vector<StoredTensor> tensors_;  // as description_.tensors()
+  std::vector<int64_t> first_rows_;    // alike: of the stored one, the tensor's row 0
   std::vector<std::optional<StoredTensor>> scales_;  // alike, of those of F8_E4M3
   std::unordered_map<std::string, int> index_;
 };

@@ -1,5 +1,6 @@
-// Which tensors a decoder of the Llama family has, as rows of data: canonical name, its name in each
-// format, shape, and how it is cut. Matching a file against the rows is the validation.
+// Which tensors a decoder has, as rows of data: canonical name, its name in each format (that of
+// the Llama family; families.h has what others call differently), shape, and how it is cut. Matching
+// a file against the rows is the validation.
 //
 // Ownership: pure functions; the result refers to the caller's StoredTensors by index.
 //
@@ -26,6 +27,10 @@ struct ExpectedTensor {
   std::string name;         // canonical: "layers.3.wq"
   std::string source_name;  // in the file: "blk.3.attn_q.weight", "model.layers.3.self_attn..."
   std::vector<int64_t> shape;
+  // Where several lie one after the other in the rows of one tensor of the file: that one's rows,
+  // and which of them is this one's first.
+  int64_t source_rows = 0;
+  int64_t first_row = 0;
   v1::ShardAxis axis = v1::SHARD_AXIS_UNSPECIFIED;
   int layer = -1;
 };
@@ -33,13 +38,13 @@ struct ExpectedTensor {
 // Every tensor of the architecture, embedding first, then layer by layer, then the output.
 std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch, NameStyle style);
 
-// The numbers themselves: sizes within what this program can count, head counts that fit each
-// other. INVALID_ARGUMENT "<path>: <what>".
+// model::CheckArchitecture of what a file says: its errors with "<path>: " before them.
 absl::Status CheckArchitecture(absl::string_view path, const v1::Architecture& arch);
 
 struct MatchedTensor {
   v1::TensorDescription description;
   size_t stored_index = 0;  // into the `stored` given to MatchTensors
+  int64_t first_row = 0;    // of it, which is the tensor's row 0
   std::optional<size_t> scale_index;  // of F8_E4M3 alike: its rows' scales, or one for all
 };
 

@@ -7,12 +7,14 @@
 #include <memory>
 #include <string>
 
+#include "proto/wire/protocol.h"
+
 namespace tessera::worker {
 
 inline std::shared_ptr<grpc::Channel> MakeClusterChannel(const std::string& coordinator) {
   grpc::ChannelArguments args;
   args.SetMaxSendMessageSize(-1);  // a description carries a whole tokenizer
-  args.SetMaxReceiveMessageSize(64 << 20);
+  args.SetMaxReceiveMessageSize(wire::kMaxCoordinatorMessageBytes);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

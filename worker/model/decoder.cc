@@ -1,6 +1,7 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -11,8 +12,6 @@
 
 namespace tessera::worker {
 namespace {
-
-using model::Size;
 
 // The longest segment of sums that cuts at multiples of `unit` columns leave whole.
 int SegmentOf(int unit) { return unit % 64 == 0 ? 64 : unit % 32 == 0 ? 32 : 1; }
@@ -27,47 +26,122 @@ int LargestGroup(const std::vector<int32_t>& kv_head_of) {
   return largest;
 }
 
+bool IsServed(const v1::LayerConfig& kind) {
+  const v1::AttentionConfig& attention = kind.attention();
+  const v1::FeedForwardConfig& feed_forward = kind.feed_forward();
+  return !attention.output_bias() && attention.logit_soft_cap() == 0 && !attention.sinks() &&
+         feed_forward.kind() == v1::FeedForwardConfig::KIND_GATED && !feed_forward.bias() &&
+         feed_forward.activation() == v1::FeedForwardConfig::ACTIVATION_SILU;
+}
+
+// The rotary embedding of the layers that have one; null: none has. One table serves a step.
+absl::StatusOr<const v1::AttentionConfig*> RotaryOf(const v1::Architecture& arch) {
+  const v1::AttentionConfig* found = nullptr;
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    const v1::AttentionConfig& attention = kind.attention();
+    if (!attention.has_rope()) continue;
+    const bool same =
+        found == nullptr ||
+        (model::RotaryDim(*found) == model::RotaryDim(attention) &&
+         found->rope().SerializeAsString() == attention.rope().SerializeAsString());
+    if (!same) {
+      return absl::UnimplementedError(
+          "layers with different rotary embeddings; supported: the same in all that have one");
+    }
+    found = &attention;
+  }
+  return found;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   const v1::Architecture& arch = setup.file->description().architecture();
   const v1::RankShard& shard = setup.plan->ranks(setup.world_rank);
-  if (arch.layer_kinds_size() != 1) {
-    return absl::UnimplementedError(
-        absl::StrCat("a model with ", arch.layer_kinds_size(), " kinds of layer; supported: 1"));
+  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
+    if (IsServed(kind)) continue;
+    return absl::UnimplementedError(absl::StrCat(
+        "a layer kind of ", arch.family(), " with a part that this worker does not compute: ",
+        "output bias, soft cap, sinks, or another feed-forward than gated SiLU without bias"));
   }
   std::unique_ptr<Decoder> decoder(new Decoder(arch, shard, setup.device, setup.tp));
+  TESSERA_RETURN_IF_ERROR(decoder->DescribeKinds());
 
   // First, for the ranks wait for each other in it, and loading takes as long as it takes.
   TESSERA_RETURN_IF_ERROR(decoder->AllocateBuffers(setup.plan->max_tokens_per_step()));
   TESSERA_ASSIGN_OR_RETURN(decoder->weights_,
                            LoadShard(*setup.file, shard, *setup.device, setup.progress));
-  const v1::AttentionConfig& attention = decoder->attention_config();
-  const KvCacheShape kv_shape{.num_layers = Size(shard.layers()),
-                              .num_blocks = setup.plan->num_kv_blocks(),
-                              .num_kv_heads = Size(decoder->ranges().kv_heads()),
-                              .block_tokens = setup.plan->kv_block_tokens(),
-                              .head_dim = attention.head_dim()};
-  TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*setup.device, kv_shape));
-  decoder->kv_cache_ = std::make_unique<KvCache>(std::move(cache));
-  TESSERA_ASSIGN_OR_RETURN(decoder->angles_, ComputeRopeAngles(attention.rope(), model::RotaryDim(attention),
-                                             arch.max_positions()));
-  decoder->kv_head_of_ = KvHeadOf(decoder->ranges(), attention);
-  decoder->largest_group_ = LargestGroup(decoder->kv_head_of_);
-  for (const LayerWeights& layer : decoder->weights_.layers) {
-    decoder->attention_.push_back({
-        .num_q_heads = Size(decoder->ranges().q_heads()),
-        .num_kv_heads = Size(decoder->ranges().kv_heads()),
-        .head_dim = attention.head_dim(),
-        .kv_head_of = decoder->kv_head_of_.data(),
+  TESSERA_RETURN_IF_ERROR(
+      decoder->PlaceLayers(setup.plan->num_kv_blocks(), setup.plan->kv_block_tokens()));
+  return decoder;
+}
+
+absl::Status Decoder::DescribeKinds() {
+  bool windows = true;  // in all
+  for (int i = 0; i < arch_.layer_kinds_size(); ++i) {
+    const v1::LayerConfig& config = arch_.layer_kinds(i);
+    const v1::AttentionConfig& attention = config.attention();
+    const v1::KindShard& ranges = model::RangesOf(shard_, i);
+    const int group = model::QueryGroup(attention);
+    const int head_dim = attention.head_dim();
+    Kind& kind = kinds_.emplace_back();
+    kind.kv_head_of = KvHeadOf(ranges, attention);
+    kind.q_cols = int64_t{model::Size(ranges.q_heads())} * head_dim;
+    kind.kv_cols = int64_t{model::Size(ranges.kv_heads())} * head_dim;
+    kind.ffn_cols = model::Size(ranges.ffn());
+    // Of KV heads that several ranks hold the sums belong to the rank of their first query head.
+    for (int32_t head = ranges.kv_heads().begin(); head < ranges.kv_heads().end(); ++head) {
+      if (head * group < ranges.q_heads().begin()) kind.counted_begin += head_dim;
+    }
+    kind.whole_q_cols = int64_t{attention.num_heads()} * head_dim;
+    kind.whole_kv_cols = int64_t{attention.num_kv_heads()} * head_dim;
+    kind.whole_width_norm = attention.qk_norm() == v1::AttentionConfig::QK_NORM_WHOLE_WIDTH;
+    kind.residual = model::Multiplier(config.residual_multiplier());
+    kind.out_segment = SegmentOf(head_dim);
+    kind.down_segment = SegmentOf(config.feed_forward().granularity());
+    kind.largest_group = LargestGroup(kind.kv_head_of);
+    kind.shape = {
+        .num_q_heads = model::Size(ranges.q_heads()),
+        .num_kv_heads = model::Size(ranges.kv_heads()),
+        .head_dim = head_dim,
         .scale = model::AttentionScale(attention),
         .sliding_window = attention.sliding_window(),
-        .q_norm = layer.q_norm,
-        .k_norm = layer.k_norm,
-        .norm_eps = arch.rms_norm_eps(),
-    });
+        .rotary = attention.has_rope(),
+        .norm_eps = arch_.rms_norm_eps(),
+    };
+    largest_group_ = std::max(largest_group_, kind.largest_group);
+    windows = windows && attention.sliding_window() > 0;
+    widest_window_ = std::max(widest_window_, attention.sliding_window());
   }
-  return decoder;
+  if (!windows) widest_window_ = 0;
+  TESSERA_ASSIGN_OR_RETURN(const v1::AttentionConfig* rotary, RotaryOf(arch_));
+  if (rotary == nullptr) return absl::OkStatus();
+  rotary_dim_ = model::RotaryDim(*rotary);
+  interleaved_ = rotary->rope().pairing() == v1::ROPE_PAIRING_INTERLEAVED;
+  TESSERA_ASSIGN_OR_RETURN(
+      angles_, ComputeRopeAngles(rotary->rope(), rotary_dim_, arch_.max_positions()));
+  return absl::OkStatus();
+}
+
+absl::Status Decoder::PlaceLayers(int num_blocks, int block_tokens) {
+  KvCacheShape kv_shape{.num_blocks = num_blocks, .block_tokens = block_tokens, .layers = {}};
+  for (int i = shard_.layers().begin(); i < shard_.layers().end(); ++i) {
+    const kernels::AttentionShape& shape = kinds_[model::KindOf(arch_, i)].shape;
+    kv_shape.layers.push_back({shape.num_kv_heads, shape.head_dim});
+  }
+  TESSERA_ASSIGN_OR_RETURN(KvCache cache, KvCache::Create(*device_, std::move(kv_shape)));
+  kv_cache_ = std::make_unique<KvCache>(std::move(cache));
+  for (size_t i = 0; i < weights_.layers.size(); ++i) {
+    const int local = static_cast<int>(i);
+    const Kind& kind = kinds_[model::KindOf(arch_, shard_.layers().begin() + local)];
+    Layer& layer = layers_.emplace_back(
+        Layer{&kind, &weights_.layers[i], kind.shape, kv_cache_->layer(local)});
+    layer.attention.kv_head_of = kind.kv_head_of.data();
+    if (kind.whole_width_norm) continue;  // the norm is not of each head
+    layer.attention.q_norm = layer.weights->q_norm;
+    layer.attention.k_norm = layer.weights->k_norm;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<kernels::Activation*> Decoder::AllocateActivations(int64_t count) {
@@ -87,19 +161,30 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
   const int64_t rows = device_->MaxRows(max_tokens);
   const int64_t head_rows = std::max(rows, kMaxLogitRows);
   const int64_t hidden_size = arch_.hidden_size();
-  const int64_t q_cols = int64_t{Size(ranges().q_heads())} * attention_config().head_dim();
-  const int64_t kv_cols = int64_t{Size(ranges().kv_heads())} * attention_config().head_dim();
+  int64_t q_cols = 0, kv_cols = 0, ffn_cols = 0;
+  bool whole_width_norm = false;
+  for (const Kind& kind : kinds_) {
+    q_cols = std::max(q_cols, kind.q_cols);
+    kv_cols = std::max(kv_cols, kind.kv_cols);
+    ffn_cols = std::max(ffn_cols, kind.ffn_cols);
+    whole_width_norm = whole_width_norm || kind.whole_width_norm;
+  }
   TESSERA_ASSIGN_OR_RETURN(hidden_, AllocateSummands(rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(own_normed_, AllocateSummands(head_rows * hidden_size));
   TESSERA_ASSIGN_OR_RETURN(std::byte* const partial,
                            tp_->Allocate(device_->PartialBytes(rows * hidden_size)));
   partial_ = reinterpret_cast<kernels::Partial*>(partial);
+  if (whole_width_norm) {
+    TESSERA_ASSIGN_OR_RETURN(std::byte* const sums,
+                             tp_->Allocate(device_->SquareSumBytes(2 * rows)));
+    square_sums_ = reinterpret_cast<kernels::SquareSum*>(sums);
+  }
   TESSERA_ASSIGN_OR_RETURN(q_, AllocateActivations(rows * q_cols));
   TESSERA_ASSIGN_OR_RETURN(k_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(v_, AllocateActivations(rows * kv_cols));
   TESSERA_ASSIGN_OR_RETURN(attended_, AllocateActivations(rows * q_cols));
-  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * Size(ranges().ffn())));
-  TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * Size(ranges().ffn())));
+  TESSERA_ASSIGN_OR_RETURN(gate_, AllocateActivations(rows * ffn_cols));
+  TESSERA_ASSIGN_OR_RETURN(up_, AllocateActivations(rows * ffn_cols));
   if (shard_.has_output_head()) {
     TESSERA_ASSIGN_OR_RETURN(gathered_, AllocateActivations(kMaxLogitRows * hidden_size));
     TESSERA_ASSIGN_OR_RETURN(kernels::Device::Buffer buffer,
@@ -111,7 +196,7 @@ absl::Status Decoder::AllocateBuffers(int64_t max_tokens) {
 }
 
 absl::Status Decoder::Begin(const TokenBatch& batch) {
-  const auto pairs = static_cast<int64_t>(angles_.per_position.size());
+  const int pairs = rotary_dim_ / 2;
   tokens_ = batch.size();
   cos_.resize(tokens_ * pairs);
   sin_.resize(tokens_ * pairs);
@@ -131,16 +216,17 @@ kernels::StepView Decoder::ViewOf(const TokenBatch& batch) const {
       .num_sequences = static_cast<int64_t>(batch.sequences.size()),
       .rope = {.cos = cos_.data(),
                .sin = sin_.data(),
-               .rope_dim = model::RotaryDim(attention_config()),
-               .interleaved = attention_config().rope().pairing() == v1::ROPE_PAIRING_INTERLEAVED},
+               .rope_dim = rotary_dim_,
+               .interleaved = interleaved_},
       .largest_group = largest_group_,
-      .sliding_window = attention_config().sliding_window(),
+      .sliding_window = widest_window_,
   };
 }
 
 absl::Status Decoder::Embed() {
   // Every row but one rank's is zeros, so the sum is exact.
-  device_->Embed(weights_.token_embedding, shard_.vocab().begin(), 1.0f, rows_, hidden_);
+  device_->Embed(weights_.token_embedding, shard_.vocab().begin(),
+                 model::Multiplier(arch_.embedding_multiplier()), rows_, hidden_);
   return tp_->AllReduceSum(hidden_, rows_ * arch_.hidden_size());
 }
 
@@ -178,28 +264,18 @@ absl::Status Decoder::StartLayers(absl::FunctionRef<absl::Status()> between) {
 }
 
 absl::Status Decoder::RunAllLayers(absl::FunctionRef<absl::Status()> between) {
-  const float eps = arch_.rms_norm_eps();
-  const int64_t hidden_size = arch_.hidden_size();
-  if (weights_.layers.empty()) return absl::OkStatus();
-  device_->RmsNorm(hidden_, weights_.layers[0].attn_norm, eps, rows_, hidden_size, own_normed_);
-  normed_ = own_normed_;
-  for (size_t i = 0; i < weights_.layers.size(); ++i) {
-    const LayerWeights& layer = weights_.layers[i];
-    Attend(static_cast<int>(i));
-    TESSERA_RETURN_IF_ERROR(AddAndNorm(layer.ffn_norm));
+  if (layers_.empty()) return absl::OkStatus();
+  Norm(layers_.front().weights->attn_norm);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    const bool last = i + 1 == layers_.size();
+    TESSERA_RETURN_IF_ERROR(Attend(layer));
+    TESSERA_RETURN_IF_ERROR(
+        AddAndNorm(layer, layer.weights->attn_post_norm, layer.weights->ffn_norm));
     TESSERA_RETURN_IF_ERROR(between());
     FeedForward(layer);
-    if (i + 1 < weights_.layers.size()) {
-      TESSERA_RETURN_IF_ERROR(AddAndNorm(weights_.layers[i + 1].attn_norm));
-    } else {
-      TESSERA_RETURN_IF_ERROR(
-          tp_->AddRows(partial_, rows_, hidden_size, [&](int64_t begin, int64_t count) {
-            device_->Add(Row(partial_, begin), 1.0f, count * hidden_size, Row(hidden_, begin));
-          }));
-      if (splits_rows_) {
-        TESSERA_RETURN_IF_ERROR(tp_->GatherRows(hidden_, rows_, hidden_size));
-      }
-    }
+    TESSERA_RETURN_IF_ERROR(AddAndNorm(layer, layer.weights->ffn_post_norm,
+                                       last ? nullptr : layers_[i + 1].weights->attn_norm));
     TESSERA_RETURN_IF_ERROR(between());
   }
   return absl::OkStatus();
@@ -215,33 +291,68 @@ kernels::Partial* Decoder::Row(kernels::Partial* x, int64_t row) const {
   return reinterpret_cast<kernels::Partial*>(reinterpret_cast<std::byte*>(x) + bytes);
 }
 
-// Sums what the ranks' products gave, adds it to the hidden state and normalizes that.
-absl::Status Decoder::AddAndNorm(const float* weight) {
+void Decoder::Norm(const float* weight) {
+  normed_ = hidden_;
+  if (weight == nullptr) return;
+  device_->RmsNorm(hidden_, weight, arch_.rms_norm_eps(), rows_, arch_.hidden_size(), own_normed_);
+  normed_ = own_normed_;
+}
+
+absl::Status Decoder::AddAndNorm(const Layer& layer, const float* post, const float* next) {
+  const int64_t cols = arch_.hidden_size();
+  const float eps = arch_.rms_norm_eps(), by = layer.kind->residual;
   Activation* const normed = splits_rows_ ? tp_->Common(own_normed_) : own_normed_;
   TESSERA_RETURN_IF_ERROR(
-      tp_->AddRows(partial_, rows_, arch_.hidden_size(), [&](int64_t begin, int64_t count) {
-        device_->AddRmsNorm(Row(partial_, begin), 1.0f, weight, arch_.rms_norm_eps(), count,
-                            arch_.hidden_size(), Row(hidden_, begin), Row(normed, begin));
+      tp_->AddRows(partial_, rows_, cols, [&](int64_t begin, int64_t count) {
+        kernels::Partial* const sum = Row(partial_, begin);
+        Activation* const hidden = Row(hidden_, begin);
+        if (post == nullptr && next != nullptr) {
+          return device_->AddRmsNorm(sum, by, next, eps, count, cols, hidden, Row(normed, begin));
+        }
+        if (post == nullptr) return device_->Add(sum, by, count * cols, hidden);
+        device_->AddNormed(sum, by, post, eps, count, cols, hidden);
+        if (next != nullptr) {
+          device_->RmsNorm(hidden, next, eps, count, cols, Row(normed, begin));
+        }
       }));
-  normed_ = normed;
-  return splits_rows_ ? tp_->Meet() : absl::OkStatus();
+  normed_ = next != nullptr ? normed : hidden_;
+  if (!splits_rows_) return absl::OkStatus();
+  return next != nullptr ? tp_->Meet() : tp_->GatherRows(hidden_, rows_, cols);
 }
 
-void Decoder::Attend(int local_layer) {
-  const LayerWeights& layer = weights_.layers[local_layer];
-  const kernels::AttentionShape& shape = attention_[local_layer];
-  const kernels::KvCacheView cache = kv_cache_->layer(local_layer);
-  device_->MatMul({{layer.wq, layer.bq, q_}, {layer.wk, layer.bk, k_}, {layer.wv, layer.bv, v_}},
-                  normed_, rows_);
-  device_->RotateAndStore(shape, cache, rows_, q_, k_, v_);
-  device_->Attention(q_, shape, cache, rows_, attended_);
-  device_->MatMulPartial(layer.wo, attended_, rows_, SegmentOf(attention_config().head_dim()), partial_);
+absl::Status Decoder::Attend(const Layer& layer) {
+  const LayerWeights& weights = *layer.weights;
+  device_->MatMul(
+      {{weights.wq, weights.bq, q_}, {weights.wk, weights.bk, k_}, {weights.wv, weights.bv, v_}},
+      normed_, rows_);
+  if (layer.kind->whole_width_norm) TESSERA_RETURN_IF_ERROR(NormWholeWidth(layer));
+  device_->RotateAndStore(layer.attention, layer.cache, rows_, q_, k_, v_);
+  device_->Attention(q_, layer.attention, layer.cache, rows_, attended_);
+  device_->MatMulPartial(weights.wo, attended_, rows_, layer.kind->out_segment, partial_);
+  return absl::OkStatus();
 }
 
-void Decoder::FeedForward(const LayerWeights& layer) {
-  device_->MatMul({{layer.w_gate, nullptr, gate_}, {layer.w_up, nullptr, up_}}, normed_, rows_);
-  device_->SiluMul(gate_, up_, rows_ * layer.w_gate.rows, gate_);
-  device_->MatMulPartial(layer.w_down, gate_, rows_, SegmentOf(arch_.layer_kinds(0).feed_forward().granularity()), partial_);
+absl::Status Decoder::NormWholeWidth(const Layer& layer) {
+  const Kind& kind = *layer.kind;
+  const float eps = arch_.rms_norm_eps();
+  kernels::SquareSum* const q_sums = square_sums_;
+  auto* const k_sums = reinterpret_cast<kernels::SquareSum*>(
+      reinterpret_cast<std::byte*>(square_sums_) + device_->SquareSumBytes(rows_));
+  device_->SumSquares(q_, rows_, kind.q_cols, 0, kind.q_cols, q_sums);
+  device_->SumSquares(k_, rows_, kind.kv_cols, kind.counted_begin, kind.kv_cols, k_sums);
+  TESSERA_RETURN_IF_ERROR(tp_->AllReduceSum(square_sums_, 2 * rows_));
+  device_->NormalizeBySums(q_sums, kind.whole_q_cols, layer.weights->q_norm, eps, rows_,
+                           kind.q_cols, q_);
+  device_->NormalizeBySums(k_sums, kind.whole_kv_cols, layer.weights->k_norm, eps, rows_,
+                           kind.kv_cols, k_);
+  return absl::OkStatus();
+}
+
+void Decoder::FeedForward(const Layer& layer) {
+  const LayerWeights& weights = *layer.weights;
+  device_->MatMul({{weights.w_gate, nullptr, gate_}, {weights.w_up, nullptr, up_}}, normed_, rows_);
+  device_->SiluMul(gate_, up_, rows_ * weights.w_gate.rows, gate_);
+  device_->MatMulPartial(weights.w_down, gate_, rows_, layer.kind->down_segment, partial_);
 }
 
 void Decoder::ComputeLogits(absl::Span<const int64_t> rows) {

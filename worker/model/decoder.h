@@ -1,8 +1,14 @@
 // The forward pass of one rank's shard: embedding, its stage's layers, and the output head.
 //
-// One decoder for the whole Llama family; what differs between models stands in Architecture as
-// numbers and flags. The hidden state is replicated over the tensor-parallel ranks; each product
-// with cut columns ends in one all-reduce, so a layer has two.
+// One decoder for all families; what differs between models, and between the layers of one, stands
+// in Architecture as layer kinds. Where its norms stand decides how a layer reads:
+//
+//   before (PRE):   norm, attend, add, norm, feed forward, add
+//   behind (POST):  attend, norm, add, feed forward, norm, add
+//
+// The hidden state is replicated over the tensor-parallel ranks; each product with cut columns ends
+// in one all-reduce, so a layer has two, and a third, of two numbers per token, where queries and
+// keys are normalized over their whole width.
 //
 // Ownership: owns its weights, KV cache and buffers; borrows device and communicator. Threads: the
 // engine thread. Buffers hold max_tokens_per_step tokens; a batch may not have more.
@@ -103,17 +109,46 @@ class Decoder {
           ActivationLink* tp)
       : arch_(arch), shard_(shard), device_(device), tp_(tp) {}
 
-  // Of the one kind of layer there is.
-  const v1::AttentionConfig& attention_config() const { return arch_.layer_kinds(0).attention(); }
-  const v1::KindShard& ranges() const { return shard_.kinds(0); }
+  // What all layers of a kind have in common on this rank.
+  struct Kind {
+    kernels::AttentionShape shape;  // without weights and kv_head_of
+    std::vector<int32_t> kv_head_of;  // (local q heads)
+    int largest_group = 0;
+    int64_t q_cols = 0;    // local q heads * head_dim
+    int64_t kv_cols = 0;   // local kv heads * head_dim
+    int64_t ffn_cols = 0;  // local
+    // Norms over the whole width: those of all ranks, and the first local key column whose squares
+    // this rank sums.
+    bool whole_width_norm = false;
+    int64_t whole_q_cols = 0;
+    int64_t whole_kv_cols = 0;
+    int64_t counted_begin = 0;
+    float residual = 1;    // multiplies what a sublayer adds to the hidden state
+    int out_segment = 1;   // of the sums of wo's and w_down's products
+    int down_segment = 1;
+  };
+  struct Layer {
+    const Kind* kind = nullptr;
+    const LayerWeights* weights = nullptr;
+    kernels::AttentionShape attention;
+    kernels::KvCacheView cache;
+  };
+
+  absl::Status DescribeKinds();
+  absl::Status PlaceLayers(int num_blocks, int block_tokens);
   kernels::StepView ViewOf(const TokenBatch& batch) const;
   absl::Status AllocateBuffers(int64_t max_tokens);
   absl::StatusOr<Activation*> AllocateActivations(int64_t count);
   absl::StatusOr<Activation*> AllocateSummands(int64_t count);  // what is summed over the ranks
   absl::Status RunAllLayers(absl::FunctionRef<absl::Status()> between);
-  absl::Status AddAndNorm(const float* weight);
-  void Attend(int local_layer);                   // both leave this rank's summand in partial_
-  void FeedForward(const LayerWeights& layer);
+  // Readies what the next products read: the hidden state, normalized where `weight` is not null.
+  void Norm(const float* weight);
+  // Sums what the ranks' products gave, normalizes it if `post` is not null, adds it to the hidden
+  // state, and then as Norm(next).
+  absl::Status AddAndNorm(const Layer& layer, const float* post, const float* next);
+  absl::Status Attend(const Layer& layer);  // leaves this rank's summand in partial_
+  absl::Status NormWholeWidth(const Layer& layer);
+  void FeedForward(const Layer& layer);  // likewise
   const Activation* SideBySide(absl::Span<const int64_t> rows);  // (rows.size(), hidden)
   // (hidden) `row` and on of a buffer of such rows.
   Activation* Row(Activation* x, int64_t row) const;
@@ -126,11 +161,14 @@ class Decoder {
 
   ModelShard weights_;
   std::unique_ptr<KvCache> kv_cache_;
-  RopeAngles angles_;
-  std::vector<float> cos_, sin_;     // of the step's tokens, (n, head_dim / 2)
-  std::vector<int32_t> kv_head_of_;  // (local q heads)
-  int largest_group_ = 0;
-  std::vector<kernels::AttentionShape> attention_;  // (local layers)
+  std::vector<Kind> kinds_;    // as arch_.layer_kinds
+  std::vector<Layer> layers_;  // the stage's
+  RopeAngles angles_;          // of the layers that have rotary embedding
+  int rotary_dim_ = 0;
+  bool interleaved_ = false;
+  std::vector<float> cos_, sin_;  // of the step's tokens, (n, rotary_dim / 2)
+  int largest_group_ = 0;         // of all kinds
+  int widest_window_ = 0;         // 0: some layer has none
 
   int64_t tokens_ = 0;  // of the step
   int64_t rows_ = 0;    // that the device computes for them (Device::BeginStep)
@@ -141,8 +179,10 @@ class Decoder {
   // (max rows, ...): what each is beside it.
   Activation* hidden_ = nullptr;         // hidden
   Activation* own_normed_ = nullptr;     // hidden; this rank's alone
-  const Activation* normed_ = nullptr;   // hidden; what products read: the own or the common one
+  // hidden; what products read: the own or the common one, or the hidden state itself
+  const Activation* normed_ = nullptr;
   kernels::Partial* partial_ = nullptr;  // hidden; this rank's summand until the all-reduce
+  kernels::SquareSum* square_sums_ = nullptr;  // (2 * max rows): of queries, then of keys
   Activation* gathered_ = nullptr;       // (kMaxLogitRows, hidden)
   Activation* q_ = nullptr;              // local q heads * head_dim
   Activation* k_ = nullptr;              // local kv heads * head_dim

@@ -1,6 +1,7 @@
 #include "worker/model/shard_loader.h"
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <future>
 #include <string>
@@ -11,6 +12,8 @@
 #include "proto/base/annotate.h"
 #include "proto/base/status_macros.h"
 #include "proto/model/layers.h"
+#include "proto/model/slices.h"
+#include "proto/model/tensor_roles.h"
 #include "worker/model/shard_slices.h"
 
 namespace tessera::worker {
@@ -31,38 +34,21 @@ constexpr MatrixRole kMatrixRoles[] = {
     {"w_down", &LayerWeights::w_down},
 };
 
-enum class Needed { kAlways, kWithQkvBias, kWithQkNorm };
 struct VectorRole {
   absl::string_view role;
   const float* LayerWeights::*place;
-  Needed needed;
 };
 constexpr VectorRole kVectorRoles[] = {
-    {"attn_norm", &LayerWeights::attn_norm, Needed::kAlways},
-    {"ffn_norm", &LayerWeights::ffn_norm, Needed::kAlways},
-    {"bq", &LayerWeights::bq, Needed::kWithQkvBias},
-    {"bk", &LayerWeights::bk, Needed::kWithQkvBias},
-    {"bv", &LayerWeights::bv, Needed::kWithQkvBias},
-    {"q_norm", &LayerWeights::q_norm, Needed::kWithQkNorm},
-    {"k_norm", &LayerWeights::k_norm, Needed::kWithQkNorm},
+    {"attn_norm", &LayerWeights::attn_norm},
+    {"attn_post_norm", &LayerWeights::attn_post_norm},
+    {"ffn_norm", &LayerWeights::ffn_norm},
+    {"ffn_post_norm", &LayerWeights::ffn_post_norm},
+    {"bq", &LayerWeights::bq},
+    {"bk", &LayerWeights::bk},
+    {"bv", &LayerWeights::bv},
+    {"q_norm", &LayerWeights::q_norm},
+    {"k_norm", &LayerWeights::k_norm},
 };
-
-bool IsNeeded(Needed needed, const v1::AttentionConfig& attention) {
-  switch (needed) {
-    case Needed::kWithQkvBias:
-      return attention.qkv_bias();
-    case Needed::kWithQkNorm:
-      return attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE;
-    default:
-      return true;
-  }
-}
-
-// "layers.12.wq" → "wq".
-absl::string_view RoleOf(absl::string_view name) {
-  const size_t dot = name.rfind('.');
-  return dot == absl::string_view::npos ? name : name.substr(dot + 1);
-}
 
 class Loader {
  public:
@@ -139,6 +125,7 @@ class Loader {
       // Taken off only when read: a future waits for its thread when it goes.
       Piece& piece = under_way.front();
       TESSERA_RETURN_IF_ERROR(piece.read.get());
+      ScaleLogits(name, piece);
       TESSERA_RETURN_IF_ERROR(Write(w, is_vector, piece));
       bytes_loaded_ += piece.count * row_bytes;
       Report();
@@ -166,6 +153,18 @@ class Loader {
     return std::max<int64_t>(1, kReadBytes / group_bytes) * group;
   }
 
+  // The head's products are linear in the norm before it: a scale of the logits is the norm's.
+  void ScaleLogits(const std::string& name, Piece& piece) const {
+    const float scale = model::Multiplier(arch().logit_scale());
+    if (name != "output_norm" || scale == 1) return;
+    float value;
+    for (size_t at = 0; at + sizeof(value) <= piece.bytes.size(); at += sizeof(value)) {
+      std::memcpy(&value, &piece.bytes[at], sizeof(value));
+      value *= scale;
+      std::memcpy(&piece.bytes[at], &value, sizeof(value));
+    }
+  }
+
   absl::Status Write(const kernels::WeightMatrix& w, bool is_vector, const Piece& piece) {
     if (!is_vector) return device_.WriteWeights(w, piece.row, piece.count, piece.bytes.data());
     return device_.WriteBytes(piece.bytes.data(), w.cols * sizeof(float), w.data);
@@ -178,7 +177,7 @@ class Loader {
   }
 
   void Place(const v1::TensorDescription& tensor, const kernels::WeightMatrix& view) {
-    const absl::string_view role = RoleOf(tensor.name());
+    const absl::string_view role = model::RoleName(tensor.name());
     if (tensor.layer() < 0) {
       if (role == "token_embedding") result_.token_embedding = view;
       if (role == "output_norm") result_.output_norm = reinterpret_cast<const float*>(view.data);
@@ -199,21 +198,29 @@ class Loader {
         absl::StrCat("the model file has no tensor ", name, " for rank ", shard_.world_rank()));
   }
 
+  // Whether the tensor has come to where the forward pass looks for it.
+  bool IsPlaced(const model::ExpectedTensor& tensor) const {
+    const absl::string_view role = tensor.role->name;
+    if (role == "token_embedding") return result_.token_embedding.data != nullptr;
+    if (role == "output_norm") return result_.output_norm != nullptr;
+    if (role == "output") return result_.output.data != nullptr;
+    const LayerWeights& layer = result_.layers[tensor.layer - shard_.layers().begin()];
+    for (const MatrixRole& row : kMatrixRoles) {
+      if (row.role == role) return (layer.*row.place).data != nullptr;
+    }
+    for (const VectorRole& row : kVectorRoles) {
+      if (row.role == role) return layer.*row.place != nullptr;
+    }
+    return false;
+  }
+
   absl::Status CheckComplete() const {
-    if (shard_.has_embedding() && !result_.token_embedding.data) return Missing("token_embedding");
-    if (shard_.has_output_head() && !result_.output.data) return Missing("output");
-    if (shard_.has_output_head() && !result_.output_norm) return Missing("output_norm");
-    for (size_t i = 0; i < result_.layers.size(); ++i) {
-      const int layer = shard_.layers().begin() + static_cast<int>(i);
-      const v1::AttentionConfig& attention = model::LayerAt(arch(), layer).attention();
-      const std::string prefix = absl::StrCat("layers.", layer, ".");
-      for (const MatrixRole& row : kMatrixRoles) {
-        if (!(result_.layers[i].*row.place).data) return Missing(absl::StrCat(prefix, row.role));
-      }
-      for (const VectorRole& row : kVectorRoles) {
-        if (IsNeeded(row.needed, attention) && !(result_.layers[i].*row.place)) {
-          return Missing(absl::StrCat(prefix, row.role));
-        }
+    for (const model::ExpectedTensor& tensor : model::ExpectedTensors(arch())) {
+      v1::TensorDescription described;
+      described.set_name(tensor.name);
+      described.set_layer(tensor.layer);
+      if (model::StageHolds(described, arch(), shard_) && !IsPlaced(tensor)) {
+        return Missing(tensor.name);
       }
     }
     return absl::OkStatus();

@@ -23,23 +23,25 @@ namespace tessera::worker {
 
 // Absent tensors are null. "local" = this rank's share.
 struct LayerWeights {
-  const float* attn_norm = nullptr;    // (hidden)
+  const float* attn_norm = nullptr;       // (hidden); where norms stand before
+  const float* attn_post_norm = nullptr;  // (hidden); where they stand behind
   kernels::WeightMatrix wq;            // (local q heads * head_dim, hidden)
   kernels::WeightMatrix wk, wv;        // (local kv heads * head_dim, hidden)
   const float* bq = nullptr;           // (local q heads * head_dim)
   const float* bk = nullptr;           // (local kv heads * head_dim)
   const float* bv = nullptr;           // (local kv heads * head_dim)
-  const float* q_norm = nullptr;       // (head_dim)
-  const float* k_norm = nullptr;       // (head_dim)
+  const float* q_norm = nullptr;       // (head_dim), or (local q heads * head_dim)
+  const float* k_norm = nullptr;       // (head_dim), or (local kv heads * head_dim)
   kernels::WeightMatrix wo;            // (hidden, local q heads * head_dim): partial sums
-  const float* ffn_norm = nullptr;     // (hidden)
+  const float* ffn_norm = nullptr;       // (hidden); before
+  const float* ffn_post_norm = nullptr;  // (hidden); behind
   kernels::WeightMatrix w_gate, w_up;  // (local ffn, hidden)
   kernels::WeightMatrix w_down;        // (hidden, local ffn): partial sums
 };
 
 struct ModelShard {
   kernels::WeightMatrix token_embedding;  // (local vocab, hidden); first stage, or tied
-  const float* output_norm = nullptr;     // (hidden); last stage
+  const float* output_norm = nullptr;     // (hidden), times the logit scale; last stage
   kernels::WeightMatrix output;           // (local vocab, hidden); last stage; may be the embedding
   std::vector<LayerWeights> layers;       // the stage's, in order
   std::vector<kernels::DeviceMemory::Buffer> memory;

@@ -2,7 +2,7 @@
 //
 // No file, no device, no cluster: everything here is tested as arithmetic. Threads: any.
 //
-//   TESSERA_RETURN_IF_ERROR(CheckPlan(file.description(), plan, world_rank, world_size));
+//   TESSERA_RETURN_IF_ERROR(model::CheckPlan(file.description(), plan, world_rank, world_size));
 //   std::optional<TensorSlice> slice = SliceOf(plan.ranks(world_rank), tensor, arch);
 //   if (slice) file.ReadSlice(tensor.name(), slice->row_begin, slice->row_end, ...);
 #ifndef TESSERA_WORKER_MODEL_SHARD_SLICES_H_
@@ -12,7 +12,6 @@
 #include <optional>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "kernels/tensor.h"
 #include "tessera/v1/model.pb.h"
 
@@ -41,12 +40,6 @@ int64_t ShardBytes(const v1::RankShard& shard, const v1::ModelDescription& model
 
 // For each local query head, which of the rank's KV heads it reads. (q_heads.size())
 std::vector<int32_t> KvHeadOf(const v1::KindShard& ranges, const v1::AttentionConfig& attention);
-
-// Whether the plan fits the model and the world: sizes agree, every rank sits where its index says,
-// and on every stage the query heads, FFN columns and vocabulary rows are dealt out completely and
-// once; layers over the stages alike. INVALID_ARGUMENT naming rank, field, expected and actual.
-absl::Status CheckPlan(const v1::ModelDescription& model, const v1::ShardPlan& plan, int world_rank,
-                       int world_size);
 
 }  // namespace tessera::worker
 

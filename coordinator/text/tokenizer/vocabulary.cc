@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/model/limits.h"
 #include "proto/wire/status_builders.h"
 #include "proto/base/status_macros.h"
 
 namespace tessera::coordinator {
 namespace {
 
-constexpr int kMaxTokens = 1 << 22;
 constexpr size_t kMaxTokenBytes = 1 << 16;
 
 }  // namespace
@@ -24,9 +24,9 @@ absl::StatusOr<Vocabulary> Vocabulary::Create(const v1::TokenizerDescription& de
 absl::Status Vocabulary::ReadTokens(const v1::TokenizerDescription& description) {
   const int count = description.tokens_size();
   if (count == 0) return wire::FieldError("tokenizer.tokens", "is empty");
-  if (count > kMaxTokens) {
+  if (count > model::kMaxVocab) {
     return wire::FieldError("tokenizer.tokens",
-                            absl::StrCat("has ", count, " entries; expected at most ", kMaxTokens));
+                            absl::StrCat("has ", count, " entries; expected at most ", model::kMaxVocab));
   }
   if (description.types_size() != count) {
     return wire::FieldError("tokenizer.types",
@@ -51,11 +51,8 @@ absl::Status Vocabulary::ReadTokens(const v1::TokenizerDescription& description)
     }
     // Some files hold empty placeholders. They match nothing and stand for nothing.
     if (token.empty()) continue;
-    const auto [first, inserted] = ids_.emplace(token, id);
-    if (!inserted) {
-      return wire::FieldError(absl::StrCat("tokenizer.tokens[", id, "]"),
-                              absl::StrCat("is the same as token ", first->second));
-    }
+    // Where files hold a token twice, text becomes the last of them, as in llama.cpp.
+    ids_[token] = id;
   }
   stops_.assign(count, false);
   return absl::OkStatus();

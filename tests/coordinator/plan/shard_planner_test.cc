@@ -10,9 +10,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/plan/tensor_table.h"
 #include "coordinator/simulate/example_models.h"
 #include "proto/model/layers.h"
+#include "proto/model/slices.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -108,7 +108,7 @@ int64_t LayerBytes(const v1::ModelDescription& model, const v1::RankShard& shard
   int64_t bytes = 0;
   for (const auto& tensor : model.tensors()) {
     if (tensor.layer() < 0 || tensor.axis() == v1::SHARD_AXIS_REPLICATED) continue;
-    bytes += SliceBytes(tensor, model.architecture(), shard);
+    bytes += model::SliceBytes(tensor, model.architecture(), shard);
   }
   return bytes;
 }

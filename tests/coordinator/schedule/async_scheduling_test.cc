@@ -167,7 +167,8 @@ TEST_F(AsyncSchedulingTest, MinTokensAreCountedAhead) {
   Send();
   EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(5, 6));
   Send();
-  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(5, 6)) << "the second token";
+  EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), ElementsAre(5, 6))
+      << "the second token";
   Answer();
   Send();
   EXPECT_THAT(plan_->chunks(0).logits_state().banned_ids(), IsEmpty()) << "the third";

@@ -1,6 +1,6 @@
 // The "model" of the scheduler's tests: what is drawn next is a hash of every token before it, of
-// the seed, and of all that v1::LogitsState says. Whoever lost, mixed up or reordered any of it draws
-// other tokens than ReferenceTokens, which knows no scheduler, no blocks and no steps.
+// the seed, and of all that v1::LogitsState says. Whoever lost, mixed up or reordered any of it
+// draws other tokens than ReferenceTokens, which knows no scheduler, no blocks and no steps.
 #ifndef TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
 #define TESSERA_TESTS_COORDINATOR_SCHEDULE_FAKE_MODEL_H_
 
@@ -91,8 +91,8 @@ inline bool EndsWith(const std::vector<int32_t>& tokens, const std::vector<int32
 
 // What LogitsState has to say after these tokens of `request`, of which `emitted` were drawn.
 inline v1::LogitsState ReferenceDraw(const coordinator::ScheduledRequest& request,
-                                   const std::vector<int32_t>& tokens, int emitted,
-                                   coordinator::TokenConstraint* constraint) {
+                                     const std::vector<int32_t>& tokens, int emitted,
+                                     coordinator::TokenConstraint* constraint) {
   v1::LogitsState draw;
   const v1::SamplingParams& sampling = request.sampling;
   const bool repetition = sampling.repetition_penalty() != 0 && sampling.repetition_penalty() != 1;

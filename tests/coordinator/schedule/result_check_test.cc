@@ -109,21 +109,30 @@ TEST(ResultCheckTest, RefusesEveryLie) {
        [](auto* r) { r->mutable_logits(0)->mutable_values()->pop_back(); }},
       {"has 0 lists of targets; expected 1", [](auto* r) { r->clear_prompt_logprobs(); }},
       {"has 2 lists of targets; expected 1", [](auto* r) { r->add_prompt_logprobs(); }},
-      {"targets are for sequence 7", [](auto* r) { r->mutable_prompt_logprobs(0)->set_sequence_id(7); }},
+      {"targets are for sequence 7",
+       [](auto* r) { r->mutable_prompt_logprobs(0)->set_sequence_id(7); }},
       {"1 targets; expected 2",
        [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs()->RemoveLast(); }},
       {"target is token 5; expected 4",
        [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_token_id(5); }},
       {"log probability nan",
-       [&](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_logprob(nan); }},
+       [&](auto* r) {
+         r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_logprob(nan);
+       }},
       {"target is at rank 0; expected at least 1",
-       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(0); }},
+       [](auto* r) {
+         r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(0);
+       }},
       {"target is at rank 11",
-       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(11); }},
+       [](auto* r) {
+         r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->set_vocab_rank(11);
+       }},
       {"2 alternatives with 1 log probabilities; expected at most 1",
        [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(0)->add_top_ids(2); }},
       {"token id -2",
-       [](auto* r) { r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_top_ids(0, -2); }},
+       [](auto* r) {
+         r->mutable_prompt_logprobs(0)->mutable_prompt_logprobs(1)->set_top_ids(0, -2);
+       }},
   };
   for (const auto& [says, lie] : lies) {
     v1::StepResult result = Result();

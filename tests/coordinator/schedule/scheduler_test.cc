@@ -249,7 +249,7 @@ TEST_F(SchedulerTest, TheQueueIsBounded) {
   Add(Request(2, 3));
   const absl::Status status = scheduler_->Add(Request(3, 3), kNow);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("2 requests are waiting"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2 requests wait, at most 2 may"));
   EXPECT_TRUE(wire::RetryAfter(status).has_value());
   Tick();
   Add(Request(3, 3));

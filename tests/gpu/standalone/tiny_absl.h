@@ -194,7 +194,7 @@ class Span {
  public:
   static constexpr size_t npos = static_cast<size_t>(-1);
 
-  Span() = default;
+  constexpr Span() = default;
   Span(T* data, size_t size) : data_(data), size_(size) {}
   template <typename Container>
     requires requires(Container& c) { { c.data() } -> std::convertible_to<T*>; c.size(); }
@@ -208,7 +208,7 @@ class Span {
   Span(const Container& c)  // NOLINT: implicit
       : data_(c.data()), size_(static_cast<size_t>(c.size())) {}
   template <size_t kSize>
-  Span(T (&array)[kSize]) : data_(array), size_(kSize) {}  // NOLINT: implicit
+  constexpr Span(T (&array)[kSize]) : data_(array), size_(kSize) {}  // NOLINT: implicit
   Span(std::initializer_list<std::remove_const_t<T>> list)  // NOLINT: implicit
     requires std::is_const_v<T>
   {

@@ -52,7 +52,7 @@ std::string Name(const testing::TestParamInfo<CheckpointAndLayout>& info) {
          std::to_string(layout.second);
 }
 
-const auto kLayouts = testing::Values(std::pair{1, 1}, std::pair{2, 2});
+const auto kLayouts = testing::Values(std::pair{1, 1}, std::pair{3, 1}, std::pair{2, 2});
 
 INSTANTIATE_TEST_SUITE_P(
     Folders, GoldenLogitsTest,
@@ -61,7 +61,14 @@ INSTANTIATE_TEST_SUITE_P(
                                      Checkpoint{"mistral", Format::kFolder},
                                      Checkpoint{"mistral_yarn", Format::kFolder},
                                      Checkpoint{"qwen2", Format::kFolder},
-                                     Checkpoint{"qwen3", Format::kFolder}),
+                                     Checkpoint{"qwen3", Format::kFolder},
+                                     Checkpoint{"qwen3_windows", Format::kFolder},
+                                     Checkpoint{"smollm3", Format::kFolder},
+                                     Checkpoint{"smollm3_pattern", Format::kFolder},
+                                     Checkpoint{"granite", Format::kFolder},
+                                     Checkpoint{"olmo2", Format::kFolder},
+                                     Checkpoint{"phi3", Format::kFolder},
+                                     Checkpoint{"phi3_partial", Format::kFolder}),
                      kLayouts),
     Name);
 
@@ -71,7 +78,11 @@ INSTANTIATE_TEST_SUITE_P(GgufTwins, GoldenLogitsTest,
                                                           Checkpoint{"llama_linear", Format::kGguf},
                                                           Checkpoint{"mistral_yarn", Format::kGguf},
                                                           Checkpoint{"qwen2", Format::kGguf},
-                                                          Checkpoint{"qwen3", Format::kGguf}),
+                                                          Checkpoint{"qwen3", Format::kGguf},
+                                                          Checkpoint{"smollm3", Format::kGguf},
+                                                          Checkpoint{"granite", Format::kGguf},
+                                                          Checkpoint{"olmo2", Format::kGguf},
+                                                          Checkpoint{"phi3", Format::kGguf}),
                                           kLayouts),
                          Name);
 

@@ -72,7 +72,9 @@ TEST_P(GpuGoldenLogitsTest, AreThoseOfTransformersWithinBFloat16) {
 
 INSTANTIATE_TEST_SUITE_P(, GpuGoldenLogitsTest,
                          testing::Values("llama", "llama_linear", "mistral", "mistral_yarn",
-                                         "qwen2", "qwen3"),
+                                         "qwen2", "qwen3", "qwen3_windows", "smollm3",
+                                         "smollm3_pattern", "granite", "olmo2", "phi3",
+                                         "phi3_partial"),
                          [](const auto& test) { return test.param; });
 
 // Alone, a sequence runs in rows of 1 and its graph is replayed often; in a batch in rows of 8;
@@ -95,6 +97,7 @@ void ExpectTokensOfTheirOwn(const ModelFile& file) {
 
 TEST(GpuEngineTest, TokensDoNotDependOnBatchChunksOrReplay) {
   ExpectTokensOfTheirOwn(*OpenTinyModel("llama"));
+  ExpectTokensOfTheirOwn(*OpenTinyModel("olmo2"));
 }
 
 // A tiny model as 8-bit floats.

@@ -46,7 +46,8 @@ TEST_P(LayoutsTest, AgreesWithOneRank) {
 
 std::vector<LayoutCase> Cases() {
   std::vector<LayoutCase> cases;
-  for (const char* model : {"llama", "qwen2", "qwen3", "mistral"}) {
+  for (const char* model : {"llama", "qwen2", "qwen3", "mistral", "qwen3_windows",
+                            "smollm3_pattern", "granite", "olmo2", "phi3"}) {
     for (auto [tp, pp] : {std::pair{2, 1}, {3, 1}, {4, 1}, {1, 2}, {1, 3}, {2, 2}, {3, 2}}) {
       cases.push_back({model, tp, pp});
     }

@@ -80,6 +80,121 @@ TEST(GgufReader, NamesTensorExpectedAndActual) {
   EXPECT_THAT(ErrorOf(gguf), HasSubstr("blk.1.ffn_up.weight: expected (10, 12), the file has none"));
 }
 
+// The tiny Llama's keys under another family's name.
+GgufBuilder Renamed(const std::string& family) {
+  GgufBuilder gguf = TinyLlamaGguf();
+  for (GgufPair& pair : gguf.pairs) {
+    if (pair.key.starts_with("llama.")) pair.key.replace(0, 5, family);
+  }
+  gguf.FindPair("general.architecture")->value = ByteWriter().PutString(family).bytes();
+  return gguf;
+}
+
+// Phi-3 keeps queries, keys and values in one tensor, and gate and up in another.
+GgufBuilder TinyPhi3Gguf() {
+  GgufBuilder gguf = Renamed("phi3");
+  for (int layer = 0; layer < kTinyLayers; ++layer) {
+    const std::string prefix = "blk." + std::to_string(layer) + ".";
+    for (const char* gone : {"attn_k.weight", "attn_v.weight", "ffn_gate.weight"}) {
+      std::erase_if(gguf.tensors, [&](const GgufTensor& t) { return t.name == prefix + gone; });
+    }
+    const int64_t rows = kTinyHidden + 2 * kTinyKeys;
+    *gguf.Find(prefix + "attn_q.weight") = {prefix + "attn_qkv.weight", {rows, kTinyHidden},
+                                            kGgmlF32, CountingFloats(rows * kTinyHidden, 0), {}};
+    *gguf.Find(prefix + "ffn_up.weight") = {prefix + "ffn_up.weight", {2 * kTinyFfn, kTinyHidden},
+                                            kGgmlF32,
+                                            CountingFloats(2 * kTinyFfn * kTinyHidden, 0), {}};
+  }
+  return gguf;
+}
+
+TEST(GgufReader, TensorsThatShareOneAreItsRows) {
+  const TempFolder folder;
+  const auto model =
+      OpenModel(folder.Write("phi3.gguf", TinyPhi3Gguf().Build()), LoadFormat::kAuto);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const v1::ModelDescription& description = (*model)->description();
+  EXPECT_EQ(description.quantization(), "F32");
+  const struct {
+    const char* name;
+    int64_t rows;
+    int64_t first;  // row of the shared tensor
+  } parts[] = {{"layers.1.wq", 12, 0},
+               {"layers.1.wk", 4, 12},
+               {"layers.1.wv", 4, 16},
+               {"layers.1.w_gate", 10, 0},
+               {"layers.1.w_up", 10, 10}};
+  for (const auto& part : parts) {
+    SCOPED_TRACE(part.name);
+    std::vector<float> slice(2 * 3);
+    for (int64_t row = 0; row + 2 <= part.rows; ++row) {
+      ASSERT_TRUE((*model)->ReadSlice(part.name, row, row + 2, 5, 8, slice.data()).ok());
+      const auto at = static_cast<float>((part.first + row) * kTinyHidden + 5);
+      EXPECT_THAT(slice, ::testing::ElementsAre(at, at + 1, at + 2, at + 12, at + 13, at + 14));
+    }
+    // Rows behind a part's own are another's.
+    EXPECT_EQ(
+        (*model)->ReadSlice(part.name, part.rows - 1, part.rows + 1, 5, 8, slice.data()).code(),
+        absl::StatusCode::kInternal);
+  }
+
+  GgufBuilder wrong = TinyPhi3Gguf();
+  wrong.Find("blk.1.attn_qkv.weight")->shape = {12, 20};
+  EXPECT_THAT(ErrorOf(wrong), HasSubstr("blk.1.attn_qkv.weight: expected (20, 12), file has"));
+  wrong = TinyPhi3Gguf();
+  wrong.Find("blk.1.attn_qkv.weight")->name = "blk.1.attn_qqq.weight";
+  EXPECT_THAT(ErrorOf(wrong),
+              HasSubstr("blk.1.attn_qkv.weight: expected (20, 12), the file has none"));
+}
+
+TEST(GgufReader, LongropeIsRefusedByName) {
+  GgufBuilder gguf = TinyPhi3Gguf();
+  gguf.tensors.push_back({"rope_factors_long.weight", {2}, kGgmlF32, CountingFloats(2, 1), {}});
+  EXPECT_THAT(ErrorOf(gguf), HasSubstr("rope_factors_long.weight: rope type longrope"));
+}
+
+TEST(GgufReader, PartsOfAHeadTurnWhereTheFamilyKnowsThat) {
+  GgufBuilder gguf = TinyPhi3Gguf();
+  gguf.AddUint32("phi3.rope.dimension_count", 2);
+  const TempFolder folder;
+  const auto model = OpenModel(folder.Write("part.gguf", gguf.Build()), LoadFormat::kAuto);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(
+      (*model)->description().architecture().layer_kinds(0).attention().rope().rotary_dim(), 2);
+  gguf.FindPair("phi3.rope.dimension_count")->value = ByteWriter().Put<uint32_t>(3).bytes();
+  EXPECT_THAT(ErrorOf(gguf), HasSubstr("phi3.rope.dimension_count 3; supported"));
+  gguf = TinyLlamaGguf();
+  gguf.AddUint32("llama.rope.dimension_count", 2);
+  EXPECT_THAT(ErrorOf(gguf), HasSubstr("llama.rope.dimension_count 2; supported"));
+}
+
+TEST(GgufReader, MultipliersAreGranites) {
+  GgufBuilder gguf = Renamed("granite");
+  gguf.AddFloat("granite.embedding_scale", 12);
+  gguf.AddFloat("granite.residual_scale", 0.25f);
+  gguf.AddFloat("granite.attention.scale", 0.5f);
+  gguf.AddFloat("granite.logit_scale", 8);
+  const TempFolder folder;
+  const auto model = OpenModel(folder.Write("granite.gguf", gguf.Build()), LoadFormat::kAuto);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const v1::Architecture& arch = (*model)->description().architecture();
+  EXPECT_EQ(arch.embedding_multiplier(), 12);
+  EXPECT_EQ(arch.logit_scale(), 0.125f);
+  EXPECT_EQ(arch.layer_kinds(0).residual_multiplier(), 0.25f);
+  EXPECT_EQ(arch.layer_kinds(0).attention().scale(), 0.5f);
+
+  gguf.AddBool("granite.rope.scaling.finetuned", false);
+  EXPECT_THAT(ErrorOf(gguf), HasSubstr("granite.rope.scaling.finetuned false; supported: true"));
+  gguf = Renamed("granite");
+  gguf.AddFloat("granite.logit_scale", 1e-20f);
+  EXPECT_THAT(ErrorOf(gguf), HasSubstr("granite.logit_scale: expected 0 or a number from 1e-9"));
+  for (const char* key : {"logit_scale", "residual_scale", "embedding_scale", "attention.scale"}) {
+    GgufBuilder llama = TinyLlamaGguf();
+    llama.AddFloat(std::string("llama.") + key, 2);
+    EXPECT_THAT(ErrorOf(llama), HasSubstr(std::string("llama.") + key + " 2; supported: none"));
+  }
+}
+
 TEST(GgufReader, RefusesATensorItWouldHaveToIgnore) {
   GgufBuilder gguf = TinyLlamaGguf();
   gguf.tensors.push_back({"blk.0.attn_output.bias", {12}, kGgmlF32, CountingFloats(12, 0), {}});
@@ -142,14 +257,15 @@ TEST(GgufReader, LyingMetadata) {
   EXPECT_THAT(with("general.alignment", 4, u32(48)), HasSubstr("a power of two, file has 48"));
   EXPECT_THAT(with("general.alignment", 4, u32(0x80000000)), HasSubstr("general.alignment"));
   EXPECT_THAT(with("llama.block_count", 4, u32(0)), HasSubstr("llama.block_count: expected"));
-  EXPECT_THAT(with("llama.block_count", 4, u32(100000)), HasSubstr("number of layers: expected"));
+  EXPECT_THAT(with("llama.block_count", 4, u32(100000)), HasSubstr("num_layers is 100000; expected 1 .. 4096"));
   EXPECT_THAT(with("llama.block_count", 6, ByteWriter().Put(2.0f).bytes()),
               HasSubstr("llama.block_count: expected a whole number"));
   EXPECT_THAT(with("llama.block_count", 10, u64(UINT64_MAX)), HasSubstr("llama.block_count"));
   EXPECT_THAT(with("llama.attention.head_count", 4, u32(5)), HasSubstr("multiple of the 5 heads"));
   EXPECT_THAT(with("llama.attention.head_count_kv", 4, u32(2)), HasSubstr("multiple of the 2 KV"));
   EXPECT_THAT(with("general.architecture", 8, ByteWriter().PutString("mamba").bytes()),
-              AllOf(HasSubstr("architecture mamba"), HasSubstr("supported: llama, qwen2, qwen3")));
+              AllOf(HasSubstr("architecture mamba"),
+                    HasSubstr("supported: llama, qwen2, qwen3, smollm3, granite, olmo2, phi3")));
   EXPECT_THAT(with("x", 99, ""), HasSubstr("expected a value type 0 .. 12, the file says 99"));
   EXPECT_THAT(with("x", 7, "\x02"), HasSubstr("expected a bool of 0 or 1"));
   EXPECT_THAT(with("x", 8, u64(UINT64_MAX)), HasSubstr("x: expected"));

@@ -10,6 +10,7 @@
 namespace tessera::worker {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using namespace testing;  // NOLINT: the builders of this folder
 
@@ -122,15 +123,114 @@ TEST(HfConfig, SlidingWindows) {
                          R"("sliding_window": 32, "use_sliding_window": true, "max_window_layers": 0)");
   ASSERT_TRUE(all.ok()) << all.status();
   EXPECT_EQ(AttentionOf(all).sliding_window(), 32);
-  EXPECT_THAT(Refusal("Qwen3ForCausalLM", R"("sliding_window": 32, "use_sliding_window": true,
-                                             "max_window_layers": 3)"),
-              HasSubstr("a sliding window in 1 of 4 layers"));
+
+  // In some layers only: two kinds of layer.
+  for (const char* which : {R"("max_window_layers": 3)",
+                            R"("layer_types": ["full_attention", "full_attention",
+                                               "full_attention", "sliding_attention"])"}) {
+    const auto some = Parse("Qwen3ForCausalLM",
+                            std::string(R"("sliding_window": 32, "use_sliding_window": true, )") +
+                                which);
+    ASSERT_TRUE(some.ok()) << some.status();
+    EXPECT_THAT(some->layer_kind_of(), ElementsAre(0, 0, 0, 1));
+    ASSERT_EQ(some->layer_kinds_size(), 2);
+    EXPECT_EQ(some->layer_kinds(0).attention().sliding_window(), 0);
+    EXPECT_EQ(some->layer_kinds(1).attention().sliding_window(), 32);
+  }
+  const std::string used = R"("sliding_window": 32, "use_sliding_window": true, )";
+  EXPECT_THAT(Refusal("Qwen3ForCausalLM", used + R"("layer_types": ["full_attention"])"),
+              HasSubstr("layer_types: expected an array of 4, one per layer"));
+  EXPECT_THAT(Refusal("Qwen3ForCausalLM",
+                      used + R"("layer_types": ["full_attention", "chunked_attention",
+                                                "full_attention", "full_attention"])"),
+              HasSubstr("chunked_attention"));
+}
+
+TEST(HfConfig, SmolLm3HasLayersWithoutRotary) {
+  const auto every_fourth = Parse("SmolLM3ForCausalLM", "");
+  ASSERT_TRUE(every_fourth.ok()) << every_fourth.status();
+  EXPECT_THAT(every_fourth->layer_kind_of(), ElementsAre(0, 0, 0, 1));
+  EXPECT_FLOAT_EQ(every_fourth->layer_kinds(0).attention().rope().theta(), 2000000);
+  EXPECT_FALSE(every_fourth->layer_kinds(1).attention().has_rope());
+  EXPECT_TRUE(every_fourth->tied_embeddings());
+
+  const auto interval = Parse("SmolLM3ForCausalLM", R"("no_rope_layer_interval": 2)");
+  ASSERT_TRUE(interval.ok()) << interval.status();
+  EXPECT_THAT(interval->layer_kind_of(), ElementsAre(0, 1, 0, 1));
+
+  const auto listed = Parse("SmolLM3ForCausalLM", R"("no_rope_layers": [0, 1, 1, 0])");
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  EXPECT_THAT(listed->layer_kind_of(), ElementsAre(0, 1, 1, 0));
+  EXPECT_FALSE(listed->layer_kinds(0).attention().has_rope());
+  EXPECT_TRUE(listed->layer_kinds(1).attention().has_rope());
+
+  const auto all = Parse("SmolLM3ForCausalLM", R"("no_rope_layers": [1, 1, 1, 1])");
+  ASSERT_TRUE(all.ok()) << all.status();
+  EXPECT_EQ(all->layer_kinds_size(), 1);
+  EXPECT_EQ(all->layer_kind_of_size(), 0);
+
+  EXPECT_THAT(Refusal("SmolLM3ForCausalLM", R"("no_rope_layers": [1, 1])"),
+              HasSubstr("no_rope_layers: expected an array of 4, one per layer"));
+  EXPECT_THAT(Refusal("SmolLM3ForCausalLM", R"("no_rope_layers": [1, 1, 2, 1])"),
+              HasSubstr("no_rope_layers: expected 0 or 1 for layer 2, found 2"));
+  EXPECT_THAT(Refusal("SmolLM3ForCausalLM", R"("no_rope_layers": "none")"),
+              HasSubstr("no_rope_layers: expected an array"));
+}
+
+TEST(HfConfig, GraniteHasMultipliers) {
+  const auto granite = Parse("GraniteForCausalLM", R"("embedding_multiplier": 12,
+      "attention_multiplier": 0.25, "residual_multiplier": 0.5, "logits_scaling": 8)");
+  ASSERT_TRUE(granite.ok()) << granite.status();
+  EXPECT_FLOAT_EQ(granite->embedding_multiplier(), 12);
+  EXPECT_FLOAT_EQ(granite->logit_scale(), 0.125);
+  EXPECT_FLOAT_EQ(AttentionOf(granite).scale(), 0.25);
+  EXPECT_FLOAT_EQ(granite->layer_kinds(0).residual_multiplier(), 0.5);
+  // Its default for the scores is 1, not that of the others.
+  EXPECT_FLOAT_EQ(AttentionOf(Parse("GraniteForCausalLM", "")).scale(), 1);
+  EXPECT_EQ(AttentionOf(Parse("LlamaForCausalLM", "\"attention_multiplier\": 7")).scale(), 0);
+  EXPECT_THAT(Refusal("GraniteForCausalLM", "\"logits_scaling\": 0"),
+              HasSubstr("logits_scaling"));
+  EXPECT_THAT(Refusal("GraniteForCausalLM", "\"attention_bias\": true"),
+              HasSubstr("attention_bias"));
+}
+
+TEST(HfConfig, Olmo2HasItsNormsBehind) {
+  const auto olmo2 = Parse("Olmo2ForCausalLM", "");
+  ASSERT_TRUE(olmo2.ok()) << olmo2.status();
+  EXPECT_EQ(olmo2->layer_kinds(0).norms(), v1::LayerConfig::NORM_PLACEMENT_POST);
+  EXPECT_EQ(AttentionOf(olmo2).qk_norm(), v1::AttentionConfig::QK_NORM_WHOLE_WIDTH);
+  EXPECT_FLOAT_EQ(olmo2->rms_norm_eps(), 1e-5f);
+}
+
+TEST(HfConfig, Phi3TurnsAPartOfEachHead) {
+  const auto phi3 = Parse("Phi3ForCausalLM", R"("sliding_window": 2047)");
+  ASSERT_TRUE(phi3.ok()) << phi3.status();
+  EXPECT_EQ(AttentionOf(phi3).rope().rotary_dim(), 0);
+  EXPECT_EQ(AttentionOf(phi3).sliding_window(), 2047);
+  EXPECT_EQ(AttentionOf(Parse("Phi3ForCausalLM", "")).sliding_window(), 0);
+  for (const char* part : {R"("partial_rotary_factor": 0.75)",
+                           R"("rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
+                                                  "partial_rotary_factor": 0.75})"}) {
+    const auto partial = Parse("Phi3ForCausalLM", part);
+    ASSERT_TRUE(partial.ok()) << partial.status();
+    EXPECT_EQ(AttentionOf(partial).rope().rotary_dim(), 12);
+  }
+  EXPECT_THAT(Refusal("Phi3ForCausalLM", R"("partial_rotary_factor": 1.5)"),
+              HasSubstr("partial_rotary_factor 1.5"));
+  EXPECT_THAT(Refusal("Phi3ForCausalLM", R"("partial_rotary_factor": 0.2)"),
+              HasSubstr("an even number of elements"));
+  for (const std::string type : {"longrope", "su", "yarn"}) {
+    EXPECT_THAT(Refusal("Phi3ForCausalLM", "\"rope_scaling\": {\"type\": \"" + type + "\"}"),
+                HasSubstr("rope type " + type + " (longrope); supported: default"));
+  }
 }
 
 TEST(HfConfig, Refusals) {
   EXPECT_THAT(Refusal("MixtralForCausalLM", ""),
               HasSubstr("architecture MixtralForCausalLM; supported: LlamaForCausalLM, "
-                        "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"));
+                        "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, "
+                        "SmolLM3ForCausalLM, GraniteForCausalLM, Olmo2ForCausalLM, "
+                        "Phi3ForCausalLM"));
   EXPECT_EQ(Parse("MixtralForCausalLM", "").status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(Refusal("LlamaForCausalLM", "\"attention_bias\": true"), HasSubstr("attention_bias"));
   EXPECT_THAT(Refusal("Qwen3ForCausalLM", "\"attention_bias\": true"), HasSubstr("attention_bias"));
@@ -160,8 +260,8 @@ TEST(HfConfig, NumbersMustFitEachOther) {
   EXPECT_THAT(check("\"num_key_value_heads\": 3"), HasSubstr("multiple of the 3 KV heads"));
   EXPECT_THAT(check("\"num_key_value_heads\": 8"), HasSubstr("KV heads: expected 1 .. 4"));
   EXPECT_THAT(check("\"head_dim\": 15"), HasSubstr("an even number"));
-  EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head size: expected 1 .. 65536"));
-  EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope base frequency"));
+  EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head_dim is 1000000000; expected 2 .. 65536"));
+  EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope.theta is 1"));
 }
 
 TEST(Json, DeepNestingDoesNotOverflowTheStack) {

@@ -140,6 +140,40 @@ TEST(Repack, EveryCutOfEveryTypeEqualsTheGolden) {
   }
 }
 
+// Keys are rows 512 .. 1023 of one tensor with queries and values.
+TEST(Repack, RowsOfASharedTensorEqualTheGolden) {
+  for (const Golden& golden : ReadGoldens()) {
+    SCOPED_TRACE(golden.name);
+    GgufBuilder gguf = QuantizedModel(golden, 8);
+    for (GgufPair& pair : gguf.pairs) {
+      if (pair.key.starts_with("llama.")) pair.key.replace(0, 5, "phi3");
+    }
+    gguf.FindPair("general.architecture")->value = ByteWriter().PutString("phi3").bytes();
+    const auto fuse = [&](const std::string& name, const std::vector<std::string>& parts) {
+      GgufTensor fused{name, {0, 512}, gguf.Find(parts[0])->type, "", {}};
+      for (const std::string& part : parts) {
+        fused.shape[0] += gguf.Find(part)->shape[0];
+        fused.data += gguf.Find(part)->data;
+        std::erase_if(gguf.tensors, [&](const GgufTensor& t) { return t.name == part; });
+      }
+      gguf.tensors.push_back(fused);
+    };
+    fuse("blk.0.attn_qkv.weight",
+         {"blk.0.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight"});
+    fuse("blk.0.ffn_up.weight", {"blk.0.ffn_gate.weight", "blk.0.ffn_up.weight"});
+    const TempFolder folder;
+    const auto model = OpenModel(folder.Write("fused.gguf", gguf.Build()), LoadFormat::kAuto);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->description().quantization(), golden.name);
+    for (int64_t row : {0, 1, 510, 511}) {
+      const auto values =
+          ReadAsFloats(**model, "layers.0.wk", RepackedType(golden.type()), row, 64, 480);
+      const float* expected = golden.values.data() + row % golden.rows * golden.cols + 64;
+      EXPECT_EQ(std::memcmp(values.data(), expected, values.size() * sizeof(float)), 0) << row;
+    }
+  }
+}
+
 TEST(Repack, OwnDequantizationEqualsTheGoldenAtAnyColumn) {
   for (const Golden& golden : ReadGoldens()) {
     SCOPED_TRACE(golden.name);

@@ -185,6 +185,7 @@ TEST(GgufTokenizer, DefaultsByPreTokenizer) {
   GgufBuilder gguf = TinyLlamaGguf();
   gguf.ErasePair("tokenizer.ggml.pre");
   gguf.AddString("tokenizer.ggml.pre", "llama-bpe");
+  gguf.AddUint32("tokenizer.ggml.bos_token_id", 0);
   EXPECT_TRUE(OpenGguf(gguf).add_bos());
   EXPECT_TRUE(OpenGguf(gguf).ignore_merges());
   gguf.AddBool("tokenizer.ggml.add_bos_token", false);

@@ -9,11 +9,13 @@
 #include "coordinator/plan/shard_planner.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "proto/model/check_plan.h"
 #include "proto/model/layers.h"
 
 namespace tessera::worker {
 namespace {
 
+using model::CheckPlan;
 using testing::ElementsAre;
 using testing::HasSubstr;
 

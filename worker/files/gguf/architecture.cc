@@ -1,15 +1,14 @@
 #include "worker/files/gguf/architecture.h"
 
-#include <cmath>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "proto/base/status_macros.h"
+#include "worker/files/families.h"
 #include "worker/files/file_errors.h"
-#include "worker/files/ffn_granularity.h"
 #include "worker/files/gguf/rope.h"
 
 namespace tessera::worker {
@@ -17,31 +16,16 @@ namespace {
 
 constexpr int64_t kMaxSize = int64_t{1} << 30;
 
-struct Family {
-  const char* name;
-  v1::RopePairing pairing;
-  bool always_qkv_bias;
-  bool qk_norm;
-};
-constexpr Family kFamilies[] = {
-    {"llama", v1::ROPE_PAIRING_INTERLEAVED, false, false},
-    {"qwen2", v1::ROPE_PAIRING_HALF_SPLIT, true, false},
-    {"qwen3", v1::ROPE_PAIRING_HALF_SPLIT, false, true},
-};
+// In the order in which ReadMultipliers takes them.
+constexpr const char* kMultipliers[] = {"embedding_scale", "residual_scale", "attention.scale",
+                                        "logit_scale"};
 
 absl::StatusOr<const Family*> FindFamily(const GgufMetadata& metadata) {
   TESSERA_ASSIGN_OR_RETURN(const auto name, metadata.OptionalString("general.architecture"));
   if (!name) {
     return FileError(metadata.path(), "general.architecture: expected a string, file has nothing");
   }
-  std::vector<absl::string_view> supported;
-  for (const Family& family : kFamilies) {
-    if (*name == family.name) return &family;
-    supported.push_back(family.name);
-  }
-  return UnsupportedError(metadata.path(),
-                          absl::StrCat("architecture ", Printable(*name), "; supported: ",
-                                       absl::StrJoin(supported, ", ")));
+  return FindFamilyOf(Format::kGguf, metadata.path(), *name);
 }
 
 const StoredTensor* FindTensor(const GgufFile& gguf, absl::string_view name) {
@@ -52,15 +36,21 @@ const StoredTensor* FindTensor(const GgufFile& gguf, absl::string_view name) {
 }
 
 // Keys whose other values would change the arithmetic into something not implemented.
-absl::Status RefuseUnsupported(const GgufMetadata& metadata, const std::string& prefix) {
+absl::Status RefuseUnsupported(const GgufFile& gguf, const Family& family,
+                               const std::string& prefix) {
+  const GgufMetadata& metadata = gguf.metadata;
   TESSERA_ASSIGN_OR_RETURN(const int64_t splits, metadata.IntOr("split.count", 0, 65535, 0));
   if (splits > 1) {
     return UnsupportedError(metadata.path(),
                             absl::StrCat("one of ", splits, " parts of a split model; supported: ",
                                          "one file (gguf-split --merge joins them)"));
   }
-  for (const char* key : {"expert_count", "logit_scale", "residual_scale", "embedding_scale",
-                          "attention.clamp_kqv", "attention.scale", "attention.max_alibi_bias"}) {
+  std::vector<const char*> unsupported = {"expert_count", "attention.clamp_kqv",
+                                          "attention.max_alibi_bias"};
+  if (!family.multipliers) {
+    unsupported.insert(unsupported.end(), std::begin(kMultipliers), std::end(kMultipliers));
+  }
+  for (const char* key : unsupported) {
     TESSERA_ASSIGN_OR_RETURN(const double value,
                              metadata.NumberOr(absl::StrCat(prefix, key), -1e30, 1e30, 0));
     if (value != 0) {
@@ -68,6 +58,37 @@ absl::Status RefuseUnsupported(const GgufMetadata& metadata, const std::string& 
                               absl::StrCat(prefix, key, " ", value, "; supported: none"));
     }
   }
+  // Granite's way to say that no layer has rotary embedding.
+  TESSERA_ASSIGN_OR_RETURN(const auto rotary,
+                           metadata.OptionalBool(prefix + "rope.scaling.finetuned"));
+  if (family.multipliers && !rotary.value_or(true)) {
+    return UnsupportedError(metadata.path(), absl::StrCat(prefix, "rope.scaling.finetuned false; ",
+                                                          "supported: true"));
+  }
+  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"}) {
+    if (FindTensor(gguf, name) != nullptr) {
+      return UnsupportedError(metadata.path(),
+                              absl::StrCat(name, ": rope type longrope; supported: none, linear, ",
+                                           "yarn"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadMultipliers(const GgufMetadata& metadata, const std::string& prefix,
+                             ModelNumbers& numbers) {
+  double logit_divisor = 0;
+  double* const values[] = {&numbers.embedding_multiplier, &numbers.residual_multiplier,
+                            &numbers.attention_scale, &logit_divisor};
+  for (size_t i = 0; i < std::size(kMultipliers); ++i) {
+    const std::string key = prefix + kMultipliers[i];
+    TESSERA_ASSIGN_OR_RETURN(*values[i], metadata.NumberOr(key, 0, 1e9, 0));
+    if (*values[i] != 0 && *values[i] < 1e-9) {
+      return FileError(metadata.path(), absl::StrCat(key, ": expected 0 or a number from 1e-9 to ",
+                                                     "1e9, file has ", *values[i]));
+    }
+  }
+  numbers.logit_scale = logit_divisor == 0 ? 0 : 1 / logit_divisor;
   return absl::OkStatus();
 }
 
@@ -118,20 +139,22 @@ int FfnBlock(const GgufFile& gguf) {
 absl::StatusOr<v1::Architecture> ReadGgufArchitecture(const GgufFile& gguf) {
   const GgufMetadata& metadata = gguf.metadata;
   TESSERA_ASSIGN_OR_RETURN(const Family* family, FindFamily(metadata));
-  const std::string prefix = absl::StrCat(family->name, ".");
-  TESSERA_RETURN_IF_ERROR(RefuseUnsupported(metadata, prefix));
+  const std::string prefix = absl::StrCat(family->gguf, ".");
+  TESSERA_RETURN_IF_ERROR(RefuseUnsupported(gguf, *family, prefix));
 
   const auto require = [&](const char* key) { return metadata.Int(prefix + key, 1, kMaxSize); };
-  TESSERA_ASSIGN_OR_RETURN(const int64_t layers, require("block_count"));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t hidden, require("embedding_length"));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t ffn, require("feed_forward_length"));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t positions, require("context_length"));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t heads, require("attention.head_count"));
+  ModelNumbers numbers;
+  TESSERA_ASSIGN_OR_RETURN(numbers.layers, require("block_count"));
+  TESSERA_ASSIGN_OR_RETURN(numbers.hidden, require("embedding_length"));
+  TESSERA_ASSIGN_OR_RETURN(numbers.ffn, require("feed_forward_length"));
+  TESSERA_ASSIGN_OR_RETURN(numbers.max_positions, require("context_length"));
+  TESSERA_ASSIGN_OR_RETURN(numbers.heads, require("attention.head_count"));
   TESSERA_ASSIGN_OR_RETURN(
-      const int64_t kv_heads,
-      metadata.IntOr(prefix + "attention.head_count_kv", 1, kMaxSize, heads));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t head_dim, HeadDim(metadata, prefix, hidden, heads));
-  TESSERA_ASSIGN_OR_RETURN(const int64_t vocab, VocabSize(metadata, prefix));
+      numbers.kv_heads,
+      metadata.IntOr(prefix + "attention.head_count_kv", 1, kMaxSize, numbers.heads));
+  TESSERA_ASSIGN_OR_RETURN(numbers.head_dim,
+                           HeadDim(metadata, prefix, numbers.hidden, numbers.heads));
+  TESSERA_ASSIGN_OR_RETURN(numbers.vocab, VocabSize(metadata, prefix));
   TESSERA_ASSIGN_OR_RETURN(
       const auto eps,
       metadata.OptionalNumber(prefix + "attention.layer_norm_rms_epsilon", 0, 1));
@@ -139,39 +162,27 @@ absl::StatusOr<v1::Architecture> ReadGgufArchitecture(const GgufFile& gguf) {
     return FileError(metadata.path(), absl::StrCat(prefix, "attention.layer_norm_rms_epsilon: ",
                                                    "expected a number, file has nothing"));
   }
+  numbers.rms_norm_eps = *eps;
+  numbers.tied_embeddings = FindTensor(gguf, "output.weight") == nullptr;
+  numbers.qkv_bias = family->qkv_bias || FindTensor(gguf, "blk.0.attn_q.bias") != nullptr;
+  numbers.ffn_block = FfnBlock(gguf);
   TESSERA_ASSIGN_OR_RETURN(
       const int64_t window,
       metadata.IntOr(prefix + "attention.sliding_window", 0, UINT32_MAX, 0));
-
-  v1::Architecture arch;
-  arch.set_family(family->name);
-  arch.set_num_layers(static_cast<int>(layers));
-  arch.set_hidden_size(static_cast<int>(hidden));
-  arch.set_vocab_size(static_cast<int>(vocab));
-  arch.set_max_positions(static_cast<int>(positions));
-  arch.set_rms_norm_eps(static_cast<float>(*eps));
-  arch.set_tied_embeddings(FindTensor(gguf, "output.weight") == nullptr);
-
-  v1::LayerConfig& layer = *arch.add_layer_kinds();
-  layer.set_norms(v1::LayerConfig::NORM_PLACEMENT_PRE);
-  v1::AttentionConfig& attention = *layer.mutable_attention();
-  attention.set_num_heads(static_cast<int>(heads));
-  attention.set_num_kv_heads(static_cast<int>(kv_heads));
-  attention.set_head_dim(static_cast<int>(head_dim));
+  numbers.variations = DefaultVariations(*family, numbers.layers);
   // A window as long as the context never bites; files write it for "none" too.
-  attention.set_sliding_window(window < positions ? static_cast<int>(window) : 0);
-  attention.set_qkv_bias(family->always_qkv_bias ||
-                         FindTensor(gguf, "blk.0.attn_q.bias") != nullptr);
-  if (family->qk_norm) attention.set_qk_norm(v1::AttentionConfig::QK_NORM_PER_HEAD);
-  attention.mutable_rope()->set_pairing(family->pairing);
-  TESSERA_RETURN_IF_ERROR(ReadGgufRope(metadata, prefix, FindTensor(gguf, "rope_freqs.weight"),
-                                       arch.max_positions(), &attention));
-  v1::FeedForwardConfig& feed_forward = *layer.mutable_feed_forward();
-  feed_forward.set_kind(v1::FeedForwardConfig::KIND_GATED);
-  feed_forward.set_activation(v1::FeedForwardConfig::ACTIVATION_SILU);
-  feed_forward.set_width(static_cast<int>(ffn));
-  feed_forward.set_granularity(FfnGranularity(ffn, heads, FfnBlock(gguf)));
-  return arch;
+  if (window < numbers.max_positions) {
+    for (LayerVariation& layer : numbers.variations) {
+      layer.sliding_window = static_cast<int>(window);
+    }
+  }
+  if (family->multipliers) {
+    TESSERA_RETURN_IF_ERROR(ReadMultipliers(metadata, prefix, numbers));
+  }
+  TESSERA_ASSIGN_OR_RETURN(
+      numbers.rope,
+      ReadGgufRope(metadata, prefix, *family, FindTensor(gguf, "rope_freqs.weight"), numbers));
+  return MakeArchitecture(*family, numbers);
 }
 
 }  // namespace tessera::worker

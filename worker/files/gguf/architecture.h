@@ -1,4 +1,4 @@
-// Metadata of a GGUF file → Architecture: the families llama (also Mistral), qwen2 and qwen3.
+// Metadata of a GGUF file → Architecture, for the families of families.h that GGUF has.
 #ifndef TESSERA_WORKER_FILES_GGUF_ARCHITECTURE_H_
 #define TESSERA_WORKER_FILES_GGUF_ARCHITECTURE_H_
 

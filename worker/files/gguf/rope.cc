@@ -14,7 +14,7 @@ namespace {
 constexpr double kMaxFactor = 1e6;
 
 absl::Status ReadYarn(const GgufMetadata& metadata, const std::string& prefix, double factor,
-                      int max_positions, v1::RopeScaling* scaling) {
+                      int64_t max_positions, v1::RopeScaling* scaling) {
   TESSERA_ASSIGN_OR_RETURN(
       const int64_t original,
       metadata.IntOr(prefix + "rope.scaling.original_context_length", 1, 1 << 30,
@@ -53,7 +53,7 @@ absl::Status ReadYarn(const GgufMetadata& metadata, const std::string& prefix, d
 }
 
 absl::Status ReadFrequencyFactors(const GgufMetadata& metadata, const StoredTensor& tensor,
-                                  int head_dim, v1::RopeScaling* scaling) {
+                                  int64_t head_dim, v1::RopeScaling* scaling) {
   if (scaling->kind() != v1::RopeScaling::KIND_NONE) {
     return UnsupportedError(metadata.path(),
                             absl::StrCat(tensor.name, " together with rope.scaling.type; ",
@@ -79,7 +79,7 @@ absl::Status ReadFrequencyFactors(const GgufMetadata& metadata, const StoredTens
 }
 
 absl::Status ReadScaling(const GgufMetadata& metadata, const std::string& prefix,
-                         int max_positions, v1::RopeScaling* scaling) {
+                         int64_t max_positions, v1::RopeScaling* scaling) {
   // Files from before rope.scaling.type say how much to stretch, and mean linearly.
   TESSERA_ASSIGN_OR_RETURN(const double scale_linear,
                            metadata.NumberOr(prefix + "rope.scale_linear", 0, kMaxFactor, 0));
@@ -109,25 +109,34 @@ absl::Status ReadScaling(const GgufMetadata& metadata, const std::string& prefix
 
 }  // namespace
 
-absl::Status ReadGgufRope(const GgufMetadata& metadata, const std::string& prefix,
-                          const StoredTensor* frequency_factors, int max_positions,
-                          v1::AttentionConfig* attention) {
+absl::StatusOr<v1::RopeConfig> ReadGgufRope(const GgufMetadata& metadata,
+                                            const std::string& prefix, const Family& family,
+                                            const StoredTensor* frequency_factors,
+                                            const ModelNumbers& numbers) {
+  v1::RopeConfig rope;
+  rope.set_pairing(family.gguf_pairing);
   TESSERA_ASSIGN_OR_RETURN(const double theta,
                            metadata.NumberOr(prefix + "rope.freq_base", 1, 1e20, 10000.0));
-  v1::RopeConfig* rope = attention->mutable_rope();
-  rope->set_theta(static_cast<float>(theta));
+  rope.set_theta(static_cast<float>(theta));
   TESSERA_ASSIGN_OR_RETURN(
       const int64_t rope_dim,
-      metadata.IntOr(prefix + "rope.dimension_count", 0, 1 << 30, attention->head_dim()));
-  if (rope_dim != attention->head_dim()) {
-    return UnsupportedError(metadata.path(),
-                            absl::StrCat(prefix, "rope.dimension_count ", rope_dim,
-                                         "; supported: the head size ", attention->head_dim()));
+      metadata.IntOr(prefix + "rope.dimension_count", 0, 1 << 30, numbers.head_dim));
+  if (rope_dim != numbers.head_dim) {
+    const bool is_part = rope_dim >= 2 && rope_dim < numbers.head_dim && rope_dim % 2 == 0;
+    if (!family.partial_rotary || !is_part) {
+      return UnsupportedError(metadata.path(),
+                              absl::StrCat(prefix, "rope.dimension_count ", rope_dim,
+                                           "; supported: the head size ", numbers.head_dim));
+    }
+    rope.set_rotary_dim(static_cast<int>(rope_dim));
   }
-  v1::RopeScaling* scaling = rope->mutable_scaling();
-  TESSERA_RETURN_IF_ERROR(ReadScaling(metadata, prefix, max_positions, scaling));
-  if (frequency_factors == nullptr) return absl::OkStatus();
-  return ReadFrequencyFactors(metadata, *frequency_factors, attention->head_dim(), scaling);
+  v1::RopeScaling* scaling = rope.mutable_scaling();
+  TESSERA_RETURN_IF_ERROR(ReadScaling(metadata, prefix, numbers.max_positions, scaling));
+  if (frequency_factors != nullptr) {
+    TESSERA_RETURN_IF_ERROR(
+        ReadFrequencyFactors(metadata, *frequency_factors, numbers.head_dim, scaling));
+  }
+  return rope;
 }
 
 }  // namespace tessera::worker

@@ -4,18 +4,20 @@
 
 #include <string>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "tessera/v1/model.pb.h"
+#include "worker/files/families.h"
 #include "worker/files/gguf/value.h"
 #include "worker/files/stored_tensor.h"
 
 namespace tessera::worker {
 
-// Sets theta and scaling of attention->rope; attention->head_dim must be set. prefix: "llama.".
-// frequency_factors: rope_freqs.weight, or null when the file has none.
-absl::Status ReadGgufRope(const GgufMetadata& metadata, const std::string& prefix,
-                          const StoredTensor* frequency_factors, int max_positions,
-                          v1::AttentionConfig* attention);
+// Needs head_dim and max_positions of `numbers`. prefix: "llama.". frequency_factors:
+// rope_freqs.weight, or null when the file has none.
+absl::StatusOr<v1::RopeConfig> ReadGgufRope(const GgufMetadata& metadata,
+                                            const std::string& prefix, const Family& family,
+                                            const StoredTensor* frequency_factors,
+                                            const ModelNumbers& numbers);
 
 }  // namespace tessera::worker
 

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
 #include "worker/files/file_errors.h"
@@ -57,12 +59,10 @@ absl::Status ReadTokens(const GgufMetadata& metadata, int vocab_size,
   return absl::OkStatus();
 }
 
+// Set later, by GuessTypes, where the file has none.
 absl::Status ReadTypes(const GgufMetadata& metadata, v1::TokenizerDescription* tokenizer) {
   const std::string key = absl::StrCat(kPrefix, "token_type");
-  if (!metadata.Has(key)) {
-    for (int id = 0; id < tokenizer->tokens_size(); ++id) tokenizer->add_types(v1::TOKEN_TYPE_NORMAL);
-    return absl::OkStatus();
-  }
+  if (!metadata.Has(key)) return absl::OkStatus();
   TESSERA_ASSIGN_OR_RETURN(const auto numbers, metadata.Ints(key));
   TESSERA_RETURN_IF_ERROR(CheckCount(metadata, key, numbers.size(), tokenizer->tokens_size()));
   for (size_t id = 0; id < numbers.size(); ++id) {
@@ -139,8 +139,35 @@ absl::Status ReadFlags(const GgufMetadata& metadata, v1::TokenizerDescription* t
   return absl::OkStatus();
 }
 
+// "<0xNN>".
+bool IsByteToken(absl::string_view token) {
+  return token.size() == 6 && absl::StartsWith(token, "<0x") && token[5] == '>' &&
+         absl::ascii_isxdigit(token[3]) && absl::ascii_isxdigit(token[4]);
+}
+
+// What a file without token types says otherwise: special ids by their keys, bytes and well-known ends
+// by their spelling.
+void GuessTypes(const std::vector<int32_t>& ends, v1::TokenizerDescription* tokenizer) {
+  const bool has_bytes = tokenizer->kind() == v1::TOKENIZER_KIND_SENTENCEPIECE_BPE;
+  for (const std::string& token : tokenizer->tokens()) {
+    tokenizer->add_types(has_bytes && IsByteToken(token) ? v1::TOKEN_TYPE_BYTE
+                         : IsEndText(token)              ? v1::TOKEN_TYPE_CONTROL
+                                                         : v1::TOKEN_TYPE_NORMAL);
+  }
+  for (const int32_t id : ends) tokenizer->set_types(id, v1::TOKEN_TYPE_CONTROL);
+  if (tokenizer->has_bos_id()) tokenizer->set_types(tokenizer->bos_id(), v1::TOKEN_TYPE_CONTROL);
+  if (tokenizer->has_eos_id()) tokenizer->set_types(tokenizer->eos_id(), v1::TOKEN_TYPE_CONTROL);
+  if (tokenizer->has_pad_id()) tokenizer->set_types(tokenizer->pad_id(), v1::TOKEN_TYPE_CONTROL);
+  if (tokenizer->has_unk_id()) tokenizer->set_types(tokenizer->unk_id(), v1::TOKEN_TYPE_UNKNOWN);
+}
+
+// The id under that key; `otherwise` where the file does not have the key.
 absl::StatusOr<std::optional<int32_t>> ReadId(const GgufMetadata& metadata, const char* name,
-                                              int num_tokens) {
+                                              int num_tokens,
+                                              std::optional<int32_t> otherwise = std::nullopt) {
+  if (!metadata.Has(absl::StrCat(kPrefix, name))) {
+    return otherwise && *otherwise < num_tokens ? otherwise : std::nullopt;
+  }
   TESSERA_ASSIGN_OR_RETURN(
       const auto id, metadata.OptionalInt(absl::StrCat(kPrefix, name), -1, UINT32_MAX));
   // Writers say "none" as -1, in either width.
@@ -154,9 +181,14 @@ absl::StatusOr<std::optional<int32_t>> ReadId(const GgufMetadata& metadata, cons
 
 absl::Status ReadSpecialIds(const GgufMetadata& metadata, v1::TokenizerDescription* tokenizer) {
   const int count = tokenizer->tokens_size();
-  TESSERA_ASSIGN_OR_RETURN(const auto bos, ReadId(metadata, "bos_token_id", count));
-  TESSERA_ASSIGN_OR_RETURN(const auto eos, ReadId(metadata, "eos_token_id", count));
-  TESSERA_ASSIGN_OR_RETURN(const auto unk, ReadId(metadata, "unknown_token_id", count));
+  // SentencePiece's own numbers, as llama.cpp takes them where a file has none.
+  const bool sentencepiece = tokenizer->kind() == v1::TOKENIZER_KIND_SENTENCEPIECE_BPE;
+  const auto usual = [sentencepiece](int32_t id) {
+    return sentencepiece ? std::optional<int32_t>(id) : std::nullopt;
+  };
+  TESSERA_ASSIGN_OR_RETURN(const auto bos, ReadId(metadata, "bos_token_id", count, usual(1)));
+  TESSERA_ASSIGN_OR_RETURN(const auto eos, ReadId(metadata, "eos_token_id", count, usual(2)));
+  TESSERA_ASSIGN_OR_RETURN(const auto unk, ReadId(metadata, "unknown_token_id", count, usual(0)));
   TESSERA_ASSIGN_OR_RETURN(const auto pad, ReadId(metadata, "padding_token_id", count));
   if (bos) tokenizer->set_bos_id(*bos);
   if (eos) tokenizer->set_eos_id(*eos);
@@ -168,7 +200,11 @@ absl::Status ReadSpecialIds(const GgufMetadata& metadata, v1::TokenizerDescripti
     TESSERA_ASSIGN_OR_RETURN(const auto end, ReadId(metadata, name, count));
     if (end) ends.push_back(*end);
   }
+  if (tokenizer->types_size() == 0) GuessTypes(ends, tokenizer);
   SetStopIds(ends, tokenizer);
+  // A token that the vocabulary does not have is not put anywhere.
+  if (!bos) tokenizer->set_add_bos(false);
+  if (!eos) tokenizer->set_add_eos(false);
   return absl::OkStatus();
 }
 

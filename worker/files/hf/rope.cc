@@ -77,11 +77,16 @@ absl::Status ParseYarn(const ConfigReader& read, int max_positions, v1::RopeScal
   return absl::OkStatus();
 }
 
-absl::Status ParseScaling(const ConfigReader& read, int max_positions, v1::RopeScaling* scaling) {
+absl::Status ParseScaling(const ConfigReader& read, const Family& family, int max_positions,
+                          v1::RopeScaling* scaling) {
   TESSERA_ASSIGN_OR_RETURN(const auto rope_type, read.OptionalString("rope_type"));
   TESSERA_ASSIGN_OR_RETURN(const auto old_type, read.OptionalString("type"));
   const std::string type = rope_type.value_or(old_type.value_or("default"));
   if (type == "default") return absl::OkStatus();
+  if (family.only_longrope) {
+    return UnsupportedError(read.where(), absl::StrCat("rope type ", Printable(type),
+                                                       " (longrope); supported: default"));
+  }
   if (type == "linear") {
     scaling->set_kind(v1::RopeScaling::KIND_LINEAR);
     TESSERA_ASSIGN_OR_RETURN(const float factor, RequiredNumber(read, "factor", 1, kMaxFactor));
@@ -94,19 +99,33 @@ absl::Status ParseScaling(const ConfigReader& read, int max_positions, v1::RopeS
                                                      "; supported: default, linear, llama3, yarn"));
 }
 
-absl::Status RefusePartialRotary(const ConfigReader& read) {
-  TESSERA_ASSIGN_OR_RETURN(const double share, read.NumberOr("partial_rotary_factor", 0, 1e6, 1));
-  if (share == 1) return absl::OkStatus();
-  return UnsupportedError(read.where(),
-                          absl::StrCat("partial_rotary_factor ", share, "; supported: 1"));
+// Elements of a head that turn; 0: all.
+absl::StatusOr<int> RotaryDim(const ConfigReader& read, const Family& family, int64_t head_dim,
+                              int absent) {
+  TESSERA_ASSIGN_OR_RETURN(const auto share, read.OptionalNumber("partial_rotary_factor", 0, 1e6));
+  if (!share) return absent;
+  if (*share == 1) return 0;
+  const auto dim = static_cast<int64_t>(static_cast<double>(head_dim) * *share);
+  if (family.partial_rotary && *share < 1 && dim >= 2 && dim % 2 == 0) {
+    return static_cast<int>(dim);
+  }
+  return UnsupportedError(
+      read.where(),
+      absl::StrCat("partial_rotary_factor ", *share, "; supported: 1",
+                   family.partial_rotary ? ", and parts of a head of an even number of elements"
+                                         : ""));
 }
 
 }  // namespace
 
-absl::Status ParseHfRope(const ConfigReader& read, int max_positions, v1::RopeConfig* rope) {
-  TESSERA_RETURN_IF_ERROR(RefusePartialRotary(read));
-  TESSERA_ASSIGN_OR_RETURN(double theta, read.NumberOr("rope_theta", 1, 1e20, 10000.0));
-  v1::RopeScaling* scaling = rope->mutable_scaling();
+absl::StatusOr<v1::RopeConfig> ParseHfRope(const ConfigReader& read, const Family& family,
+                                           const ModelNumbers& numbers) {
+  v1::RopeConfig rope;
+  rope.set_pairing(v1::ROPE_PAIRING_HALF_SPLIT);
+  rope.mutable_scaling();
+  TESSERA_ASSIGN_OR_RETURN(int rotary_dim, RotaryDim(read, family, numbers.head_dim, 0));
+  TESSERA_ASSIGN_OR_RETURN(double theta,
+                           read.NumberOr("rope_theta", 1, 1e20, family.default_rope_theta));
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     const Json* parameters = read.Member(key);
     if (parameters == nullptr) continue;
@@ -120,13 +139,15 @@ absl::Status ParseHfRope(const ConfigReader& read, int max_positions, v1::RopeCo
         return UnsupportedError(nested.where(), "parameters per layer type; supported: one for all");
       }
     }
-    TESSERA_RETURN_IF_ERROR(RefusePartialRotary(nested));
+    TESSERA_ASSIGN_OR_RETURN(rotary_dim, RotaryDim(nested, family, numbers.head_dim, rotary_dim));
     TESSERA_ASSIGN_OR_RETURN(theta, nested.NumberOr("rope_theta", 1, 1e20, theta));
-    TESSERA_RETURN_IF_ERROR(ParseScaling(nested, max_positions, scaling));
+    TESSERA_RETURN_IF_ERROR(ParseScaling(nested, family, static_cast<int>(numbers.max_positions),
+                                         rope.mutable_scaling()));
     break;
   }
-  rope->set_theta(static_cast<float>(theta));
-  return absl::OkStatus();
+  rope.set_theta(static_cast<float>(theta));
+  rope.set_rotary_dim(rotary_dim);
+  return rope;
 }
 
 }  // namespace tessera::worker

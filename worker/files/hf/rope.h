@@ -5,14 +5,17 @@
 #ifndef TESSERA_WORKER_FILES_HF_ROPE_H_
 #define TESSERA_WORKER_FILES_HF_ROPE_H_
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "tessera/v1/model.pb.h"
+#include "worker/files/families.h"
 #include "worker/files/json.h"
 
 namespace tessera::worker {
 
-// Sets theta and scaling. max_positions: the architecture's, yarn falls back to it.
-absl::Status ParseHfRope(const ConfigReader& read, int max_positions, v1::RopeConfig* rope);
+// Needs head_dim and max_positions of `numbers`: a part of a head may turn, and yarn falls back to
+// the context's length.
+absl::StatusOr<v1::RopeConfig> ParseHfRope(const ConfigReader& read, const Family& family,
+                                           const ModelNumbers& numbers);
 
 }  // namespace tessera::worker
 

@@ -33,8 +33,6 @@ TEST(TokenizerRefusal, NamesTheField) {
       {"gpt2", [](Description& d) { d.mutable_types()->RemoveLast(); }, "tokenizer.types has"},
       {"gpt2", [](Description& d) { d.set_types(5, static_cast<v1::TokenType>(77)); },
        "tokenizer.types[5] is 77"},
-      {"gpt2", [](Description& d) { d.set_tokens(9, d.tokens(8)); },
-       "tokenizer.tokens[9] is the same as token 8"},
       {"gpt2", [](Description& d) { SetToken(d, 1400, "a b"); }, "tokenizer.tokens[1400] 'a b'"},
       {"gpt2", [](Description& d) { SetToken(d, 1400, "\xFF"); }, "tokenizer.tokens[1400]"},
       {"gpt2", [](Description& d) { d.set_tokens(1400, std::string(1 << 20, 'q')); },

@@ -1,20 +1,16 @@
-// CheckPlan of shard_slices.h: a rank believes no plan it has not counted through.
-#include <algorithm>
+#include "proto/model/check_plan.h"
+
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
+#include "proto/model/check_description.h"
 #include "proto/model/layers.h"
-#include "worker/model/shard_slices.h"
+#include "proto/model/limits.h"
+#include "proto/model/slices.h"
 
-namespace tessera::worker {
+namespace tessera::model {
 namespace {
-
-// Far above any real value, low enough that products of two of them fit int64.
-constexpr int32_t kMaxModelLen = 1 << 24;
-constexpr int32_t kMaxTokensPerStep = 1 << 20;
-constexpr int32_t kMaxBlockTokens = 1024;
-constexpr int64_t kMaxActivationBytes = int64_t{1} << 30;  // MPI counts a message in int
 
 std::string Text(const v1::Range& range) {
   return absl::StrCat("[", range.begin(), ", ", range.end(), ")");
@@ -43,42 +39,11 @@ absl::Status ExpectNext(const v1::Range& range, int32_t begin, int32_t size,
                 absl::StrCat("a range from ", begin, ", not empty, within ", size), Text(range));
 }
 
-absl::Status CheckKinds(const v1::Architecture& arch) {
-  TESSERA_RETURN_IF_ERROR(
-      ExpectWithin(1, INT32_MAX, arch.layer_kinds_size(), "architecture layer_kinds"));
-  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
-    const v1::AttentionConfig& attention = kind.attention();
-    const bool whole_groups = attention.num_kv_heads() > 0 && attention.num_heads() > 0 &&
-                              attention.num_heads() % attention.num_kv_heads() == 0;
-    TESSERA_RETURN_IF_ERROR(
-        Expect(whole_groups, "architecture heads over kv heads",
-               "a whole number of query heads per KV head",
-               absl::StrCat(attention.num_heads(), "/", attention.num_kv_heads())));
-    TESSERA_RETURN_IF_ERROR(Expect(attention.head_dim() > 0 && attention.head_dim() % 2 == 0,
-                                   "architecture head_dim", "an even number",
-                                   absl::StrCat(attention.head_dim())));
-    TESSERA_RETURN_IF_ERROR(ExpectWithin(1, INT32_MAX, kind.feed_forward().granularity(),
-                                         "architecture feed_forward.granularity"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckArchitecture(const v1::Architecture& arch) {
-  TESSERA_RETURN_IF_ERROR(CheckKinds(arch));
-  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, 1 << 24, arch.hidden_size(), "architecture hidden_size"));
-  for (const int32_t kind : arch.layer_kind_of()) {
-    TESSERA_RETURN_IF_ERROR(
-        ExpectWithin(0, arch.layer_kinds_size() - 1, kind, "architecture layer_kind_of"));
-  }
-  return Expect(arch.layer_kind_of_size() == 0 || arch.layer_kind_of_size() == arch.num_layers(),
-                "architecture layer_kind_of", "none or one for each layer",
-                absl::StrCat(arch.layer_kind_of_size()));
-}
-
 absl::Status CheckSizes(const v1::Architecture& arch, const v1::ShardPlan& plan, int world_rank,
                         int world_size) {
   const int64_t tp = plan.tensor_parallel_size();
   const int64_t pp = plan.pipeline_parallel_size();
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, kMaxWorldSize, world_size, "ranks in the world"));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, world_size, tp, "tensor_parallel_size"));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, world_size, pp, "pipeline_parallel_size"));
   TESSERA_RETURN_IF_ERROR(
@@ -88,16 +53,14 @@ absl::Status CheckSizes(const v1::Architecture& arch, const v1::ShardPlan& plan,
   TESSERA_RETURN_IF_ERROR(
       ExpectWithin(1, kMaxBlockTokens, plan.kv_block_tokens(), "kv_block_tokens"));
   TESSERA_RETURN_IF_ERROR(
-      ExpectWithin(1, INT32_MAX / plan.kv_block_tokens(), plan.num_kv_blocks(), "num_kv_blocks"));
+      ExpectWithin(1, MaxKvBlocks(plan.kv_block_tokens()), plan.num_kv_blocks(), "num_kv_blocks"));
   const bool kept = plan.kv_type() == v1::DATA_TYPE_UNSPECIFIED || plan.kv_type() == v1::DATA_TYPE_F32 ||
                     plan.kv_type() == v1::DATA_TYPE_BF16;
   TESSERA_RETURN_IF_ERROR(Expect(kept, "kv_type", "F32 or BF16", absl::StrCat(plan.kv_type())));
   TESSERA_RETURN_IF_ERROR(ExpectWithin(1, kMaxModelLen, plan.max_model_len(), "max_model_len"));
-  const int64_t activations_fit =
-      kMaxActivationBytes / (arch.hidden_size() * int64_t{sizeof(float)});
-  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, std::min<int64_t>(kMaxTokensPerStep, activations_fit),
+  TESSERA_RETURN_IF_ERROR(ExpectWithin(1, MaxTokensPerStep(arch.hidden_size()),
                                        plan.max_tokens_per_step(), "max_tokens_per_step"));
-  return ExpectWithin(1, kMaxTokensPerStep, plan.max_sequences_per_step(),
+  return ExpectWithin(1, kMaxSequencesPerStep, plan.max_sequences_per_step(),
                       "max_sequences_per_step");
 }
 
@@ -115,10 +78,7 @@ absl::Status CheckPlace(const v1::RankShard& shard, int world_rank, const v1::Sh
 
 absl::Status CheckKvHeads(const v1::KindShard& ranges, const v1::AttentionConfig& attention,
                           const std::string& who) {
-  const int32_t group = model::QueryGroup(attention);
-  v1::Range needed;
-  needed.set_begin(ranges.q_heads().begin() / group);
-  needed.set_end((ranges.q_heads().end() - 1) / group + 1);
+  const v1::Range needed = KvHeadsOf(ranges.q_heads(), attention);
   return Expect(
       ranges.kv_heads().begin() == needed.begin() && ranges.kv_heads().end() == needed.end(),
       who + "kv_heads", absl::StrCat(Text(needed), ", those its query heads read"),
@@ -196,4 +156,4 @@ absl::Status CheckPlan(const v1::ModelDescription& model, const v1::ShardPlan& p
   return ExpectEqual(arch.num_layers(), layer, "sum over the stages of layers");
 }
 
-}  // namespace tessera::worker
+}  // namespace tessera::model

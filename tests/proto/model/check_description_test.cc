@@ -1,4 +1,6 @@
-// ValidateDescription: a valid description with one thing wrong is refused by name.
+// CheckDescription: a valid description with one thing wrong is refused by name.
+#include "proto/model/check_description.h"
+
 #include <functional>
 #include <limits>
 #include <string>
@@ -6,10 +8,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "coordinator/plan/shard_planner.h"
 #include "coordinator/simulate/example_models.h"
+#include "proto/model/limits.h"
 
-namespace tessera::coordinator {
+namespace tessera::model {
 namespace {
 
 using tessera::testing::AddTensor;
@@ -29,10 +31,10 @@ v1::TensorDescription* Find(v1::ModelDescription* model, const std::string& name
   return model->mutable_tensors(0);
 }
 
-TEST(ValidateDescriptionTest, AcceptsValidOnes) {
-  EXPECT_EQ(ValidateDescription(SmolLm2()), absl::OkStatus());
-  EXPECT_EQ(ValidateDescription(Full()), absl::OkStatus());
-  EXPECT_EQ(ValidateDescription(MakeModel({.ffn_size = 100, .quantized = false})),
+TEST(CheckDescriptionTest, AcceptsValidOnes) {
+  EXPECT_EQ(CheckDescription(SmolLm2()), absl::OkStatus());
+  EXPECT_EQ(CheckDescription(Full()), absl::OkStatus());
+  EXPECT_EQ(CheckDescription(MakeModel({.ffn_size = 100, .quantized = false})),
             absl::OkStatus());
 }
 
@@ -45,7 +47,7 @@ void ExpectRefused(const v1::ModelDescription& valid, const std::vector<Mutation
   for (const Mutation& mutation : mutations) {
     v1::ModelDescription model = valid;
     mutation.apply(&model);
-    const absl::Status status = ValidateDescription(model);
+    const absl::Status status = CheckDescription(model);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << mutation.what;
     EXPECT_THAT(std::string(status.message()), HasSubstr(mutation.what));
   }
@@ -67,28 +69,27 @@ v1::AttentionConfig* Attention(v1::ModelDescription* model) {
         [](v1::ModelDescription* model) { Attention(model)->set_##field(value); } \
   }
 
+v1::FeedForwardConfig* FeedForward(v1::ModelDescription* model) {
+  return model->mutable_architecture()->mutable_layer_kinds(0)->mutable_feed_forward();
+}
+
 #define SET_FEED_FORWARD(field, value)                                 \
   {                                                                    \
     "architecture.layer_kinds[0].feed_forward." #field " is " #value,  \
-        [](v1::ModelDescription* model) {                              \
-          model->mutable_architecture()                                \
-              ->mutable_layer_kinds(0)                                 \
-              ->mutable_feed_forward()                                 \
-              ->set_##field(value);                                    \
-        }                                                              \
+        [](v1::ModelDescription* model) { FeedForward(model)->set_##field(value); } \
   }
 
-TEST(ValidateDescriptionTest, RefusesArchitectureNumbersOutOfBounds) {
+TEST(CheckDescriptionTest, RefusesArchitectureNumbersOutOfBounds) {
   ExpectRefused(Full(), {
                             SET_ARCH(num_layers, 0),        SET_ARCH(num_layers, -1),
-                            SET_ARCH(num_layers, 10001),    SET_ARCH(hidden_size, 0),
-                            SET_ARCH(hidden_size, -64),     SET_ARCH(hidden_size, 1000001),
+                            SET_ARCH(num_layers, 4097),    SET_ARCH(hidden_size, 0),
+                            SET_ARCH(hidden_size, -64),     SET_ARCH(hidden_size, 1048577),
                             SET_ATTENTION(num_heads, 0),         SET_ATTENTION(num_heads, 65537),
                             SET_ATTENTION(num_kv_heads, 0),      SET_ATTENTION(num_kv_heads, 9),
                             SET_ATTENTION(num_kv_heads, 3),      SET_ATTENTION(head_dim, 0),
                             SET_ATTENTION(head_dim, 33),         SET_ATTENTION(head_dim, 2147483647),
                             SET_FEED_FORWARD(width, 0),          SET_FEED_FORWARD(width, 2147483647),
-                            SET_ARCH(vocab_size, 0),        SET_ARCH(vocab_size, 10000001),
+                            SET_ARCH(vocab_size, 0),        SET_ARCH(vocab_size, 4194305),
                             SET_ARCH(max_positions, 0),     SET_ARCH(max_positions, 2147483647),
                             SET_ATTENTION(sliding_window, -1),   SET_FEED_FORWARD(granularity, 0),
                             SET_FEED_FORWARD(granularity, 257),
@@ -99,7 +100,7 @@ TEST(ValidateDescriptionTest, RefusesArchitectureNumbersOutOfBounds) {
                           }}});
 }
 
-TEST(ValidateDescriptionTest, RefusesFloatsThatAreNotNumbers) {
+TEST(CheckDescriptionTest, RefusesFloatsThatAreNotNumbers) {
   for (const float bad :
        {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -1.0f}) {
     ExpectRefused(
@@ -111,6 +112,60 @@ TEST(ValidateDescriptionTest, RefusesFloatsThatAreNotNumbers) {
   }
   ExpectRefused(
       Full(), {{"rope.theta is 0", [](auto* m) { Attention(m)->mutable_rope()->set_theta(0); }}});
+}
+
+// What the messages can say and no decoder does, each by its name.
+TEST(CheckDescriptionTest, WhatNoDecoderDoesIsUnimplementedByName) {
+  const std::vector<Mutation> mutations = {
+      {"attention.output_bias", [](auto* m) { Attention(m)->set_output_bias(true); }},
+      {"attention.logit_soft_cap", [](auto* m) { Attention(m)->set_logit_soft_cap(50); }},
+      {"attention.sinks", [](auto* m) { Attention(m)->set_sinks(true); }},
+      {"attention.qk_norm",
+       [](auto* m) { Attention(m)->set_qk_norm(static_cast<v1::AttentionConfig::QkNorm>(7)); }},
+      {"attention.rope.rotary_dim", [](auto* m) { Attention(m)->mutable_rope()->set_rotary_dim(8); }},
+      {"feed_forward.kind",
+       [](auto* m) { FeedForward(m)->set_kind(v1::FeedForwardConfig::KIND_EXPERTS); }},
+      {"feed_forward.activation",
+       [](auto* m) { FeedForward(m)->set_activation(v1::FeedForwardConfig::ACTIVATION_GELU); }},
+      {"feed_forward.bias", [](auto* m) { FeedForward(m)->set_bias(true); }},
+      {"layer_kinds[0].norms",
+       [](auto* m) {
+         m->mutable_architecture()->mutable_layer_kinds(0)->set_norms(
+             v1::LayerConfig::NORM_PLACEMENT_PRE_AND_POST);
+       }},
+  };
+  for (const Mutation& mutation : mutations) {
+    v1::ModelDescription model = Full();
+    mutation.apply(&model);
+    const absl::Status status = CheckDescription(model);
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << mutation.what << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(mutation.what));
+  }
+}
+
+TEST(CheckDescriptionTest, EveryLayerIsOfAKindThatThereIs) {
+  const auto arch = [](v1::ModelDescription* m) { return m->mutable_architecture(); };
+  ExpectRefused(
+      Full(),
+      {
+          {"layer_kinds (their number) is 0", [&](auto* m) { arch(m)->clear_layer_kinds(); }},
+          {"layer_kind_of (their number) is 1", [&](auto* m) { arch(m)->add_layer_kind_of(0); }},
+          {"layer_kind_of is 1; expected 0 .. 0",
+           [&](auto* m) {
+             for (const int kind : {0, 0, 1, 0}) arch(m)->add_layer_kind_of(kind);
+           }},
+          {"layer_kind_of is -1",
+           [&](auto* m) {
+             for (const int kind : {0, -1, 0, 0}) arch(m)->add_layer_kind_of(kind);
+           }},
+          {"layer_kinds[0].norms is 0", [&](auto* m) { arch(m)->mutable_layer_kinds(0)->clear_norms(); }},
+          {"layer_kinds[1].attention.num_heads is 0", [&](auto* m) { arch(m)->add_layer_kinds(); }},
+          {"residual_multiplier",
+           [&](auto* m) { arch(m)->mutable_layer_kinds(0)->set_residual_multiplier(NAN); }},
+          {"embedding_multiplier", [&](auto* m) { arch(m)->set_embedding_multiplier(INFINITY); }},
+          {"logit_scale", [&](auto* m) { arch(m)->set_logit_scale(NAN); }},
+          {"attention.scale", [&](auto* m) { Attention(m)->set_scale(-1); }},
+      });
 }
 
 v1::RopeScaling* Scaling(v1::ModelDescription* model, v1::RopeScaling::Kind kind) {
@@ -125,14 +180,14 @@ v1::RopeScaling* Scaling(v1::ModelDescription* model, v1::RopeScaling::Kind kind
   return scaling;
 }
 
-TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
+TEST(CheckDescriptionTest, RopeScalingNeedsItsNumbers) {
   for (const auto kind :
        {v1::RopeScaling::KIND_LINEAR, v1::RopeScaling::KIND_LLAMA3, v1::RopeScaling::KIND_YARN}) {
     auto model = Full();
     v1::RopeScaling* scaling = Scaling(&model, kind);
-    EXPECT_EQ(ValidateDescription(model), absl::OkStatus());
+    EXPECT_EQ(CheckDescription(model), absl::OkStatus());
     scaling->set_factor(0);
-    EXPECT_THAT(std::string(ValidateDescription(model).message()),
+    EXPECT_THAT(std::string(CheckDescription(model).message()),
                 HasSubstr("rope.scaling.factor is 0"));
   }
   ExpectRefused(
@@ -169,7 +224,7 @@ TEST(ValidateDescriptionTest, RopeScalingNeedsItsNumbers) {
 }
 
 // Each tensor, in each way.
-TEST(ValidateDescriptionTest, RefusesEveryTensorThatIsWrong) {
+TEST(CheckDescriptionTest, RefusesEveryTensorThatIsWrong) {
   const auto valid = Full();
   for (int i = 0; i < valid.tensors_size(); ++i) {
     const std::string name = valid.tensors(i).name();
@@ -194,26 +249,26 @@ TEST(ValidateDescriptionTest, RefusesEveryTensorThatIsWrong) {
         });
     v1::ModelDescription lacking = valid;
     lacking.mutable_tensors()->DeleteSubrange(i, 1);
-    EXPECT_THAT(std::string(ValidateDescription(lacking).message()), HasSubstr(name));
+    EXPECT_THAT(std::string(CheckDescription(lacking).message()), HasSubstr(name));
   }
 }
 
-TEST(ValidateDescriptionTest, RefusesTensorsThatTheArchitectureDoesNotCallFor) {
+TEST(CheckDescriptionTest, RefusesTensorsThatTheArchitectureDoesNotCallFor) {
   auto model = SmolLm2();
   AddTensor("layers.0.bq", {576}, v1::SHARD_AXIS_Q_HEAD_ROWS, 0, true, &model);
-  EXPECT_THAT(std::string(ValidateDescription(model).message()),
+  EXPECT_THAT(std::string(CheckDescription(model).message()),
               HasSubstr("layers.0.bq is no tensor of this architecture"));
   auto tied = SmolLm2();
   AddTensor("output", {49152, 576}, v1::SHARD_AXIS_VOCAB_ROWS, -1, true, &tied);
-  EXPECT_THAT(std::string(ValidateDescription(tied).message()), HasSubstr("output is no tensor"));
+  EXPECT_THAT(std::string(CheckDescription(tied).message()), HasSubstr("output is no tensor"));
 }
 
-TEST(ValidateDescriptionTest, NamesExpectedAndActualShape) {
+TEST(CheckDescriptionTest, NamesExpectedAndActualShape) {
   auto model = SmolLm2();
   Find(&model, "layers.3.wk")->set_shape(0, 576);
-  EXPECT_EQ(ValidateDescription(model).message(),
+  EXPECT_EQ(CheckDescription(model).message(),
             "layers.3.wk has shape (576, 576); expected (192, 576)");
 }
 
 }  // namespace
-}  // namespace tessera::coordinator
+}  // namespace tessera::model
