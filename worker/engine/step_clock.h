@@ -29,7 +29,7 @@ namespace tessera::worker {
 
 class StepClock {
  public:
-  // Of the stage's tensor-parallel communicator.
+  // The times of the stage's tensor-parallel communicator.
   CommTimes* comm() { return &comm_; }
 
   // others_work: other ranks may have been at work on steps since this rank's last one ended.
