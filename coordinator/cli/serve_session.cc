@@ -15,6 +15,7 @@
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/plan/format_plan.h"
 #include "proto/base/host_port.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"

@@ -106,12 +106,15 @@ worker_compile() {
   python3 tests/gpu/standalone/make_messages.py "$messages" || return 1
   [ "$messages/tessera/v1/cluster.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/cluster.pb.h
   [ "$messages/tessera/v1/model.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/model.pb.h
+  [ "$messages/tessera/v1/plan.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/plan.pb.h
   INCLUDES+=("-I$messages")
   OBJECTS=()
   for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf/*.cc; do
     core_object "$source"
   done
-  core_object proto/model/enum_names.cc
+  for name in check_description check_plan enum_names slices tensor_roles; do
+    core_object "proto/model/$name.cc"
+  done
   for name in gguf_alone plain_status_builders scalar_instruction_set; do
     core_object "tests/gpu/standalone/$name.cc"
   done
@@ -123,7 +126,7 @@ worker_compile() {
               receive_within thread_communicator timed_communicator; do
     core_object "worker/comm/$name.cc"
   done
-  for name in apportion description kv_budget layer_split shard_planner tensor_table; do
+  for name in apportion kv_budget layer_split shard_planner; do
     core_object "coordinator/plan/$name.cc"
   done
   for name in attention_work cpu_device huge_pages kv_store packed_weights product_work \
