@@ -24,7 +24,7 @@
 #include "absl/time/time.h"
 #include "proto/base/status_macros.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/message_tags.h"
 #include "worker/engine/step_message.h"

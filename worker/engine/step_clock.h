@@ -22,7 +22,7 @@
 #include <chrono>
 #include <cstdint>
 
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/timed_communicator.h"
 
 namespace tessera::worker {

@@ -15,7 +15,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::worker {
 
