@@ -55,8 +55,8 @@ class DeviceMemory {
   virtual absl::StatusOr<Buffer> Allocate(size_t bytes) = 0;
   // Waits until all operations called before are done. An asynchronous failure shows here.
   virtual absl::Status Sync() = 0;
-  // Whether they are done now. For those who must not wait without an end; an asynchronous failure
-  // shows here too.
+  // Whether all operations called before are done now. For those who must not wait without an end;
+  // an asynchronous failure shows here too.
   virtual absl::StatusOr<bool> Idle() { return true; }
 
   // -- weights ------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class DeviceMemory {
   virtual absl::Status WriteActivations(const float* from, int64_t count, Activation* to) = 0;
   // The elements themselves where they are float32 in host memory (cpu), else null.
   virtual float* HostFloats(Activation* x) = 0;
-  // The same of partial sums where they are float64 in host memory, and copies where they are not.
+  // Partial sums: themselves where they are float64 in host memory, and copies where they are not.
   virtual size_t PartialBytes(int64_t count) const = 0;
   virtual double* HostPartials(Partial* x) = 0;
   virtual absl::Status ReadPartials(const Partial* from, int64_t count, double* to) = 0;

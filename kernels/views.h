@@ -50,7 +50,8 @@ static inline int64_t KvHeadOffset(const KvCacheView& cache, int64_t block, int6
   return (block * cache.num_kv_heads + kv_head) * cache.block_tokens * cache.head_dim;
 }
 
-// Of [i][j], where rows lie in pairs, (rows / 2, columns, 2), and an odd last row by itself.
+// The offset of [i][j] where rows lie in pairs, (rows / 2, columns, 2), and an odd last row by
+// itself.
 static inline int64_t OffsetInPairs(int64_t i, int64_t j, int64_t rows, int64_t columns) {
   const int64_t first = i / 2 * 2;
   return first * columns + (first + 1 < rows ? 2 * j : j) + i % 2;

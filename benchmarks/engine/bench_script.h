@@ -23,7 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/engine/rank_engine.h"
 
 namespace tessera::worker {

@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "benchmarks/engine/bench_script.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::worker {
 

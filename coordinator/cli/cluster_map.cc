@@ -8,7 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "coordinator/cli/terminal.h"
-#include "coordinator/plan/shard_planner.h"
+#include "coordinator/plan/format_plan.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -26,7 +26,7 @@ constexpr int kLateFactor = 2;
 // The part of the rank's steps in which the others of its stage waited for it alone; 0 unless that
 // makes it the slow one.
 double IsLateFor(const v1::GroupStatus& group, const v1::RankStatus& rank) {
-  const v1::StepTimes& times = rank.step_times();
+  const v1::RankTimes& times = rank.step_times();
   for (const v1::RankStatus& other : group.ranks()) {
     if (other.shard().pp_stage() != rank.shard().pp_stage()) continue;
     if (other.shard().tp_rank() == rank.shard().tp_rank()) continue;
@@ -54,7 +54,7 @@ double ComputesLonger(const v1::GroupStatus& group, const v1::RankStatus& rank) 
 }  // namespace
 
 std::string FormatShards(const v1::GroupStatus& group) {
-  std::vector<const v1::RankShard*> shards;
+  std::vector<const v1::RankPart*> shards;
   for (const v1::RankStatus& rank : group.ranks()) shards.push_back(&rank.shard());
   return FormatShards(shards);
 }
@@ -78,7 +78,7 @@ std::string FormatStepTimes(const v1::GroupStatus& group) {
                                                  "late ms/step", "idle %"}};
   std::string slow;
   for (const v1::RankStatus& rank : group.ranks()) {
-    const v1::StepTimes& times = rank.step_times();
+    const v1::RankTimes& times = rank.step_times();
     if (times.steps() == 0) continue;
     const auto per_step = [&](int64_t micros) {
       return absl::StrFormat("%.3f", static_cast<double>(micros) / 1e3 / times.steps());

@@ -9,6 +9,7 @@
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/flags.h"
 #include "coordinator/cli/terminal.h"
+#include "coordinator/plan/format_plan.h"
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/text/tokenizer/tokenizer.h"
 #include "proto/base/status_macros.h"

@@ -17,6 +17,7 @@
 #include "coordinator/cli/describe.h"
 #include "coordinator/cli/terminal.h"
 #include "coordinator/group/local_ranks.h"
+#include "coordinator/plan/format_plan.h"
 #include "proto/base/host_port.h"
 #include "proto/base/startup_times.h"
 #include "proto/base/status_macros.h"

@@ -16,7 +16,7 @@
 #include "coordinator/text/chat/renderer.h"
 #include "coordinator/text/tokenizer/tokenizer.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 

@@ -19,7 +19,7 @@
 #include "absl/types/span.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/inference.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 

@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 

@@ -1,6 +1,7 @@
 #include "coordinator/group/group_state.h"
 
 #include "absl/strings/str_cat.h"
+#include "coordinator/plan/rank_part.h"
 
 namespace tessera::coordinator {
 
@@ -15,7 +16,7 @@ void GroupState::SetPlan(const std::string& model_name, const v1::ShardPlan& pla
   status_.set_kv_blocks_free(plan.num_kv_blocks());
   for (const v1::RankShard& shard : plan.ranks()) {
     v1::RankStatus* rank = status_.add_ranks();
-    *rank->mutable_shard() = shard;
+    *rank->mutable_shard() = RankPartOf(shard);
     rank->set_bytes_total(shard.weight_bytes());
   }
 }
@@ -36,7 +37,9 @@ absl::Status GroupState::AddReport(const v1::RankReport& report) {
   rank->set_rss_before_load_bytes(report.rss_before_load_bytes());
   rank->set_serving(report.phase() == v1::RankReport::PHASE_SERVING);
   rank->set_device(report.device());
-  if (report.has_step_times()) *rank->mutable_step_times() = report.step_times();
+  if (report.has_step_times()) {
+    *rank->mutable_step_times() = RankTimesOf(report.step_times());
+  }
   return absl::OkStatus();
 }
 

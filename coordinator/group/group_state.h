@@ -16,7 +16,7 @@
 #include "proto/base/mutex.h"
 #include "tessera/v1/cluster.pb.h"
 #include "tessera/v1/inference.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 

@@ -1,4 +1,5 @@
-// FormatPlan: the cluster map for people.
+#include "coordinator/plan/format_plan.h"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -9,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "coordinator/plan/shard_planner.h"
+#include "coordinator/plan/rank_part.h"
 
 namespace tessera::coordinator {
 namespace {
@@ -25,7 +26,7 @@ std::string Mb(int64_t bytes) {
 }
 
 // Inclusive, as people count: "0-4 (5)".
-std::string Span(const v1::Range& range) {
+std::string Span(const v1::IndexRange& range) {
   const int size = range.end() - range.begin();
   if (size <= 0) return "-";
   if (size == 1) return absl::StrCat(range.begin(), " (1)");
@@ -50,14 +51,14 @@ Row Heading() {
           "FFN columns", "vocabulary rows", "weights MB", "KV MB/1000 tokens"};
 }
 
-Row RankRow(const v1::RankShard& shard) {
+Row RankRow(const v1::RankPart& shard) {
   const bool has_vocab = shard.has_embedding() || shard.has_output_head();
   return {absl::StrCat(shard.world_rank()),
           absl::StrCat(shard.pp_stage()),
           Span(shard.layers()),
-          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.q_heads()); }),
-          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.kv_heads()); }),
-          EachKind(shard.kinds(), [](const v1::KindShard& kind) { return Span(kind.ffn()); }),
+          EachKind(shard.kinds(), [](const v1::LayerPart& kind) { return Span(kind.q_heads()); }),
+          EachKind(shard.kinds(), [](const v1::LayerPart& kind) { return Span(kind.kv_heads()); }),
+          EachKind(shard.kinds(), [](const v1::LayerPart& kind) { return Span(kind.ffn()); }),
           has_vocab ? Span(shard.vocab()) : "-",
           Mb(shard.weight_bytes()),
           Mb(shard.kv_bytes_per_token() * kTokensShown)};
@@ -112,7 +113,7 @@ std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& p
                       model.quantization().empty() ? "" : " ", model.quantization(),
                       plan.tensor_parallel_size(), plan.pipeline_parallel_size());
   std::vector<Row> rows = {Heading()};
-  for (const v1::RankShard& shard : plan.ranks()) rows.push_back(RankRow(shard));
+  for (const v1::RankShard& shard : plan.ranks()) rows.push_back(RankRow(RankPartOf(shard)));
   rows.push_back(TotalRow(model.architecture(), plan));
   const std::string foot = absl::StrFormat(
       "KV cache: %d blocks of %d tokens on every rank; up to %d tokens in a sequence\n",
@@ -120,9 +121,9 @@ std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& p
   return title + Render(rows) + foot;
 }
 
-std::string FormatShards(absl::Span<const v1::RankShard* const> shards) {
+std::string FormatShards(absl::Span<const v1::RankPart* const> shards) {
   std::vector<Row> rows = {Heading()};
-  for (const v1::RankShard* shard : shards) rows.push_back(RankRow(*shard));
+  for (const v1::RankPart* shard : shards) rows.push_back(RankRow(*shard));
   return Render(rows);
 }
 

@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 #include "coordinator/plan/shard_planner.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 

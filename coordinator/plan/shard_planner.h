@@ -6,14 +6,11 @@
 #define TESSERA_COORDINATOR_PLAN_SHARD_PLANNER_H_
 
 #include <cstdint>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
-#include "absl/types/span.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::coordinator {
 
@@ -51,13 +48,6 @@ struct Layout {
 // least one query head, one FFN granule and one vocabulary row. Whatever it plans, every rank accepts
 // (model::CheckPlan).
 absl::StatusOr<v1::ShardPlan> PlanShards(const v1::ModelDescription& model, const Layout& layout);
-
-// The cluster map for people: one line per rank with stage, layers, query heads, KV heads, FFN
-// columns, vocabulary rows, MB of weights and MB of KV per 1,000 tokens. Plain ASCII table.
-std::string FormatPlan(const v1::ModelDescription& model, const v1::ShardPlan& plan);
-
-// Its rows for these ranks alone, under the same heading.
-std::string FormatShards(absl::Span<const v1::RankShard* const> shards);
 
 }  // namespace tessera::coordinator
 

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "coordinator/group/group.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "coordinator/simulate/simulated_model.h"
 #include "coordinator/simulate/simulated_pipeline.h"
 

@@ -31,7 +31,7 @@ const double* Doubles(const Partial* x) { return reinterpret_cast<const double*>
 double* Doubles(SquareSum* x) { return reinterpret_cast<double*>(x); }
 const double* Doubles(const SquareSum* x) { return reinterpret_cast<const double*>(x); }
 
-// Of nothing too, whose pointers may be null.
+// Zero bytes are copied too, whose pointers may be null.
 void Copy(const void* from, size_t bytes, void* to) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }

@@ -81,7 +81,7 @@ TESSERA_INLINE void TileSums(const int8_t* x, const int8_t* codes, int32_t* sums
   _tile_stored(0, sums, 64);
 }
 
-// Of one block: by planes, then halves of the block where those have scales of their own.
+// The sums of one block: by planes, then halves of the block where those have scales of their own.
 template <DType kType>
 struct BlockSums {
   static constexpr int kHalves = kType == DType::kQ6_K32 ? 2 : 1;

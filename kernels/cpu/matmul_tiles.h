@@ -24,7 +24,7 @@ struct TileTokens {
   int64_t plane;  // bytes from one plane to the next
   int64_t stride;
   int64_t first;  // in the input
-  // Of integers (matmul_input.h).
+  // What integer inputs have besides (matmul_input.h).
   const float* scales = nullptr;
   const int32_t* high_offsets = nullptr;
   const int32_t* low_offsets = nullptr;
@@ -71,7 +71,7 @@ TESSERA_INLINE void StoreRows(const ProductArgs& args, int64_t token, int64_t ro
   }
 }
 
-// The same of partial sums, kLanes of them.
+// Stores partial sums, kLanes of them.
 TESSERA_INLINE void StorePartials(const ProductArgs& args, int64_t token, int64_t row,
                                   const double* sums) {
   double* out = args.partials + token * args.rows + row;

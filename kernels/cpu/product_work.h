@@ -1,9 +1,9 @@
 // Products of one input with one or more packed matrices: the input is prepared once in each form
 // that the matrices' types want.
 //
-// Of many tokens a thread takes some, prepares them, and multiplies them by all rows: what it
-// prepared is still near, and nobody waits in between. Of few, the rows of all matrices are dealt
-// out as if they were one, so that the threads read the weights together once.
+// Where tokens are many, a thread takes some, prepares them, and multiplies them by all rows: what
+// it prepared is still near, and nobody waits in between. Where they are few, the rows of all
+// matrices are dealt out as if they were one, so that the threads read the weights together once.
 //
 // Borrows ops and workers. Threads: the device's caller.
 //

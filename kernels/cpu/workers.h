@@ -55,7 +55,7 @@ class Workers {
   explicit Workers(int threads) : pool_(threads), scratch_(threads) {}
 
   int threads() const { return pool_.threads(); }
-  // Of thread `thread`, for the time of one job.
+  // The scratch of thread `thread`, its own for the time of one job.
   Scratch& scratch(int thread) { return scratch_[thread]; }
 
   // work(begin, end, thread) over [0, count) in pieces of a multiple of `granularity`; all of it at

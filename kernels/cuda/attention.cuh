@@ -220,7 +220,7 @@ TESSERA_DEVICE Bits<4> LoadCache(const AttentionArgs& args, const View<const BFl
   return LoadEight(cache, int64_t{row} * args.head_dim + dim, valid, args.aligned);
 }
 
-// The same to shared memory, asynchronously where it can be.
+// Copies what LoadCache reads to shared memory, asynchronously where it can be.
 TESSERA_DEVICE void StageCache(const AttentionArgs& args, const View<const BFloat16>& cache,
                                int row, int dim, const Shared<BFloat16>& to, int i) {
   if (args.aligned) {

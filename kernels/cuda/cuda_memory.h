@@ -144,7 +144,7 @@ class Event {
     if (event_ == nullptr) return errors.ok();
     return errors.Check(operation, "cudaEventSynchronize", cudaEventSynchronize(event_));
   }
-  // The same without waiting: tells in `passed` whether it is done.
+  // As Wait without waiting: tells in `passed` whether it is done.
   bool Query(CudaErrors& errors, const char* operation, bool& passed) {
     passed = false;
     if (!errors.ok()) return false;

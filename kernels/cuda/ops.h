@@ -185,7 +185,7 @@ inline constexpr int64_t kSmallMatMulRows = 64;
 // kMaxProducts products. Bound by reading the weights once (up to about 16 rows).
 [[nodiscard]] int LaunchSmallMatMul(const MatMulProduct* products, int num_products,
                                     const BFloat16* x, int64_t n, Stream stream);
-// The same for any n, on the tensor cores, without cuBLASLt: same bits.
+// As LaunchSmallMatMul for any n, on the tensor cores, without cuBLASLt: same bits.
 [[nodiscard]] int LaunchTiledMatMul(const MatMulProduct* products, int num_products,
                                     const BFloat16* x, int64_t n, Stream stream);
 // out = x · wᵀ in float32, any n. out: (n, w.rows).

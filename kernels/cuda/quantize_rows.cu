@@ -53,7 +53,7 @@ TESSERA_GLOBAL TESSERA_LAUNCH_BOUNDS(kThreads, 4) void QuantizeRowsKernel(View<c
     const float other = of_warps.Get(w);
     largest = other > largest ? other : largest;
   }
-  // Of so small a row nothing is left but zeros; its inverse would not be finite.
+  // A row so small becomes zeros; its inverse would not be finite.
   const float scale = largest < 1e-30f ? 1.0f : largest / kLargest;
   const float inverse = 1.0f / scale;
   if (ThreadIndex() == 0) scales.Set(BlockX(), scale);

@@ -35,7 +35,7 @@ TESSERA_DEVICE uint64_t KeyOf(float logit, uint32_t index) {
 TESSERA_DEVICE uint32_t IndexOf(uint64_t key) {
   return 0xffffffffu - static_cast<uint32_t>(key);
 }
-// Of -0 it gives 0.
+// The logit of a key; 0 where it was -0.
 TESSERA_DEVICE float LogitOf(uint64_t key) {
   const auto ordered = static_cast<uint32_t>(key >> 32);
   return FloatOfBits(ordered >> 31 ? ordered & 0x7fffffffu : ~ordered);

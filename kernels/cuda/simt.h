@@ -58,7 +58,7 @@ struct alignas(4 * kWords) Bits {
   uint32_t word[kWords];
 };
 
-// Of a launch. threads: a multiple of 32, at most 1024.
+// The shape of a launch. threads: a multiple of 32, at most 1024.
 struct LaunchShape {
   int64_t x = 1;
   int64_t y = 1;

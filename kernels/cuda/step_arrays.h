@@ -57,7 +57,7 @@ class StepLayout {
   // The arrays at `device`, where the filled buffer is copied to. rope: that of the step (its
   // pointers are not used).
   StepArrays Arrays(const std::byte* device, const RopeTable& rope, bool with_ids) const;
-  // Of these, the ids.
+  // The ids among the arrays.
   int32_t* MutableIds(std::byte* device) const {
     return reinterpret_cast<int32_t*>(device + ids_);
   }

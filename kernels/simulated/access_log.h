@@ -56,7 +56,7 @@ class Granule {
     return nullptr;
   }
 
-  // Of an atomic operation: two of them do not race.
+  // An atomic operation: two of them do not race.
   const char* Atomic(const Moment& me) {
     if (write_.epoch < me.first_epoch) return "reads shared memory that nobody wrote";
     if (!Ordered(write_, me) && !atomic_) {

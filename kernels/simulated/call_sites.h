@@ -17,7 +17,7 @@ namespace tessera::gpu_stubs {
 
 // Notes the call; whether it must fail. `caller`: __builtin_return_address(0) of the entry point.
 bool MustFail(const char* entry, const void* caller);
-// The same for a kernel: `stage` is "launch" or "run".
+// MustFail for a kernel: `stage` is "launch" or "run".
 bool KernelMustFail(const char* stage, const char* kernel);
 
 }  // namespace tessera::gpu_stubs

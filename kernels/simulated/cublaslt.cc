@@ -24,7 +24,7 @@ struct Layout {
   cudaDataType type;
   int64_t rows, cols, pitch;
 };
-// Of both operands.
+// How both operands are described.
 struct Description {
   bool transposed = false;  // the first
   int32_t scale_mode[2] = {CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F,

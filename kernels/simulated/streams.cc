@@ -39,7 +39,7 @@ std::map<cudaStream_t, std::shared_ptr<StreamState>> all_streams;
 StreamState* State(cudaStream_t stream) { return reinterpret_cast<StreamState*>(stream); }
 
 struct EventState {
-  // The same for all copies: whether the latest record has been passed.
+  // All copies share it: whether the latest record has been passed.
   std::shared_ptr<std::atomic<bool>> passed = std::make_shared<std::atomic<bool>>(true);
   StreamState* stream = nullptr;
   const int number = ++made;  // for the journal

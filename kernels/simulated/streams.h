@@ -48,9 +48,10 @@ size_t WrittenBesideAllocation();
 bool IsAtWork();
 // Runs all of the stream's work.
 cudaError_t RunAll(cudaStream_t stream);
-// The same until a piece is blocked: what a GPU does by itself, of a stream that nobody will ask.
+// Runs the stream's work until a piece is blocked: what a GPU does by itself, for a stream that
+// nobody will ask.
 void RunAhead(cudaStream_t stream);
-// The same of all streams, waiting a while for what is blocked.
+// Runs the work of all streams, waiting a while for what is blocked.
 void RunAllStreams();
 
 }  // namespace tessera::gpu_stubs

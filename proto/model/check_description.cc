@@ -64,8 +64,9 @@ absl::Status CheckFeedForward(const v1::FeedForwardConfig& feed_forward,
 }
 
 absl::Status CheckNorms(const v1::LayerConfig& kind, const std::string& where) {
-  if (v1::LayerConfig::NormPlacement_IsValid(kind.norms()) &&
-      kind.norms() != v1::LayerConfig::NORM_PLACEMENT_UNSPECIFIED) {
+  if (kind.norms() == v1::LayerConfig::NORM_PLACEMENT_PRE ||
+      kind.norms() == v1::LayerConfig::NORM_PLACEMENT_POST ||
+      kind.norms() == v1::LayerConfig::NORM_PLACEMENT_PRE_AND_POST) {
     return InRange(where + "residual_multiplier", kind.residual_multiplier(), -kMaxFactor,
                    kMaxFactor);
   }
@@ -83,8 +84,10 @@ absl::Status CheckServed(const v1::LayerConfig& kind, const std::string& where) 
     const char* field;
     const char* served;
   } rules[] = {
-      {!v1::AttentionConfig::QkNorm_IsValid(attention.qk_norm()), "attention.qk_norm",
-       "NONE, PER_HEAD, WHOLE_WIDTH"},
+      {attention.qk_norm() != v1::AttentionConfig::QK_NORM_NONE &&
+           attention.qk_norm() != v1::AttentionConfig::QK_NORM_PER_HEAD &&
+           attention.qk_norm() != v1::AttentionConfig::QK_NORM_WHOLE_WIDTH,
+       "attention.qk_norm", "NONE, PER_HEAD, WHOLE_WIDTH"},
       {attention.output_bias(), "attention.output_bias", "none"},
       {attention.logit_soft_cap() != 0, "attention.logit_soft_cap", "none"},
       {attention.sinks(), "attention.sinks", "none"},

@@ -8,7 +8,7 @@
 #define TESSERA_PROTO_MODEL_CHECK_PLAN_H_
 
 #include "absl/status/status.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::model {
 

@@ -12,7 +12,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::model {
 

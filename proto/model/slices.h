@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::model {
 

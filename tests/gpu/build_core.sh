@@ -106,12 +106,13 @@ worker_compile() {
   python3 tests/gpu/standalone/make_messages.py "$messages" || return 1
   [ "$messages/tessera/v1/cluster.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/cluster.pb.h
   [ "$messages/tessera/v1/model.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/model.pb.h
+  [ "$messages/tessera/v1/plan.pb.h" -nt "$STAMP" ] && STAMP=$messages/tessera/v1/plan.pb.h
   INCLUDES+=("-I$messages")
   OBJECTS=()
   for source in worker/model/*.cc worker/engine/*.cc worker/files/gguf/*.cc; do
     core_object "$source"
   done
-  for name in check_description check_plan enum_names sampling_fields slices tensor_roles; do
+  for name in check_description check_plan enum_names slices tensor_roles; do
     core_object "proto/model/$name.cc"
   done
   for name in gguf_alone plain_status_builders scalar_instruction_set; do

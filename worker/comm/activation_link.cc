@@ -127,7 +127,7 @@ class HostLink : public ActivationLink {
     size_t bytes = 0;                // of each
   };
 
-  // Of `rows`, those before rank `rank`'s.
+  // How many of `rows` come before rank `rank`'s.
   int64_t Cut(int64_t rows, int rank) const { return rows * rank / tp_->size(); }
 
   // What is `own` here, in the memory of `peer`. `own` comes from Allocate.

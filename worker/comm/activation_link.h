@@ -4,12 +4,12 @@
 // The host links go through host memory and any Communicator: in place where the device's
 // activations are host floats, else by way of a float32 copy (several ranks on one GPU). The NCCL
 // links put the exchange on the device's stream, where it can be recorded with everything else
-// (Device::Replayable). Which one it is is decided by MakeLinks.
+// (Recorder::Replayable). The engine chooses (engine/link_choice.h).
 //
 // Ownership: borrow device and communicators. Threads: the engine thread. Failure and determinism:
 // as Communicator; after a failure the group is dead.
 //
-//   TESSERA_ASSIGN_OR_RETURN(Links links, MakeLinks(setup));
+//   Links links = MakeHostLinks(setup);
 //   TESSERA_RETURN_IF_ERROR(links.tp->AllReduceSum(partial, n * hidden_size));
 //   TESSERA_RETURN_IF_ERROR(links.tp->Wait(between));
 #ifndef TESSERA_WORKER_COMM_ACTIVATION_LINK_H_
@@ -39,8 +39,8 @@ class ActivationLink {
   virtual absl::Status AllReduceSum(kernels::Partial* data, int64_t count) = 0;
   virtual absl::Status AllReduceSum(kernels::SquareSum* data, int64_t count) = 0;
 
-  // Of a step with `rows` rows of `cols`: whether each rank sums and normalizes rows of its own and
-  // all read the result, instead of each doing all rows.
+  // Whether, in a step with `rows` rows of `cols`, each rank sums and normalizes rows of its own
+  // and all read the result, instead of each doing all rows.
   virtual bool SplitsRows(int64_t /*rows*/, int64_t /*cols*/) const { return false; }
 
   // Sums `data` (rows, cols), from Allocate, over the ranks and calls use(begin, count) for rows

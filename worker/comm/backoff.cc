@@ -23,7 +23,7 @@ constexpr nanoseconds kLongestNap = milliseconds(1);
 constexpr int kNapFraction = 16;
 // For what nobody rings for: a plan from the coordinator.
 constexpr nanoseconds kShortestRungNap = microseconds(500);
-// Of a rank that has nothing to do.
+// The naps of a rank that has nothing to do.
 constexpr nanoseconds kIdle = milliseconds(1000);
 constexpr nanoseconds kIdleNap = milliseconds(10);
 

@@ -63,8 +63,8 @@ class Communicator {
   virtual absl::Status Barrier() = 0;
 
   // By rank, a piece of memory, `bytes` zeros, that all ranks read and write in place. What one has
-  // written another sees once both have passed a Barrier or a sum. Empty where
-  // the ranks share no memory. Every rank calls it with the same bytes. Freed with the last of the
+  // written another sees once both have passed a Barrier or a sum. Empty where the ranks share no
+  // memory. Every rank calls it with the same bytes. Freed with the last of the
   // communicators of the job or world.
   virtual absl::StatusOr<std::vector<std::byte*>> AllocateShared(size_t /*bytes*/) {
     return std::vector<std::byte*>();
@@ -105,9 +105,6 @@ std::vector<std::unique_ptr<Communicator>> MakeThreadCommunicators(
 // finalizes when destroyed (or aborts the job if a call has failed). At most one per process.
 absl::StatusOr<std::unique_ptr<Communicator>> MakeMpiCommunicator(
     const CommunicatorOptions& options);
-
-// nccl enters here, as one more factory that takes the mpi communicator of the same ranks: ranks
-// agree on its unique id by Broadcast, and what has no place on a GPU stays with mpi.
 
 }  // namespace tessera::worker
 

@@ -9,8 +9,8 @@
 
 namespace tessera::worker {
 
-// The same ranks once more, over messages alone. Collective. INVALID_ARGUMENT unless `mpi` is an mpi
-// communicator.
+// A communicator of the same ranks over messages alone. Collective. INVALID_ARGUMENT unless `mpi`
+// is an mpi communicator.
 absl::StatusOr<std::unique_ptr<Communicator>> WithoutSharedMemory(Communicator& mpi);
 
 // Whether its collectives go through shared memory.

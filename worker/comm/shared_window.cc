@@ -37,7 +37,7 @@ Share ShareOf(size_t count, int peer, int size) {
   return {cut(peer), cut(peer + 1) - cut(peer)};
 }
 
-// The same in all processes of the node.
+// One clock for all processes of the node.
 int64_t MonotonicNanoseconds() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -9,22 +9,23 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <cstring>
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "proto/base/mutex.h"
 #include "proto/base/status_macros.h"
 #include "worker/comm/call.h"
 #include "worker/comm/communicator.h"
@@ -33,20 +34,19 @@
 namespace tessera::worker {
 namespace {
 
-// What all groups of one world share. std::mutex rather than absl::Mutex because Debian's abseil
-// is not annotated for the thread sanitizer.
+// What all groups of one world share.
 struct World {
   explicit World(const CommunicatorOptions& options_in) : options(options_in) {}
 
   const CommunicatorOptions options;
-  std::mutex mutex;  // guards everything below and all of every Group but the slots
-  std::condition_variable changed;
-  absl::Status first_cause;
+  Mutex mu;  // guards what is below and all of every Group but the slots
+  CondVar changed;
+  absl::Status first_cause ABSL_GUARDED_BY(mu);
 };
 
 using Clock = std::chrono::steady_clock;
 
-// Of shared memory.
+// A cache line of shared memory.
 struct alignas(64) SharedLine {
   std::byte bytes[64] = {};
 };
@@ -71,33 +71,33 @@ struct Group {
   const std::vector<int> world_ranks;
 
   // slots[n % 2][r]: rank r's part of collective n. Written by r before it arrives, read by all
-  // after everybody has: ordered by the mutex that arriving takes.
+  // after everybody has: ordered by the lock that arriving takes.
   std::array<std::vector<Slot>, 2> slots;
 
-  // Guarded by world->mutex.
-  std::vector<std::unique_ptr<SharedLine[]>> shared;
-  std::vector<bool> arrived;  // at the current collective
-  int arrived_count = 0;
-  Clock::time_point newest_arrival;
-  int64_t finished = 0;  // collectives at which everybody has arrived
-  std::vector<bool> left;  // destroyed its communicator
-  std::map<std::tuple<int, int, int>, std::deque<Bytes>> mail;  // (from, to, tag)
+  std::vector<std::unique_ptr<SharedLine[]>> shared ABSL_GUARDED_BY(world->mu);
+  std::vector<bool> arrived ABSL_GUARDED_BY(world->mu);  // at the current collective
+  int arrived_count ABSL_GUARDED_BY(world->mu) = 0;
+  Clock::time_point newest_arrival ABSL_GUARDED_BY(world->mu);
+  int64_t finished ABSL_GUARDED_BY(world->mu) = 0;    // collectives at which everybody has arrived
+  std::vector<bool> left ABSL_GUARDED_BY(world->mu);  // destroyed its communicator
+  std::map<std::tuple<int, int, int>, std::deque<Bytes>> mail
+      ABSL_GUARDED_BY(world->mu);  // (from, to, tag)
   struct Child {
     std::shared_ptr<Group> group;
     int waiting;  // members that have not taken it yet
   };
-  std::map<int, Child> children;  // by color, of the Split in progress
+  std::map<int, Child> children ABSL_GUARDED_BY(world->mu);  // by color, of the Split in progress
 };
 
 class ThreadCommunicator : public Communicator {
  public:
   ThreadCommunicator(std::shared_ptr<Group> group, int group_rank)
-      : group_(std::move(group)), world_(group_->world.get()), rank_(group_rank) {}
+      : group_(std::move(group)), rank_(group_rank) {}
 
   ~ThreadCommunicator() override {
-    std::lock_guard<std::mutex> lock(world_->mutex);
+    MutexLock lock(&group_->world->mu);
     group_->left[static_cast<size_t>(rank_)] = true;
-    world_->changed.notify_all();
+    group_->world->changed.SignalAll();
   }
 
   int rank() const override { return rank_; }
@@ -135,7 +135,7 @@ class ThreadCommunicator : public Communicator {
     auto piece = std::make_unique<SharedLine[]>(bytes / sizeof(SharedLine) + 1);
     const auto* const begin = reinterpret_cast<std::byte*>(piece.get());
     {
-      std::lock_guard<std::mutex> lock(world_->mutex);
+      MutexLock lock(&group_->world->mu);
       group_->shared.push_back(std::move(piece));
     }
     const auto* const words = reinterpret_cast<const std::byte*>(&begin);
@@ -152,21 +152,22 @@ class ThreadCommunicator : public Communicator {
 
   absl::Status Send(int peer, int tag, Bytes data) override {
     TESSERA_RETURN_IF_ERROR(CheckMessage(MakeCall("Send", data.size()), peer, tag));
-    std::lock_guard<std::mutex> lock(world_->mutex);
-    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    MutexLock lock(&group_->world->mu);
+    TESSERA_RETURN_IF_ERROR(group_->world->first_cause);
     group_->mail[{rank_, peer, tag}].push_back(std::move(data));
-    world_->changed.notify_all();
+    group_->world->changed.SignalAll();
     return absl::OkStatus();
   }
 
   absl::StatusOr<Bytes> Receive(int peer, int tag) override {
     const Call call = MakeCall("Receive", 0);
     TESSERA_RETURN_IF_ERROR(CheckMessage(call, peer, tag));
-    std::unique_lock<std::mutex> lock(world_->mutex);
+    MutexLock lock(&group_->world->mu);
     std::optional<Bytes> message;
     TESSERA_RETURN_IF_ERROR(WaitUntil(
-        call, lock,
+        call,
         [&] {
+          group_->world->mu.AssertHeld();
           message = TakeMail(peer, tag);
           return message.has_value();
         },
@@ -177,8 +178,8 @@ class ThreadCommunicator : public Communicator {
   absl::StatusOr<std::optional<Bytes>> TryReceive(int peer, int tag) override {
     const Call call = MakeCall("TryReceive", 0);
     TESSERA_RETURN_IF_ERROR(CheckMessage(call, peer, tag));
-    std::lock_guard<std::mutex> lock(world_->mutex);
-    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    MutexLock lock(&group_->world->mu);
+    TESSERA_RETURN_IF_ERROR(group_->world->first_cause);
     std::optional<Bytes> message = TakeMail(peer, tag);
     if (!message.has_value() && HasLeft(peer)) return Fail(PeerLeft(call, peer));
     return message;
@@ -217,16 +218,16 @@ class ThreadCommunicator : public Communicator {
     return Call{operation, bytes, WorldRank(rank_)};
   }
 
-  // Ends the world, unless it has ended already; what ended it. The mutex is held.
-  absl::Status Fail(absl::Status cause) {
-    if (world_->first_cause.ok()) world_->first_cause = std::move(cause);
-    world_->changed.notify_all();
-    return world_->first_cause;
+  // Ends the world, unless it has ended already; what ended it.
+  absl::Status Fail(absl::Status cause) ABSL_EXCLUSIVE_LOCKS_REQUIRED(group_->world->mu) {
+    if (group_->world->first_cause.ok()) group_->world->first_cause = std::move(cause);
+    group_->world->changed.SignalAll();
+    return group_->world->first_cause;
   }
 
   absl::Status Checked(absl::Status status) {
     if (status.ok()) return status;
-    std::lock_guard<std::mutex> lock(world_->mutex);
+    MutexLock lock(&group_->world->mu);
     return Fail(std::move(status));
   }
 
@@ -235,14 +236,17 @@ class ThreadCommunicator : public Communicator {
     return Checked(CheckTag(call, tag));
   }
 
-  bool HasLeft(int peer) const { return group_->left[static_cast<size_t>(peer)]; }
+  bool HasLeft(int peer) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(group_->world->mu) {
+    return group_->left[static_cast<size_t>(peer)];
+  }
 
   absl::Status PeerLeft(const Call& call, int peer) const {
     return CallError(call, absl::StatusCode::kUnavailable,
                      absl::StrCat("world rank ", WorldRank(peer), " has left the group"));
   }
 
-  std::optional<Bytes> TakeMail(int peer, int tag) {
+  std::optional<Bytes> TakeMail(int peer, int tag)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(group_->world->mu) {
     const auto queue = group_->mail.find({peer, rank_, tag});
     if (queue == group_->mail.end()) return std::nullopt;
     Bytes message = std::move(queue->second.front());
@@ -251,21 +255,20 @@ class ThreadCommunicator : public Communicator {
     return message;
   }
 
-  // Waits for ready(); awaited() is a rank that it still depends on. The mutex is held through
-  // `lock` on entry and on return.
+  // Waits for ready(); awaited() is a rank that it still depends on. Both are called with the lock.
   template <typename Ready, typename Awaited>
-  absl::Status WaitUntil(const Call& call, std::unique_lock<std::mutex>& lock, Ready ready,
-                         Awaited awaited) {
-    const absl::Duration limit = std::min(world_->options.deadline, absl::Hours(24));
-    const auto expiry = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(limit);
-    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+  absl::Status WaitUntil(const Call& call, Ready ready, Awaited awaited)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(group_->world->mu) {
+    const absl::Duration limit = std::min(group_->world->options.deadline, absl::Hours(24));
+    const absl::Time expiry = absl::Now() + limit;
+    TESSERA_RETURN_IF_ERROR(group_->world->first_cause);
     while (!ready()) {
-      TESSERA_RETURN_IF_ERROR(world_->first_cause);
+      TESSERA_RETURN_IF_ERROR(group_->world->first_cause);
       if (HasLeft(awaited())) return Fail(PeerLeft(call, awaited()));
-      if (std::chrono::steady_clock::now() >= expiry) {
-        return Fail(NoAnswer(call, WorldRank(awaited()), world_->options.deadline));
+      if (absl::Now() >= expiry) {
+        return Fail(NoAnswer(call, WorldRank(awaited()), group_->world->options.deadline));
       }
-      world_->changed.wait_until(lock, expiry);
+      group_->world->changed.WaitWithDeadline(&group_->world->mu, expiry);
     }
     return absl::OkStatus();
   }
@@ -283,9 +286,9 @@ class ThreadCommunicator : public Communicator {
     for (int peer = 0; peer < size(); ++peer) {
       const Slot& other = slots[static_cast<size_t>(peer)];
       if (std::strcmp(other.operation, call.operation) != 0) {
-        return Checked(CallError(call, absl::StatusCode::kFailedPrecondition,
-                                 absl::StrCat("world rank ", WorldRank(peer), " called ",
-                                              other.operation, " instead")));
+        return Checked(CallError(
+            call, absl::StatusCode::kFailedPrecondition,
+            absl::StrCat("world rank ", WorldRank(peer), " called ", other.operation, " instead")));
       }
       if (equal_lengths && other.bytes.size() != mine.size()) {
         return Checked(UnequalLengths(call, WorldRank(peer), other.bytes.size()));
@@ -296,8 +299,8 @@ class ThreadCommunicator : public Communicator {
 
   absl::Status ArriveAndWait(const Call& call) {
     const Clock::time_point arrival = Clock::now();
-    std::unique_lock<std::mutex> lock(world_->mutex);
-    TESSERA_RETURN_IF_ERROR(world_->first_cause);
+    MutexLock lock(&group_->world->mu);
+    TESSERA_RETURN_IF_ERROR(group_->world->first_cause);
     const int64_t mine = group_->finished;
     group_->arrived[static_cast<size_t>(rank_)] = true;
     const Clock::time_point others = group_->newest_arrival;
@@ -307,15 +310,23 @@ class ThreadCommunicator : public Communicator {
       group_->arrived.assign(group_->arrived.size(), false);
       group_->arrived_count = 0;
       ++group_->finished;
-      world_->changed.notify_all();
+      group_->world->changed.SignalAll();
       return absl::OkStatus();
     }
     return WaitUntil(
-        call, lock, [&] { return group_->finished > mine; }, [&] { return Missing(); });
+        call,
+        [&] {
+          group_->world->mu.AssertHeld();
+          return group_->finished > mine;
+        },
+        [&] {
+          group_->world->mu.AssertHeld();
+          return Missing();
+        });
   }
 
   // A rank that has not arrived, preferring one that never will.
-  int Missing() const {
+  int Missing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(group_->world->mu) {
     int missing = rank_;
     for (int peer = 0; peer < size(); ++peer) {
       if (group_->arrived[static_cast<size_t>(peer)]) continue;
@@ -344,7 +355,7 @@ class ThreadCommunicator : public Communicator {
   std::shared_ptr<Group> TakeChild(int color, const std::vector<int>& members) {
     std::vector<int> world_ranks;
     for (int member : members) world_ranks.push_back(WorldRank(member));
-    std::lock_guard<std::mutex> lock(world_->mutex);
+    MutexLock lock(&group_->world->mu);
     auto [child, made] = group_->children.try_emplace(color);
     if (made) {
       child->second.group = std::make_shared<Group>(group_->world, std::move(world_ranks));
@@ -356,7 +367,6 @@ class ThreadCommunicator : public Communicator {
   }
 
   const std::shared_ptr<Group> group_;
-  World* const world_;  // group_ keeps it alive
   const int rank_;
   int64_t collectives_ = 0;
   std::chrono::nanoseconds late_{0};

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "absl/time/clock.h"
+
 namespace tessera::worker {
 
 Watchdog::Watchdog(const char* what, absl::Duration limit)
@@ -11,18 +13,19 @@ Watchdog::Watchdog(const char* what, absl::Duration limit)
 
 Watchdog::~Watchdog() {
   {
-    std::lock_guard<std::mutex> lock(mutex_);
+    MutexLock lock(&mu_);
     done_ = true;
+    changed_.Signal();
   }
-  changed_.notify_one();
   thread_.join();
 }
 
 void Watchdog::Watch(const char* what, absl::Duration limit) {
-  const auto expiry = std::chrono::steady_clock::now() +
-                      absl::ToChronoNanoseconds(std::min(limit, absl::Hours(24)));
-  std::unique_lock<std::mutex> lock(mutex_);
-  if (changed_.wait_until(lock, expiry, [this] { return done_; })) return;
+  const absl::Time expiry = absl::Now() + std::min(limit, absl::Hours(24));
+  MutexLock lock(&mu_);
+  bool late = false;
+  while (!done_ && !late) late = changed_.WaitWithDeadline(&mu_, expiry);
+  if (done_) return;
   std::fprintf(stderr, "%s did not return within %s: exiting\n", what,
                absl::FormatDuration(limit).c_str());
   std::_Exit(1);

@@ -4,12 +4,11 @@
 #ifndef TESSERA_WORKER_COMM_WATCHDOG_H_
 #define TESSERA_WORKER_COMM_WATCHDOG_H_
 
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "proto/base/mutex.h"
 
 namespace tessera::worker {
 
@@ -26,9 +25,9 @@ class Watchdog {
  private:
   void Watch(const char* what, absl::Duration limit);
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool done_ = false;
+  Mutex mu_;
+  CondVar changed_;
+  bool done_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 

@@ -161,7 +161,7 @@ class Leader {
     return runner_.Enqueue(std::move(step), [&] { return links_.KeepAlive(); });
   }
 
-  // Of the oldest step on this device. The one behind it begins now.
+  // The result of the oldest step on this device. The one behind it begins now.
   absl::StatusOr<std::optional<v1::StepResult>> TryCollect() {
     TESSERA_ASSIGN_OR_RETURN(std::optional<v1::StepResult> result, runner_.TryCollect());
     if (!result) return result;
@@ -170,7 +170,7 @@ class Leader {
     return result;
   }
 
-  // Of the oldest step in flight, if it is there.
+  // The result of the oldest step in flight, if it is there.
   absl::StatusOr<std::optional<v1::StepResult>> TryResult() {
     if (runner_.async_scheduling()) return TryCollect();
     if (links_.on_last_stage()) return std::nullopt;  // delivered at once

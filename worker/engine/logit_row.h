@@ -10,7 +10,7 @@
 #include "absl/types/span.h"
 #include "kernels/gumbel.h"
 #include "kernels/sampling.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::worker {
 

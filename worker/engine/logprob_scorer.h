@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/logit_row.h"
 

@@ -24,7 +24,7 @@
 #include "absl/time/time.h"
 #include "proto/base/status_macros.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/message_tags.h"
 #include "worker/engine/step_message.h"
@@ -55,7 +55,7 @@ class PipelineLinks {
   // How to wait for what comes through it.
   Patience patience() const { return world_->patience(); }
 
-  // The same header to the leader's tensor-parallel peers. Others have none.
+  // Sends the header to the leader's tensor-parallel peers. Others have none.
   absl::Status SendToPeers(StepMessageKind kind, absl::string_view header) {
     for (int peer : peers_) {
       TESSERA_RETURN_IF_ERROR(world_->Send(peer, kStepTag, EncodeStepMessage(kind, header)));
@@ -85,7 +85,7 @@ class PipelineLinks {
     return SendToAll(StepMessageKind::kHeartbeat, "");
   }
 
-  // The same if the last one was long enough ago. To be called often.
+  // Sends a heartbeat if the last one was long enough ago. To be called often.
   absl::Status KeepAlive() {
     if (Clock::now() - last_beat_ < heartbeat_) return absl::OkStatus();
     return SendHeartbeat();
@@ -97,7 +97,7 @@ class PipelineLinks {
     return StepMessage::Decode(std::move(bytes));
   }
 
-  // The same if it has arrived; nullopt when it has not.
+  // The next step message if it has arrived; nullopt when it has not.
   absl::StatusOr<std::optional<StepMessage>> TryReceiveStep() {
     TESSERA_ASSIGN_OR_RETURN(std::optional<Bytes> bytes,
                              world_->TryReceive(steps_from(), kStepTag));

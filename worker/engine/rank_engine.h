@@ -28,7 +28,7 @@
 #include "absl/time/time.h"
 #include "kernels/device.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/link_choice.h"
 #include "worker/engine/step_clock.h"

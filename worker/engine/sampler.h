@@ -27,7 +27,7 @@
 #include "absl/types/span.h"
 #include "kernels/sampling.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/logit_batch.h"
 #include "worker/engine/logit_row.h"

@@ -10,7 +10,7 @@
 
 #include "absl/status/status.h"
 #include "tessera/v1/cluster.pb.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/engine/placeholder_tokens.h"
 #include "worker/engine/sampling_check.h"
 

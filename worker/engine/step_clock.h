@@ -22,14 +22,14 @@
 #include <chrono>
 #include <cstdint>
 
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/timed_communicator.h"
 
 namespace tessera::worker {
 
 class StepClock {
  public:
-  // Of the stage's tensor-parallel communicator.
+  // The times of the stage's tensor-parallel communicator.
   CommTimes* comm() { return &comm_; }
 
   // others_work: other ranks may have been at work on steps since this rank's last one ended.

@@ -96,7 +96,7 @@ class StepRunner {
   // `between` as in Forward. Collective.
   absl::Status Enqueue(v1::StepPlan step, absl::FunctionRef<absl::Status()> between);
   int under_way() const { return static_cast<int>(enqueued_.size()); }
-  // Of the oldest of them; there is one.
+  // The id of the oldest step under way; there is one.
   int64_t oldest_step_id() const { return enqueued_.front().plan.step_id(); }
   // Its result, complete on every rank, once it is there. Waits for nothing and nobody.
   absl::StatusOr<std::optional<v1::StepResult>> TryCollect();

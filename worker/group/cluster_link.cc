@@ -5,9 +5,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
-#include "proto/wire/grpc_status.h"
+#include "absl/time/clock.h"
+#include "proto/base/mutex.h"
 #include "proto/base/status_macros.h"
+#include "proto/wire/grpc_status.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 #include "worker/group/cluster_channel.h"
 
@@ -37,7 +38,7 @@ class ClusterLink::Stream
   void Open() {
     self_ = shared_from_this();
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       broken_ = false;
     }
     stub_->async()->Join(&context_, this);
@@ -52,26 +53,28 @@ class ClusterLink::Stream
   }
 
   absl::Status Send(v1::GroupMessage message) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     return Queue(std::move(message));
   }
 
   // In one piece: as soon as the engine sees the end it may close the stream.
   absl::Status SendAndEnd(v1::GroupMessage message, const absl::Status& why) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     const absl::Status queued = Queue(std::move(message));
     if (!ending_) {
       ending_ = ended_ = true;
       end_ = why;
+      changed_.SignalAll();
     }
     return queued;
   }
 
   absl::StatusOr<v1::ShardPlan> AwaitPlan(absl::Duration patience) {
-    absl::MutexLock lock(&mu_);
-    const bool answered =
-        mu_.AwaitWithTimeout(absl::Condition(this, &Stream::HasPlanOrEnded), patience);
-    if (!answered) {
+    MutexLock lock(&mu_);
+    const absl::Time deadline = absl::Now() + patience;
+    while (!HasPlanOrEnded() && !changed_.WaitWithDeadline(&mu_, deadline)) {
+    }
+    if (!HasPlanOrEnded()) {
       return absl::DeadlineExceededError(absl::StrCat(
           "the coordinator sent no plan within ", absl::FormatDuration(patience)));
     }
@@ -81,9 +84,11 @@ class ClusterLink::Stream
   }
 
   absl::StatusOr<std::optional<v1::StepPlan>> NextPlan(absl::Duration wait) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (wait > absl::ZeroDuration()) {
-      mu_.AwaitWithTimeout(absl::Condition(this, &Stream::HasStepOrEnded), wait);
+      const absl::Time deadline = absl::Now() + wait;
+      while (!HasStepOrEnded() && !changed_.WaitWithDeadline(&mu_, deadline)) {
+      }
     }
     // Nothing is wrong with the group itself: whatever ended the stream, it ends in order.
     if (ended_) return absl::CancelledError(end_.message());
@@ -97,33 +102,36 @@ class ClusterLink::Stream
   void End(const absl::Status& why, bool quietly) {
     bool tell = false;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       if (ending_) return;
       ending_ = true;
       tell = joined_ && !quietly && on_end_;
     }
     if (tell) on_end_(why);  // before the engine can see the end and leave
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     ended_ = true;
     end_ = why;
+    changed_.SignalAll();
   }
 
   void HalfClose() {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     if (broken_ || half_closed_) return;
     half_closed_ = true;
     if (!writing_) StartWritesDone();
   }
 
   void AwaitDone(absl::Duration patience) {
-    absl::MutexLock lock(&mu_);
-    mu_.AwaitWithTimeout(absl::Condition(&done_), patience);
+    MutexLock lock(&mu_);
+    const absl::Time deadline = absl::Now() + patience;
+    while (!done_ && !changed_.WaitWithDeadline(&mu_, deadline)) {
+    }
   }
 
   void OnReadDone(bool ok) override {
     if (!ok) {
       {
-        absl::MutexLock lock(&mu_);
+        MutexLock lock(&mu_);
         broken_ = true;
       }
       RemoveHold();
@@ -137,7 +145,7 @@ class ClusterLink::Stream
   }
 
   void OnWriteDone(bool ok) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     writing_ = false;
     outgoing_.pop_front();
     if (!ok || broken_) return;  // a failed read follows
@@ -152,7 +160,7 @@ class ClusterLink::Stream
     const auto self = std::move(self_);
     bool joined;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       joined = joined_;
     }
     absl::Status why = wire::FromGrpc(status);
@@ -161,26 +169,29 @@ class ClusterLink::Stream
       why = absl::UnavailableError(absl::StrCat("lost the coordinator: ", why.message()));
     }
     End(why, /*quietly=*/false);
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     done_ = true;
+    changed_.SignalAll();
   }
 
  private:
   absl::Status Take() {
     switch (incoming_.body_case()) {
       case v1::CoordinatorMessage::kShardPlan: {
-        absl::MutexLock lock(&mu_);
+        MutexLock lock(&mu_);
         if (plan_) return absl::FailedPreconditionError("the coordinator sent a second plan");
         plan_ = std::move(*incoming_.mutable_shard_plan());
+        changed_.SignalAll();
         return absl::OkStatus();
       }
       case v1::CoordinatorMessage::kStepPlan: {
-        absl::MutexLock lock(&mu_);
+        MutexLock lock(&mu_);
         if (steps_.size() >= kMaxQueued) {
           return absl::ResourceExhaustedError(
               absl::StrCat("the coordinator sent ", steps_.size(), " steps ahead"));
         }
         steps_.push_back(std::move(*incoming_.mutable_step_plan()));
+        changed_.SignalAll();
         return absl::OkStatus();
       }
       case v1::CoordinatorMessage::kShutdown:
@@ -223,7 +234,8 @@ class ClusterLink::Stream
   std::shared_ptr<Stream> self_;
   v1::CoordinatorMessage incoming_;  // read reactions only
 
-  absl::Mutex mu_;
+  Mutex mu_;
+  CondVar changed_;                                             // plan_, steps_, ended_, done_
   std::deque<v1::GroupMessage> outgoing_ ABSL_GUARDED_BY(mu_);  // front is being written
   std::deque<v1::StepPlan> steps_ ABSL_GUARDED_BY(mu_);
   std::optional<v1::ShardPlan> plan_ ABSL_GUARDED_BY(mu_);

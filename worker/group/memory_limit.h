@@ -15,17 +15,17 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::worker {
 
 // Bytes that are left; nullopt: no limit, or nobody says.
 struct MemoryLimits {
-  // Of this process: RLIMIT_AS less what it has mapped.
+  // What this process may map: RLIMIT_AS less what it has mapped.
   std::optional<int64_t> address_space = std::nullopt;
-  // Of its control group or one above, v2 or v1.
+  // What its control group or one above leaves, v2 or v1.
   std::optional<int64_t> cgroup = std::nullopt;
-  // Of the host: MemAvailable.
+  // What the host has: MemAvailable.
   std::optional<int64_t> available = std::nullopt;
 };
 
@@ -41,8 +41,8 @@ struct MemoryNeed {
   int64_t local_kv_bytes = 0;
 };
 
-// Of the rank `world_rank` of the plan, and of the `local_ranks` ranks of its host: of all of them
-// if that is the whole group, else as if they were all like this one.
+// The need of the rank `world_rank` of the plan, and of the `local_ranks` ranks of its host: of all
+// of them if that is the whole group, else as if they were all like this one.
 MemoryNeed NeedOf(const v1::ModelDescription& model, const v1::ShardPlan& plan, int world_rank,
                   int local_ranks);
 

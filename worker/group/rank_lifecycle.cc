@@ -106,7 +106,7 @@ absl::Status RankLifecycle::OpenAndListen() {
                            OpenModel(options_.model, options_.load_format, options_.quantization));
   TESSERA_RETURN_IF_ERROR(CheckDeviceTakes(file_->description()));
   TESSERA_ASSIGN_OR_RETURN(auto health, HealthServer::Start(options_.host, options_.health_port));
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   health_ = std::move(health);
   return absl::OkStatus();
 }
@@ -166,7 +166,7 @@ absl::StatusOr<std::vector<int64_t>> RankLifecycle::GatherFreeMemory(int64_t min
 absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader() {
   ClusterLink* link = nullptr;
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     link_ =
         std::make_unique<ClusterLink>(ClusterLinkOptions{.coordinator = options_.coordinator,
                                                          .connect_timeout = options_.join_timeout,
@@ -193,7 +193,7 @@ void RankLifecycle::StartReporting(const std::string& group_id) {
   identity.set_pid(getpid());
   identity.set_health_port(health()->port());
   identity.set_threads(threads_);
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   reporter_ = RankReporter::Start(options_.coordinator, std::move(identity));
 }
 
@@ -295,17 +295,17 @@ void RankLifecycle::OnSignal(int number) {
 }
 
 HealthServer* RankLifecycle::health() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return health_.get();
 }
 
 RankReporter* RankLifecycle::reporter() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return reporter_.get();
 }
 
 ClusterLink* RankLifecycle::link() {
-  absl::MutexLock lock(&mu_);
+  MutexLock lock(&mu_);
   return link_.get();
 }
 

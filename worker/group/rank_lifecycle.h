@@ -22,8 +22,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
-#include "tessera/v1/model.pb.h"
+#include "proto/base/mutex.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/core_shares.h"
 #include "worker/engine/rank_engine.h"
@@ -92,7 +92,7 @@ class RankLifecycle {
 
   // Shared with the signal thread; set once each, by the main thread, and never destroyed before
   // the process ends.
-  absl::Mutex mu_;
+  Mutex mu_;
   std::unique_ptr<HealthServer> health_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<RankReporter> reporter_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<ClusterLink> link_ ABSL_GUARDED_BY(mu_);  // leader only

@@ -4,7 +4,9 @@
 #include <thread>
 #include <utility>
 
-#include "absl/synchronization/mutex.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/time/clock.h"
+#include "proto/base/mutex.h"
 #include "tessera/v1/cluster.grpc.pb.h"
 #include "worker/group/cluster_channel.h"
 #include "worker/group/process.h"
@@ -28,39 +30,43 @@ class RankReporterImpl : public RankReporter {
 
   ~RankReporterImpl() override {
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       stopping_ = true;
+      changed_.SignalAll();
     }
     thread_.join();
   }
 
   void BeforeLoad(int64_t resident_bytes) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     report_.set_rss_before_load_bytes(resident_bytes);
     report_.set_phase(v1::RankReport::PHASE_LOADING);
     urgent_ = true;
+    changed_.SignalAll();
   }
 
   void Progress(int64_t bytes_loaded, int64_t bytes_total) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     report_.set_bytes_loaded(bytes_loaded);
     report_.set_bytes_total(bytes_total);
     news_ = true;
+    changed_.SignalAll();
   }
 
   void Serving(const std::string& device, std::function<v1::StepTimes()> times) override {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     times_ = std::move(times);
     report_.set_phase(v1::RankReport::PHASE_SERVING);
     report_.set_device(device);
     report_.set_peak_rss_bytes(ReadMemoryUse().peak_bytes);
     urgent_ = true;
+    changed_.SignalAll();
   }
 
   void Failed(const std::string& error, absl::Duration patience) override {
     v1::RankReport report;
     {
-      absl::MutexLock lock(&mu_);
+      MutexLock lock(&mu_);
       report_.set_phase(v1::RankReport::PHASE_FAILED);
       report_.set_error(error);
       news_ = urgent_ = false;
@@ -75,11 +81,13 @@ class RankReporterImpl : public RankReporter {
 
   // While the rank serves, steps that were run are news once a second; an idle rank has none.
   void AwaitNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    const absl::Condition any_news(this, &RankReporterImpl::AnyNews);
+    absl::Time next_look = absl::Now() + kTimesInterval;
     while (!AnyNews()) {
       if (!times_) {
-        mu_.Await(any_news);
-      } else if (!mu_.AwaitWithTimeout(any_news, kTimesInterval)) {
+        changed_.Wait(&mu_);
+        next_look = absl::Now() + kTimesInterval;
+      } else if (changed_.WaitWithDeadline(&mu_, next_look) && !AnyNews()) {
+        next_look = absl::Now() + kTimesInterval;
         v1::StepTimes times = times_();
         news_ = times.steps() != report_.step_times().steps();
         *report_.mutable_step_times() = std::move(times);
@@ -92,7 +100,7 @@ class RankReporterImpl : public RankReporter {
       v1::RankReport report;
       bool last;
       {
-        absl::MutexLock lock(&mu_);
+        MutexLock lock(&mu_);
         AwaitNews();
         last = stopping_;
         if (last && !news_ && !urgent_) return;
@@ -101,8 +109,10 @@ class RankReporterImpl : public RankReporter {
       }
       Send(std::move(report), last ? kLastCallTimeout : kCallTimeout);
       if (last) return;
-      absl::MutexLock lock(&mu_);
-      mu_.AwaitWithTimeout(absl::Condition(this, &RankReporterImpl::Urgent), kProgressInterval);
+      MutexLock lock(&mu_);
+      const absl::Time deadline = absl::Now() + kProgressInterval;
+      while (!Urgent() && !changed_.WaitWithDeadline(&mu_, deadline)) {
+      }
     }
   }
 
@@ -119,7 +129,8 @@ class RankReporterImpl : public RankReporter {
   }
 
   const std::unique_ptr<v1::Cluster::Stub> stub_;
-  absl::Mutex mu_;
+  Mutex mu_;
+  CondVar changed_;  // news_, urgent_, stopping_, times_
   v1::RankReport report_ ABSL_GUARDED_BY(mu_);
   std::function<v1::StepTimes()> times_ ABSL_GUARDED_BY(mu_);  // null until the rank serves
   bool news_ ABSL_GUARDED_BY(mu_) = false;    // may wait for its turn

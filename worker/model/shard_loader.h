@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/tensor.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/files/model_file.h"
 
 namespace tessera::worker {

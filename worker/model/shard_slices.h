@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "kernels/tensor.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 
 namespace tessera::worker {
 

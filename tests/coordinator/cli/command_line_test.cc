@@ -281,7 +281,7 @@ TEST(LoadDisplay, RedrawsOneLineOnATerminal) {
 TEST(ClusterMap, ShowsShardsAndProcesses) {
   v1::GroupStatus group;
   v1::RankStatus* rank = group.add_ranks();
-  v1::RankShard* shard = rank->mutable_shard();
+  v1::RankPart* shard = rank->mutable_shard();
   shard->mutable_layers()->set_end(15);
   shard->add_kinds()->mutable_q_heads()->set_begin(5);
   shard->mutable_kinds(0)->mutable_q_heads()->set_end(9);

@@ -35,7 +35,7 @@ class FakeTransportGroup {
   using Model = std::function<int32_t(int position)>;
 
   explicit FakeTransportGroup(coordinator::GroupObserver* observer,
-                     v1::ModelDescription description = ByteModel(), int world_size = 1)
+                              v1::ModelDescription description = ByteModel(), int world_size = 1)
       : observer_(observer), wire_(std::make_shared<Wire>()) {
     hello_.set_group_id("fake");
     hello_.set_world_size(world_size);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "coordinator/plan/format_plan.h"
 #include "coordinator/plan/shard_planner.h"
 #include "coordinator/simulate/example_models.h"
 

@@ -10,6 +10,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "coordinator/plan/format_plan.h"
 #include "coordinator/simulate/example_models.h"
 #include "proto/model/layers.h"
 #include "proto/model/slices.h"
@@ -17,6 +19,7 @@
 namespace tessera::coordinator {
 namespace {
 
+using tessera::testing::AddLayer;
 using tessera::testing::ExampleModel;
 using tessera::testing::MakeModel;
 using tessera::testing::SmolLm2;
@@ -241,6 +244,50 @@ TEST(ShardPlannerTest, LayerSplitIsObeyed) {
   EXPECT_EQ(Size(plan.ranks(0).layers()), 16);
   EXPECT_EQ(Size(plan.ranks(1).layers()), 1);
   EXPECT_EQ(Size(plan.ranks(2).layers()), 13);
+}
+
+// Layers 1 and 3 have other heads and another feed-forward than 0, 2 and 4.
+v1::ModelDescription TwoKinds() {
+  const ExampleModel first = {.num_layers = 5};
+  const ExampleModel second = {.num_layers = 5, .num_heads = 6, .num_kv_heads = 2, .ffn_size = 160};
+  auto model = MakeModel(first);
+  v1::Architecture& arch = *model.mutable_architecture();
+  *arch.add_layer_kinds() = MakeModel(second).architecture().layer_kinds(0);
+  model.clear_tensors();
+  for (const auto& tensor : MakeModel(first).tensors()) {
+    if (tensor.layer() < 0) *model.add_tensors() = tensor;
+  }
+  for (int layer = 0; layer < 5; ++layer) {
+    arch.add_layer_kind_of(layer % 2);
+    AddLayer(layer % 2 == 0 ? first : second, layer, &model);
+  }
+  return model;
+}
+
+TEST(ShardPlannerTest, EachKindOfLayerIsSplitByItself) {
+  const auto model = TwoKinds();
+  for (const int tp : {1, 2, 3, 4, 5}) {
+    for (const int pp : {1, 2, 5}) {
+      SCOPED_TRACE(absl::StrCat(tp, "x", pp));
+      ExpectSound(model, MustPlan(model, {.tensor_parallel = tp, .pipeline_parallel = pp}));
+    }
+  }
+  const auto plan = MustPlan(model, {.tensor_parallel = 3});
+  EXPECT_EQ(Size(plan.ranks(2).kinds(0).q_heads()), 2);
+  EXPECT_EQ(Size(plan.ranks(2).kinds(1).q_heads()), 2);
+  EXPECT_EQ(Size(plan.ranks(1).kinds(1).kv_heads()), 2);  // heads 2 and 3, of two groups
+  EXPECT_EQ(plan.ranks(2).kinds(1).ffn().end(), 160);
+  // The kind with the fewest granules says how many ranks there may be.
+  EXPECT_THAT(ErrorOf(model, {.tensor_parallel = 6}),
+              HasSubstr("expected 1 .. 5 (the FFN has 5 granules of 32 columns)"));
+}
+
+TEST(ShardPlannerTest, TheMapShowsEachKindsRanges) {
+  const auto model = TwoKinds();
+  const std::string map = FormatPlan(model, MustPlan(model, {.tensor_parallel = 2}));
+  EXPECT_THAT(map, HasSubstr("0-3 (4) / 0-2 (3)"));
+  EXPECT_THAT(map, HasSubstr("8 / 6"));
+  EXPECT_THAT(map, HasSubstr("256 / 160"));
 }
 
 TEST(ShardPlannerTest, RandomArchitectures) {

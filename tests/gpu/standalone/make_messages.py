@@ -148,7 +148,8 @@ def main():
     out = pathlib.Path(sys.argv[1]) / "tessera/v1"
     out.mkdir(parents=True, exist_ok=True)
     known_enums = set()
-    for name, includes in (("model", []), ("cluster", ['#include "tessera/v1/model.pb.h"'])):
+    for name, includes in (("model", []), ("plan", ['#include "tessera/v1/model.pb.h"']),
+                           ("cluster", ['#include "tessera/v1/plan.pb.h"'])):
         messages, enums = Parser((ROOT / f"proto/tessera/v1/{name}.proto").read_text()).file()
         known_enums |= {enum for enum, _ in enums}
         text = header(messages, enums, known_enums, includes)

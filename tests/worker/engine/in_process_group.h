@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "worker/comm/communicator.h"
 #include "worker/engine/rank_engine.h"
 #include "worker/files/model_file.h"

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "coordinator/plan/shard_planner.h"
-#include "tessera/v1/model.pb.h"
+#include "tessera/v1/plan.pb.h"
 #include "tests/worker/engine/generation_script.h"
 #include "tests/worker/engine/layout_answers.h"
 #include "worker/files/model_file.h"

@@ -1,10 +1,10 @@
 #include "worker/files/gguf/tokenizer.h"
 
+#include <cctype>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
@@ -141,8 +141,9 @@ absl::Status ReadFlags(const GgufMetadata& metadata, v1::TokenizerDescription* t
 
 // "<0xNN>".
 bool IsByteToken(absl::string_view token) {
+  const auto is_hex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
   return token.size() == 6 && absl::StartsWith(token, "<0x") && token[5] == '>' &&
-         absl::ascii_isxdigit(token[3]) && absl::ascii_isxdigit(token[4]);
+         is_hex(token[3]) && is_hex(token[4]);
 }
 
 // What a file without token types says otherwise: special ids by their keys, bytes and well-known ends
