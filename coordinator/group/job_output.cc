@@ -3,7 +3,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -20,19 +19,21 @@ constexpr absl::string_view kNoticePrefix = "mpirun noticed";
 void JobOutput::Append(absl::string_view bytes, const LineCallback& on_line) {
   for (const char c : bytes) {
     if (c == '\n') {
-      Take(std::exchange(partial_, std::string()), on_line);
+      TakeLine(on_line);
       continue;
     }
-    if (partial_.size() >= kMaxLineBytes) Take(std::exchange(partial_, std::string()), on_line);
+    if (partial_.size() >= kMaxLineBytes) TakeLine(on_line);
     if (c != '\r') partial_.push_back(c);
   }
 }
 
 void JobOutput::Flush(const LineCallback& on_line) {
-  if (!partial_.empty()) Take(std::exchange(partial_, std::string()), on_line);
+  if (!partial_.empty()) TakeLine(on_line);
 }
 
-void JobOutput::Take(std::string line, const LineCallback& on_line) {
+void JobOutput::TakeLine(const LineCallback& on_line) {
+  std::string line;
+  line.swap(partial_);
   if (worker_error_.empty() && absl::StartsWith(line, kWorkerPrefix)) {
     worker_error_ = line.substr(kWorkerPrefix.size());
   }

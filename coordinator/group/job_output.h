@@ -30,7 +30,7 @@ class JobOutput {
   absl::Status Explain(absl::string_view program, int wait_status) const;
 
  private:
-  void Take(std::string line, const LineCallback& on_line);
+  void TakeLine(const LineCallback& on_line);  // what has come of it, which is then empty
   std::string Explanation() const;
 
   std::string partial_;
