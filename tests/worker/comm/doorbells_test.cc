@@ -43,7 +43,7 @@ TEST(DoorbellsTest, WakesAnotherProcess) {
   const auto play = [shared](int me) {
     Doorbells bells({{0, &shared->bells[0]}, {1, &shared->bells[1]}}, me);
     for (int round = 0; round < kRounds; ++round) {
-      while (shared->timeline.load() % 2 != me) {
+      while (shared->turns.load() % 2 != me) {
         if (!bells.Sleep(kForever)) return false;
       }
       ++shared->turns;
@@ -58,7 +58,7 @@ TEST(DoorbellsTest, WakesAnotherProcess) {
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  EXPECT_EQ(shared->timeline.load(), 2 * kRounds);
+  EXPECT_EQ(shared->turns.load(), 2 * kRounds);
   munmap(memory, sizeof(Shared));
 }
 
