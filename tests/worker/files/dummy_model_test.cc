@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/worker/files/test_files.h"
 #include "worker/files/model_file.h"
 
@@ -25,7 +26,7 @@ std::vector<float> Read(const ModelFile& model, const std::string& tensor, int64
 
 TEST(DummyModel, NeedsTheConfigAlone) {
   const TempFolder folder;
-  folder.Write("config.json", ReadWhole(std::string(kQwen3) + "/config.json"));
+  folder.Write("config.json", ReadWhole(absl::StrCat(kQwen3, "/config.json")));
   const auto from_folder = OpenModel(folder.path(), LoadFormat::kDummy);
   const auto from_file = OpenModel(folder.Path("config.json"), LoadFormat::kDummy);
   ASSERT_TRUE(from_folder.ok()) << from_folder.status();
