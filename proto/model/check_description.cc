@@ -95,8 +95,6 @@ absl::Status CheckServed(const v1::LayerConfig& kind, const std::string& where) 
       {feed_forward.activation() != v1::FeedForwardConfig::ACTIVATION_SILU,
        "feed_forward.activation", "SILU"},
       {feed_forward.bias(), "feed_forward.bias", "none"},
-      {RotaryDim(attention) != 0 && RotaryDim(attention) != attention.head_dim(),
-       "attention.rope.rotary_dim", "all of the head"},
       {kind.norms() == v1::LayerConfig::NORM_PLACEMENT_PRE_AND_POST, "norms", "PRE, POST"},
   };
   for (const auto& rule : rules) {

@@ -3,7 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "coordinator/plan/shard_planner.h"
-#include "tests/coordinator/plan/example_models.h"
+#include "coordinator/simulate/example_models.h"
 
 namespace tessera::coordinator {
 namespace {

@@ -254,7 +254,8 @@ v1::ModelDescription TwoKinds() {
   v1::Architecture& arch = *model.mutable_architecture();
   *arch.add_layer_kinds() = MakeModel(second).architecture().layer_kinds(0);
   model.clear_tensors();
-  for (const auto& tensor : MakeModel(first).tensors()) {
+  const v1::ModelDescription other = MakeModel(first);
+  for (const auto& tensor : other.tensors()) {
     if (tensor.layer() < 0) *model.add_tensors() = tensor;
   }
   for (int layer = 0; layer < 5; ++layer) {

@@ -122,7 +122,11 @@ TEST(CheckDescriptionTest, WhatNoDecoderDoesIsUnimplementedByName) {
       {"attention.sinks", [](auto* m) { Attention(m)->set_sinks(true); }},
       {"attention.qk_norm",
        [](auto* m) { Attention(m)->set_qk_norm(static_cast<v1::AttentionConfig::QkNorm>(7)); }},
-      {"attention.rope.rotary_dim", [](auto* m) { Attention(m)->mutable_rope()->set_rotary_dim(8); }},
+      {"norms",
+       [](auto* m) {
+         m->mutable_architecture()->mutable_layer_kinds(0)->set_norms(
+             v1::LayerConfig::NORM_PLACEMENT_PRE_AND_POST);
+       }},
       {"feed_forward.kind",
        [](auto* m) { FeedForward(m)->set_kind(v1::FeedForwardConfig::KIND_EXPERTS); }},
       {"feed_forward.activation",

@@ -257,8 +257,8 @@ TEST(HfConfig, NumbersMustFitEachOther) {
     return MessageOf(CheckArchitecture("config.json", *arch));
   };
   EXPECT_EQ(check(""), "");
-  EXPECT_THAT(check("\"num_key_value_heads\": 3"), HasSubstr("multiple of the 3 KV heads"));
-  EXPECT_THAT(check("\"num_key_value_heads\": 8"), HasSubstr("KV heads: expected 1 .. 4"));
+  EXPECT_THAT(check("\"num_key_value_heads\": 3"), HasSubstr("num_kv_heads is 3; expected a divisor of the 4 query heads"));
+  EXPECT_THAT(check("\"num_key_value_heads\": 8"), HasSubstr("num_kv_heads is 8; expected 1 .. 4"));
   EXPECT_THAT(check("\"head_dim\": 15"), HasSubstr("an even number"));
   EXPECT_THAT(check("\"head_dim\": 1000000000"), HasSubstr("head_dim is 1000000000; expected 2 .. 65536"));
   EXPECT_THAT(check("\"rope_theta\": 1"), HasSubstr("rope.theta is 1"));

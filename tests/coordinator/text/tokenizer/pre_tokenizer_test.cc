@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "coordinator/text/tokenizer/pre_tokenizer.h"
 
 #include <gmock/gmock.h>
@@ -68,7 +69,7 @@ TEST(PreTokenizer, BadPatternsAreRefusedByName) {
 TEST(PreTokenizer, AnExplodingPatternEndsAtTheLimit) {
   const auto pre_tokenizer = PreTokenizer::Create({"(?:a+)+b|(a|aa)+$x"});
   ASSERT_TRUE(pre_tokenizer.ok()) << pre_tokenizer.status();
-  const std::string text = std::string(200, 'a') + "c";
+  const std::string text = absl::StrCat(std::string(200, 'a'), "c");
   const auto pieces = pre_tokenizer->Split(text);
   EXPECT_EQ(pieces.status().code(), absl::StatusCode::kResourceExhausted) << pieces.status();
 }
