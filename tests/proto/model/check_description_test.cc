@@ -122,11 +122,6 @@ TEST(CheckDescriptionTest, WhatNoDecoderDoesIsUnimplementedByName) {
       {"attention.sinks", [](auto* m) { Attention(m)->set_sinks(true); }},
       {"attention.qk_norm",
        [](auto* m) { Attention(m)->set_qk_norm(static_cast<v1::AttentionConfig::QkNorm>(7)); }},
-      {"norms",
-       [](auto* m) {
-         m->mutable_architecture()->mutable_layer_kinds(0)->set_norms(
-             v1::LayerConfig::NORM_PLACEMENT_PRE_AND_POST);
-       }},
       {"feed_forward.kind",
        [](auto* m) { FeedForward(m)->set_kind(v1::FeedForwardConfig::KIND_EXPERTS); }},
       {"feed_forward.activation",
