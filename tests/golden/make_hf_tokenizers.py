@@ -76,9 +76,9 @@ def byte_level(messages, name, added=True):
   if golden.normalize_nfc:
     tokenizer.normalizer = normalizers.NFC()
   if added:
-    control = tokens_of(golden, messages, "CONTROL")
+    control = tokens_of(golden, messages, "TOKEN_TYPE_CONTROL")
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in control])
-  user_defined = tokens_of(golden, messages, "USER_DEFINED")
+  user_defined = tokens_of(golden, messages, "TOKEN_TYPE_USER_DEFINED")
   tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in user_defined])
   return tokenizer
 

@@ -297,9 +297,9 @@ def make_byte_level(name, spec, texts):
     with_special, plain = byte_level_pair(vocab, merges, spec, CONTROL)
     write_ids(name, texts, with_special, plain)
     tokens = sorted(vocab, key=vocab.get)
-    types = ["CONTROL" if t in CONTROL else "USER_DEFINED" if t in spec.get("user_defined", []) else "NORMAL" for t in tokens]
+    types = ["TOKEN_TYPE_" + ("CONTROL" if t in CONTROL else "USER_DEFINED" if t in spec.get("user_defined", []) else "NORMAL") for t in tokens]
     write_description(name, [
-        ("kind", "BYTE_LEVEL_BPE"), ("tokens", [t.encode() for t in tokens]), ("types", types),
+        ("kind", "TOKENIZER_KIND_BYTE_LEVEL_BPE"), ("tokens", [t.encode() for t in tokens]), ("types", types),
         ("merges", [" ".join(m).encode() for m in merges]),
         ("pre_tokenizer_patterns", [p.encode() for p in spec["patterns"]]), ("pre_tokenizer_name", name.encode()),
         ("normalize_nfc", spec.get("nfc", False)), ("ignore_merges", spec.get("ignore_merges", False)),
@@ -384,8 +384,8 @@ def make_sentencepiece(name, texts, byte_fallback, add_dummy_prefix):
     write_ids(name, texts, special, processor.encode)
     ids = range(processor.vocab_size())
     write_description(name, [
-        ("kind", "SENTENCEPIECE_BPE"), ("tokens", [processor.id_to_piece(i).encode() for i in ids]),
-        ("types", [sentencepiece_type(processor, i)[1] for i in ids]), ("scores", [processor.get_score(i) for i in ids]),
+        ("kind", "TOKENIZER_KIND_SENTENCEPIECE_BPE"), ("tokens", [processor.id_to_piece(i).encode() for i in ids]),
+        ("types", ["TOKEN_TYPE_" + sentencepiece_type(processor, i)[1] for i in ids]), ("scores", [processor.get_score(i) for i in ids]),
         ("add_space_prefix", add_dummy_prefix), ("add_bos", True), ("bos_id", processor.bos_id()),
         ("eos_id", processor.eos_id()), ("unk_id", processor.unk_id())])
 

@@ -32,9 +32,9 @@ set(rooms
   "kernels/device_factory.cc: kernels/*"
 
   "proto/base:"
-  "proto/model: proto/base"
+  "proto/model: proto/base proto/wire"
   "proto/flags: proto/base proto/model"
-  "proto/wire: proto/base proto/model"
+  "proto/wire: proto/base"
 
   # The files of a model; a format's folder knows what is common, not the other formats.
   "worker/files: kernels proto/base proto/model proto/wire"

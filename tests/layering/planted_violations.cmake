@@ -82,7 +82,7 @@ expect_refused(kernels/cpu/x.cc "#include \"kernels/cuda/x.h\"" "kernels/cpu may
 expect_refused(kernels/cuda/x.cc "#include \"kernels/simulated/x.h\"" "kernels/cuda may include")
 expect_refused(proto/base/x.h "#include \"proto/model/x.h\"" "proto/base may include of ours")
 expect_refused(proto/base/x.h "#include \"tessera/v1/model.pb.h\"" "proto/base knows no message")
-expect_refused(proto/model/x.h "#include \"proto/wire/a.h\"" "proto/model may include of ours")
+expect_refused(proto/wire/x.h "#include \"proto/model/x.h\"" "proto/wire may include of ours")
 expect_refused(worker/files/x.cc "#include \"worker/files/hf/x.h\"" "worker/files may include")
 expect_refused(worker/files/gguf/x.cc "#include \"worker/files/hf/x.h\"" "worker/files/gguf may")
 expect_refused(worker/files/x.cc "#include \"worker/model/x.h\"" "worker/files may include")
