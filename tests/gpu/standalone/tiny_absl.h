@@ -308,6 +308,29 @@ template <typename Rep, typename Period>
 Duration FromChrono(const std::chrono::duration<Rep, Period>& d) {
   return Duration(std::chrono::duration_cast<std::chrono::nanoseconds>(d).count());
 }
+inline std::chrono::hours ToChronoHours(Duration d) {
+  return std::chrono::hours(d.nanoseconds() / Hours(1).nanoseconds());
+}
+
+class Time {
+ public:
+  constexpr Time() = default;
+  constexpr explicit Time(Duration since_epoch) : since_epoch_(since_epoch) {}
+  constexpr Duration since_epoch() const { return since_epoch_; }
+  friend constexpr auto operator<=>(const Time&, const Time&) = default;
+  friend constexpr Time operator+(Time t, Duration d) { return Time(t.since_epoch_ + d); }
+  friend constexpr Duration operator-(Time a, Time b) { return a.since_epoch_ - b.since_epoch_; }
+
+ private:
+  Duration since_epoch_;
+};
+
+inline Time Now() { return Time(FromChrono(std::chrono::system_clock::now().time_since_epoch())); }
+inline std::chrono::system_clock::time_point ToChronoTime(Time t) {
+  return std::chrono::system_clock::time_point(
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(
+          std::chrono::nanoseconds(t.since_epoch().nanoseconds())));
+}
 inline std::string FormatDuration(Duration d) { return StrCat(ToDoubleSeconds(d), "s"); }
 inline std::ostream& operator<<(std::ostream& out, Duration d) { return out << FormatDuration(d); }
 

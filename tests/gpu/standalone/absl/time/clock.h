@@ -1,0 +1,1 @@
+#include "tests/gpu/standalone/tiny_absl.h"
