@@ -115,6 +115,7 @@ worker_compile() {
   for name in check_description check_plan enum_names slices tensor_roles; do
     core_object "proto/model/$name.cc"
   done
+  core_object proto/base/range.cc
   for name in gguf_alone plain_status_builders scalar_instruction_set; do
     core_object "tests/gpu/standalone/$name.cc"
   done

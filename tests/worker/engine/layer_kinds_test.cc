@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/worker/engine/in_process_group.h"
@@ -88,20 +89,28 @@ TEST(LayerKindsRefusalTest, WhatNoWorkerComputes) {
                 arch.mutable_layer_kinds(1)->mutable_attention()->mutable_rope()->set_theta(5);
               }),
               testing::HasSubstr("layers with different rotary embeddings"));
-  const std::function<void(v1::LayerConfig&)> parts[] = {
-      [](v1::LayerConfig& kind) { kind.mutable_attention()->set_logit_soft_cap(50); },
-      [](v1::LayerConfig& kind) { kind.mutable_attention()->set_sinks(true); },
-      [](v1::LayerConfig& kind) { kind.mutable_attention()->set_output_bias(true); },
-      [](v1::LayerConfig& kind) { kind.mutable_feed_forward()->set_bias(true); },
-      [](v1::LayerConfig& kind) {
-        kind.mutable_feed_forward()->set_kind(v1::FeedForwardConfig::KIND_PLAIN);
-      },
-      [](v1::LayerConfig& kind) {
-        kind.mutable_feed_forward()->set_activation(v1::FeedForwardConfig::ACTIVATION_GELU);
-      }};
+  const struct {
+    const char* field;
+    std::function<void(v1::LayerConfig&)> ask;
+  } parts[] = {
+      {"attention.logit_soft_cap",
+       [](v1::LayerConfig& kind) { kind.mutable_attention()->set_logit_soft_cap(50); }},
+      {"attention.sinks", [](v1::LayerConfig& kind) { kind.mutable_attention()->set_sinks(true); }},
+      {"attention.output_bias",
+       [](v1::LayerConfig& kind) { kind.mutable_attention()->set_output_bias(true); }},
+      {"feed_forward.bias",
+       [](v1::LayerConfig& kind) { kind.mutable_feed_forward()->set_bias(true); }},
+      {"feed_forward.kind",
+       [](v1::LayerConfig& kind) {
+         kind.mutable_feed_forward()->set_kind(v1::FeedForwardConfig::KIND_PLAIN);
+       }},
+      {"feed_forward.activation", [](v1::LayerConfig& kind) {
+         kind.mutable_feed_forward()->set_activation(v1::FeedForwardConfig::ACTIVATION_GELU);
+       }}};
   for (const auto& part : parts) {
-    EXPECT_THAT(RefusalOf([&](v1::Architecture& arch) { part(*arch.mutable_layer_kinds(1)); }),
-                testing::HasSubstr("a part that this worker does not compute"));
+    EXPECT_THAT(RefusalOf([&](v1::Architecture& arch) { part.ask(*arch.mutable_layer_kinds(1)); }),
+                testing::HasSubstr(
+                    absl::StrCat("layer_kinds[1].", part.field, " is not supported")));
   }
 }
 
