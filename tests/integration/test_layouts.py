@@ -48,7 +48,8 @@ def test_weighted_splits_agree(start):
     assert answers(split, True) == expected
     ranks = split.group().ranks
     assert [rank.shard.layers.end - rank.shard.layers.begin for rank in ranks] == [2, 2, 1, 1]
-    heads = [rank.shard.q_heads.end - rank.shard.q_heads.begin for rank in ranks]
+    of_heads = [rank.shard.kinds[0].q_heads for rank in ranks]
+    heads = [of_rank.end - of_rank.begin for of_rank in of_heads]
     assert heads[0] == heads[2] and heads[0] > heads[1]
 
 
