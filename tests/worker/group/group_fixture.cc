@@ -70,8 +70,26 @@ std::vector<std::string> SegmentsOf(int mpirun_pid) {
   return names;
 }
 
+namespace {
+
+// Turns a second group away, in the words of the coordinator's router.
+class OneGroupObserver : public coordinator::RecordingObserver {
+ public:
+  using RecordingObserver::RecordingObserver;
+  absl::StatusOr<coordinator::JoinedGroup> OnJoin(
+      const v1::Hello& hello, std::shared_ptr<coordinator::GroupTransport> transport) override {
+    if (record().joins > 0) {
+      return absl::AlreadyExistsError(
+          "this coordinator already has a worker group (the first); one at a time");
+    }
+    return RecordingObserver::OnJoin(hello, std::move(transport));
+  }
+};
+
+}  // namespace
+
 void GroupFixture::Listen() {
-  observer_ = std::make_shared<coordinator::RecordingObserver>(
+  observer_ = std::make_shared<OneGroupObserver>(
       [this](const v1::Hello& hello) { return PlanShards(hello.model(), layout_); });
   auto service = coordinator::ClusterService::Start({}, observer_.get());
   ASSERT_TRUE(service.ok()) << service.status();
