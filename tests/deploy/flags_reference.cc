@@ -167,6 +167,7 @@ std::vector<EnvironmentVariable> OtherVariables() {
       {"TESSERA_CACHE", "`deploy/fetch-model.sh`", "where the default model is kept"},
       {"XDG_CACHE_HOME", "`deploy/fetch-model.sh`", "likewise, with `/tessera` behind it"},
       {"TESSERA_BUILD_JOBS", "`deploy/build.sh`", "compilers that run at once; else as many as cores"},
+      {"TESSERA_BUILD_TIMES", "`deploy/build.sh`", "a file that seconds of configuring and building are added to"},
       {"TESSERA_STUB_GPUS", "the simulated GPUs of tests", "how many there are (4)"},
       {"TESSERA_STUB_MEMORY", "the simulated GPUs of tests", "bytes of each"},
       {"TESSERA_STUB_CAPABILITY", "the simulated GPUs of tests",
