@@ -177,6 +177,7 @@ inline int RunAll(int argc, char** argv) {
 #define EXPECT_TRUE(condition) TESSERA_EXPECT(condition, #condition)
 #define EXPECT_FALSE(condition) TESSERA_EXPECT(!(condition), "not " #condition)
 #define EXPECT_EQ(a, b) TESSERA_EXPECT((a) == (b), #a " == " #b)
+#define EXPECT_NE(a, b) TESSERA_EXPECT((a) != (b), #a " != " #b)
 #define EXPECT_LE(a, b) TESSERA_EXPECT((a) <= (b), #a " <= " #b)
 #define ASSERT_TRUE(condition) TESSERA_ASSERT(condition, #condition)
 #define ASSERT_EQ(a, b) TESSERA_ASSERT((a) == (b), #a " == " #b)
