@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "proto/model/limits.h"
 #include "worker/files/ffn_granularity.h"
 #include "worker/files/file_errors.h"
 
@@ -13,8 +14,6 @@ namespace {
 // GGUF's Llama family pairs neighbours in the rotary embedding, and so do those that its converter
 // treats as Llamas.
 constexpr auto kNeighbours = v1::ROPE_PAIRING_INTERLEAVED;
-
-constexpr int64_t kMostLayers = 4096;
 
 constexpr TensorName kFusedNames[] = {
     {"wq", "attn_qkv.weight", "self_attn.qkv_proj.weight"},
@@ -148,7 +147,7 @@ const Family* FindFamilyNamed(absl::string_view name) {
 
 std::vector<LayerVariation> DefaultVariations(const Family& family, int64_t layers) {
   // Counts that no model has are refused when the numbers are checked; no memory is taken for them.
-  if (layers > kMostLayers) return {LayerVariation()};
+  if (layers > model::kMaxLayers) return {LayerVariation()};
   std::vector<LayerVariation> variations(static_cast<size_t>(layers));
   if (family.rotary == RotaryRule::kSmolLm3) {
     for (size_t i = 0; i < variations.size(); ++i) variations[i].rotary = (i + 1) % 4 != 0;

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "proto/base/status_macros.h"
 #include "proto/model/layers.h"
 #include "worker/model/shard_slices.h"
@@ -24,14 +23,6 @@ int LargestGroup(const std::vector<int32_t>& kv_head_of) {
     largest = std::max(largest, group);
   }
   return largest;
-}
-
-bool IsServed(const v1::LayerConfig& kind) {
-  const v1::AttentionConfig& attention = kind.attention();
-  const v1::FeedForwardConfig& feed_forward = kind.feed_forward();
-  return !attention.output_bias() && attention.logit_soft_cap() == 0 && !attention.sinks() &&
-         feed_forward.kind() == v1::FeedForwardConfig::KIND_GATED && !feed_forward.bias() &&
-         feed_forward.activation() == v1::FeedForwardConfig::ACTIVATION_SILU;
 }
 
 // The rotary embedding of the layers that have one; null: none has. One table serves a step.
@@ -58,12 +49,6 @@ absl::StatusOr<const v1::AttentionConfig*> RotaryOf(const v1::Architecture& arch
 absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const Setup& setup) {
   const v1::Architecture& arch = setup.file->description().architecture();
   const v1::RankShard& shard = setup.plan->ranks(setup.world_rank);
-  for (const v1::LayerConfig& kind : arch.layer_kinds()) {
-    if (IsServed(kind)) continue;
-    return absl::UnimplementedError(absl::StrCat(
-        "a layer kind of ", arch.family(), " with a part that this worker does not compute: ",
-        "output bias, soft cap, sinks, or another feed-forward than gated SiLU without bias"));
-  }
   std::unique_ptr<Decoder> decoder(new Decoder(arch, shard, setup.device, setup.tp));
   TESSERA_RETURN_IF_ERROR(decoder->DescribeKinds());
 
