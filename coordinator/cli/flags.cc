@@ -24,7 +24,8 @@ struct ShortFlag {
   const char* full;
 };
 constexpr ShortFlag kShortFlags[] = {{"-tp", "--tensor-parallel-size"},
-                                     {"-pp", "--pipeline-parallel-size"}};
+                                     {"-pp", "--pipeline-parallel-size"},
+                                     {"-dp", "--data-parallel-size"}};
 
 std::string Rewritten(const std::string& arg) {
   for (const ShortFlag& flag : kShortFlags) {

@@ -19,7 +19,7 @@
 namespace tessera::coordinator {
 
 // The single-dash names people know from vLLM, which CLI11 would read as clusters of letters:
-// "-tp" → "--tensor-parallel-size", "-tp=2" likewise, "-pp". Nothing after "--" is touched.
+// "-tp" → "--tensor-parallel-size", "-tp=2" likewise, "-pp", "-dp". Nothing after "--" is touched.
 std::vector<std::string> RewriteShortFlags(const std::vector<std::string>& args);
 
 // --tensor-parallel-size and what else shapes a group.

@@ -111,6 +111,29 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
       app, {.name = "--launch", .help = "mpirun: start the group; external: wait for one"},
       {{"mpirun", false}, {"external", true}}, options.external);
   Declare(app,
+          {.name = "--data-parallel-size",
+           .help = "Worker groups to start, each with the whole model; also -dp",
+           .range = Range{.lowest = 1, .highest = 256},
+           .unit = "groups"},
+          options.data_parallel);
+  Declare(app,
+          {.name = "--max-relaunches",
+           .help = "Starts in a row of a lost group that do not come to serve before it is given "
+                   "up; 0: a lost group is not started again",
+           .range = Range{.lowest = 0, .highest = 1000}},
+          options.max_relaunches);
+  flags::DeclareSeconds(app,
+                        {.name = "--failure-timeout",
+                         .help = "A group is given up that has a rank without a sign of life for so "
+                                 "long, or a step that takes so much longer than expected",
+                         .range = Range{.lowest = 1, .highest = 86400}},
+                        options.engine.failure_timeout);
+  flags::DeclareSeconds(app,
+                        {.name = "--replay-timeout",
+                         .help = "How long requests of a lost group wait for another one",
+                         .range = flags::kWaits},
+                        options.replay.patience);
+  Declare(app,
           {.name = "--hostfile", .help = "mpirun's: hosts and their slots", .value = "PATH"},
           flags.hostfile);
   Declare(app,
@@ -130,7 +153,8 @@ void AddLaunchFlags(CLI::App& app, ServeFlags& flags) {
   Declare(app, PassedOn(flags::kCommTimeout), options.comm_timeout_seconds);
   flags::DeclareSeconds(app,
                         {.name = "--shutdown-timeout",
-                         .help = "What running requests get after Ctrl-C",
+                         .help = "What running requests get to end after SIGTERM or Ctrl-C; a second one ends at "
+                                 "once",
                          .range = flags::kWaits},
                         options.shutdown_timeout);
   Declare(app,
@@ -161,7 +185,7 @@ int RunServe(ServeFlags flags) {
 
 Command AddServe(CLI::App& parent) {
   auto flags = std::make_shared<ServeFlags>();
-  CLI::App* app = parent.add_subcommand("serve", "Serve a model from a group of workers");
+  CLI::App* app = parent.add_subcommand("serve", "Serve a model from groups of workers");
   AddModelFlags(*app, flags->options);
   AddLayoutFlags(*app, flags->options.engine.layout);
   AddListeningFlags(*app, *flags);
@@ -171,6 +195,7 @@ Command AddServe(CLI::App& parent) {
       "Examples:\n"
       "  tessera serve --model model.gguf -tp 2 -pp 2\n"
       "  tessera serve --model model.gguf -tp 2 --tensor-split 3,1 --grpc-port 0\n"
+      "  tessera serve --model model.gguf --data-parallel-size 2\n"
       "  tessera serve --launch external -tp 4 --cluster-host 0.0.0.0");
   return {app, [flags] { return RunServe(*flags); }};
 }

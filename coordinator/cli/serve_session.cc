@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "coordinator/cli/cluster_map.h"
 #include "coordinator/cli/describe.h"
@@ -28,12 +29,10 @@ namespace {
 
 constexpr absl::Duration kLoadingTick = absl::Milliseconds(10);
 constexpr absl::Duration kServingTick = absl::Milliseconds(100);
-// Together with the second that running requests get by default, less than the two seconds within
-// which everything is gone.
+// Without running requests everything is gone within two seconds.
 constexpr absl::Duration kOrderlyExit = absl::Milliseconds(400);
 constexpr absl::Duration kTerminateGrace = absl::Milliseconds(300);
 constexpr absl::Duration kLastWords = absl::Milliseconds(100);  // statuses still on their way out
-constexpr absl::Duration kExplanation = absl::Milliseconds(700);
 
 // One address on each line. Readers see all of them or no file.
 absl::Status WriteReadyFile(const std::string& path, const std::string& addresses) {
@@ -73,7 +72,7 @@ absl::Status ServeSession::Open() {
   if (!options_.ready_file.empty()) std::remove(options_.ready_file.c_str());
   TESSERA_ASSIGN_OR_RETURN(access_, Access::Create(options_.access));
   metrics_ = Metrics::Create();
-  router_ = Router::Create(WholeEngineOptions());
+  router_ = Router::Create(WholeEngineOptions(), options_.replay);
   text_worker_ = std::make_shared<TextWorker>();
   front_ = FrontDoor::Create(
       {.router = router_.get(), .metrics = metrics_.get(), .worker = text_worker_});
@@ -123,6 +122,23 @@ std::string ServeSession::WorkerAddress() const {
   return HostPort(everywhere ? HostName() : options_.cluster_host, cluster_->port());
 }
 
+LaunchOptions ServeSession::WhatToLaunch() const {
+  LaunchOptions launch;
+  launch.launcher_args = options_.mpirun_args;
+  launch.world_size = world_size();
+  launch.coordinator = WorkerAddress();
+  launch.model = options_.model;
+  launch.load_format = options_.load_format;
+  launch.threads_per_rank = options_.threads_per_rank;
+  // A group knows nothing of the others on its host.
+  if (options_.data_parallel > 1 && launch.threads_per_rank == 0 && options_.mpirun_args.empty()) {
+    const int ranks = options_.data_parallel * options_.engine.layout.tensor_parallel;
+    launch.threads_per_rank = std::max(1, CoresOfThisHost() / ranks);
+  }
+  launch.worker_args = WorkerArguments(options_);
+  return launch;
+}
+
 absl::Status ServeSession::Launch() {
   if (options_.external) {
     std::cout << "waiting for a worker group; start one with\n  mpirun -n " << world_size()
@@ -130,67 +146,98 @@ absl::Status ServeSession::Launch() {
               << (options_.model.empty() ? "MODEL" : options_.model) << std::endl;
     return absl::OkStatus();
   }
-  LaunchOptions launch;
+  LaunchOptions launch = WhatToLaunch();
   TESSERA_ASSIGN_OR_RETURN(launch.worker_program, WorkerProgram());
-  launch.launcher_args = options_.mpirun_args;
-  launch.world_size = world_size();
-  launch.coordinator = WorkerAddress();
-  launch.model = options_.model;
-  launch.load_format = options_.load_format;
-  launch.threads_per_rank = options_.threads_per_rank;
-  launch.worker_args = WorkerArguments(options_);
-  std::cout << "starting " << world_size() << (world_size() == 1 ? " worker" : " workers")
-            << " (tensor parallel " << options_.engine.layout.tensor_parallel << " x pipeline parallel "
-            << options_.engine.layout.pipeline_parallel << ")" << std::endl;
+  const Layout& layout = options_.engine.layout;
+  std::cout << "starting ";
+  if (options_.data_parallel > 1) std::cout << options_.data_parallel << " groups of ";
+  std::cout << world_size() << (world_size() == 1 ? " worker" : " workers") << " (tensor parallel "
+            << layout.tensor_parallel << " x pipeline parallel " << layout.pipeline_parallel << ")"
+            << std::endl;
   // The stages of one host take turns anyway, unless each has threads of its own.
-  const int threads = options_.threads_per_rank > 0 ? world_size() * options_.threads_per_rank
-                                                    : options_.engine.layout.tensor_parallel;
+  const int threads = options_.threads_per_rank > 0
+                          ? options_.data_parallel * world_size() * options_.threads_per_rank
+                          : options_.data_parallel * layout.tensor_parallel;
   if (options_.mpirun_args.empty() && threads > CoresOfThisHost()) {
     std::cout << "note: " << threads << " compute threads on " << CoresOfThisHost()
               << " cores take turns; as many as there are cores would be faster" << std::endl;
   }
   const bool verbose = options_.verbose;
-  TESSERA_ASSIGN_OR_RETURN(launcher_, Launcher::Start(
-                                          launch,
-                                          [verbose](const std::string& line) {
-                                            if (verbose) std::cerr << line << std::endl;
-                                          },
-                                          [this](absl::Status how) {
-                                            MutexLock lock(&mu_);
-                                            job_exit_ = std::move(how);
-                                            job_ended_.SignalAll();
-                                          }));
-  cluster_->SetLauncher(launcher_.get());
-  return absl::OkStatus();
+  launched_ = std::make_unique<LaunchedGroups>(
+      LaunchedGroupsOptions{.launch = std::move(launch),
+                            .count = options_.data_parallel,
+                            .max_relaunches = options_.max_relaunches},
+      cluster_.get(),
+      [verbose](const std::string& line) {
+        if (verbose) std::cerr << line << std::endl;
+      },
+      [this](const std::string& line) { Tell(line); });
+  return launched_->Start();
 }
 
 absl::Status ServeSession::Watch() {
   for (;;) {
-    const bool serving = state_ == v1::GroupStatus::STATE_SERVING;
-    if (interrupts_.Wait(serving ? kServingTick : kLoadingTick)) return absl::OkStatus();
+    if (interrupts_.Wait(announced_ ? kServingTick : kLoadingTick)) return absl::OkStatus();
     TESSERA_RETURN_IF_ERROR(Observe());
   }
 }
 
-// One look at the group and at its job; acts on what has changed.
+// One look at the groups and at their jobs; acts on what has changed.
 absl::Status ServeSession::Observe() {
   const v1::GetClusterStatusResponse status = router_->Status();
-  const v1::GroupStatus group = status.groups_size() > 0 ? status.groups(0) : v1::GroupStatus();
-  if (!options_.external && WaitForJob(absl::ZeroDuration())) return Failure(group);
-  if (group.state() == v1::GroupStatus::STATE_LOADING) display_.Update(ProgressOf(group));
-  const v1::GroupStatus::State before = std::exchange(state_, group.state());
-  if (state_ == before) return absl::OkStatus();
-  if (state_ == v1::GroupStatus::STATE_SERVING) return Announce(group);
-  if (state_ != v1::GroupStatus::STATE_FAILED) return absl::OkStatus();
-  display_.End();
-  if (!options_.external) return Failure(group);
-  PrintError(absl::StrCat(group.error(), "; waiting for the next group"));
+  TellLosses(status);
+  if (launched_ != nullptr) {
+    const absl::Status left = launched_->Tick(status, absl::Now());
+    if (!left.ok()) {
+      display_.End();
+      router_->GiveUp(GroupLostError());
+      return left;
+    }
+  }
+  if (!announced_) {
+    for (const v1::GroupStatus& group : status.groups()) {
+      if (group.state() != v1::GroupStatus::STATE_LOADING) continue;
+      display_.Update(ProgressOf(group));
+      break;
+    }
+  }
+  const bool serves = std::any_of(status.groups().begin(), status.groups().end(), [](auto& group) {
+    return group.state() == v1::GroupStatus::STATE_SERVING;
+  });
+  const bool all = launched_ == nullptr || launched_->AllServe(status);
+  if (serves && all && !announced_) TESSERA_RETURN_IF_ERROR(Announce(status));
+  if (serves) told_waiting_ = false;
+  // A group that was turned away, or failed before it served: nobody else tells of it.
+  const bool failed = !serves && status.groups_size() == 1 &&
+                      status.groups(0).state() == v1::GroupStatus::STATE_FAILED;
+  if (options_.external && failed && !std::exchange(told_waiting_, true)) {
+    display_.End();
+    PrintError(absl::StrCat(status.groups(0).error(), "; waiting for the next group"));
+  }
   return absl::OkStatus();
 }
 
-absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
+void ServeSession::Tell(const std::string& line) {
   display_.End();
-  served_ = true;
+  std::cerr << line << std::endl;
+}
+
+// Of each loss once.
+void ServeSession::TellLosses(const v1::GetClusterStatusResponse& status) {
+  for (const v1::LostGroup& lost : status.lost_groups()) {
+    if (lost.lost_unix_millis() <= last_loss_) continue;
+    last_loss_ = lost.lost_unix_millis();
+    const int moved = lost.requests_moved();
+    Tell(absl::StrCat("lost worker group ", lost.group_id(), ": ", lost.error(),
+                      moved == 0   ? ""
+                      : moved == 1 ? "; its request goes on with another"
+                                   : absl::StrCat("; its ", moved, " requests go on with another")));
+  }
+}
+
+absl::Status ServeSession::Announce(const v1::GetClusterStatusResponse& status) {
+  display_.End();
+  announced_ = true;
   NoteStartup("coordinator: announces that it serves");
   const std::shared_ptr<const ServedModel> model = router_->model();
   if (model == nullptr) return absl::OkStatus();  // lost again; the next look tells
@@ -198,37 +245,17 @@ absl::Status ServeSession::Announce(const v1::GroupStatus& group) {
   const std::string http_address =
       http_ != nullptr ? HostPort(options_.host, http_->port()) : "";
   const Style style = StyleFor(STDOUT_FILENO);
-  std::cout << "\n"
-            << FormatPlan(model->description, model->plan) << "\n"
-            << FormatProcesses(group) << "\n"
-            << style.Green("ready:") << " grpc " << address;
+  std::cout << "\n" << FormatPlan(model->description, model->plan) << "\n";
+  for (const v1::GroupStatus& group : status.groups()) {
+    if (status.groups_size() > 1) std::cout << style.Bold(group.group_id()) << "\n";
+    std::cout << FormatProcesses(group) << "\n";
+  }
+  std::cout << style.Green("ready:") << " grpc " << address;
   if (http_ != nullptr) std::cout << ", http http://" << http_address;
   std::cout << std::endl;
   if (options_.ready_file.empty()) return absl::OkStatus();
   return WriteReadyFile(options_.ready_file,
                         http_address.empty() ? address : absl::StrCat(address, "\n", http_address));
-}
-
-// Why the launched group is gone, in its clearest words. Before it served, what the group said of
-// itself names the cause; afterwards mpirun knows best which rank died and how.
-absl::Status ServeSession::Failure(const v1::GroupStatus& group) {
-  display_.End();
-  const std::optional<absl::Status> ended = WaitForJob(kExplanation);
-  const std::string how = ended && !ended->ok() ? std::string(ended->message()) : "";
-  const std::string& said = group.error();
-  std::string why = served_ ? how : said;
-  if (why.empty()) why = served_ ? said : how;
-  if (why.empty()) why = "mpirun ended without a word";
-  return absl::UnavailableError(
-      absl::StrCat(served_ ? "the worker group died: " : "the worker group did not start: ", why));
-}
-
-std::optional<absl::Status> ServeSession::WaitForJob(absl::Duration timeout) {
-  const absl::Time limit = absl::Now() + timeout;
-  MutexLock lock(&mu_);
-  while (!job_exit_ && !job_ended_.WaitWithDeadline(&mu_, limit)) {
-  }
-  return job_exit_;
 }
 
 // Lets the running requests end; a second interrupt ends them at once.
@@ -242,19 +269,25 @@ void ServeSession::Drain() {
                                  absl::FormatDuration(options_.shutdown_timeout))
               << std::endl;
   }
+  // A group that is lost meanwhile still comes back for the requests that it had.
+  absl::Notification drained;
+  std::thread drain([&] {
+    router_->Drain(options_.shutdown_timeout);
+    drained.Notify();
+  });
   {
     const InterruptCallback at_once(interrupts_, [this] { router_->Drain(absl::ZeroDuration()); });
-    router_->Drain(options_.shutdown_timeout);
+    while (!drained.WaitForNotificationWithTimeout(kServingTick)) Observe().IgnoreError();
   }
-  if (launcher_ != nullptr && status.groups_size() > 0) WaitForJob(kOrderlyExit);
+  drain.join();
+  if (launched_ != nullptr && status.groups_size() > 0) launched_->AwaitEnd(kOrderlyExit);
 }
 
 // Streams hear of the end before the doors close; the job is gone when this returns.
 void ServeSession::Close() {
-  if (cluster_ != nullptr) cluster_->SetLauncher(nullptr);
-  if (launcher_ != nullptr) launcher_->Terminate(kTerminateGrace);
+  if (launched_ != nullptr) launched_->Terminate(kTerminateGrace);
+  launched_ = nullptr;
   cluster_ = nullptr;
-  launcher_ = nullptr;
   if (http_ != nullptr) http_->Shutdown(kLastWords);
   http_ = nullptr;
   if (server_ != nullptr) server_->Shutdown(kLastWords);

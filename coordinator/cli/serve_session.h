@@ -1,5 +1,5 @@
-// One life of `tessera serve`: the doors open, a worker group launched or awaited, watched while it
-// serves, and everything taken down again.
+// One life of `tessera serve`: the doors open, worker groups launched or awaited, watched and started
+// again while they serve, and everything taken down again.
 //
 // Used on the main thread. Whatever way Run ends, no process that it started is left.
 //
@@ -23,6 +23,7 @@
 #include "coordinator/cli/interrupts.h"
 #include "coordinator/cli/load_display.h"
 #include "coordinator/group/cluster_service.h"
+#include "coordinator/group/launched_groups.h"
 #include "coordinator/group/launcher.h"
 #include "coordinator/http/http_door.h"
 #include "coordinator/plan/shard_planner.h"
@@ -36,6 +37,9 @@ struct ServeOptions {
   std::string load_format;
   std::string quantization;
   EngineOptions engine;  // tenants' weights, steps in flight and metrics are the session's to add
+  int data_parallel = 1;            // groups to launch
+  int max_relaunches = 5;           // as LaunchedGroupsOptions has it
+  ReplayOptions replay;
   int threads_per_rank = 0;         // 0: the worker's default
   std::string instruction_set;      // empty: likewise
   std::string device, comm;         // empty: the worker's defaults
@@ -50,7 +54,7 @@ struct ServeOptions {
   int cluster_port = 50052;
   bool external = false;  // wait for groups instead of launching one
   std::vector<std::string> mpirun_args;
-  absl::Duration shutdown_timeout = absl::Seconds(1);
+  absl::Duration shutdown_timeout = absl::Seconds(30);
   std::string ready_file;  // gets the doors' HOST:PORT, gRPC's first, once a group serves
   bool verbose = false;    // show what the workers print
 };
@@ -72,13 +76,13 @@ class ServeSession {
   absl::Status Launch();
   absl::Status Watch();
   absl::Status Observe();
-  absl::Status Announce(const v1::GroupStatus& group);
-  absl::Status Failure(const v1::GroupStatus& group);
+  absl::Status Announce(const v1::GetClusterStatusResponse& status);
+  void TellLosses(const v1::GetClusterStatusResponse& status);
+  void Tell(const std::string& line);  // what happens to groups; one line
   void Drain();
   void Close();
 
-  // How the job ended; nullopt when it runs on after `timeout`.
-  std::optional<absl::Status> WaitForJob(absl::Duration timeout);
+  LaunchOptions WhatToLaunch() const;
   std::string WorkerAddress() const;        // HOST:PORT that workers join
   EngineOptions WholeEngineOptions() const;
   int world_size() const;
@@ -86,12 +90,9 @@ class ServeSession {
   const ServeOptions options_;
   Interrupts interrupts_;
   LoadDisplay display_;
-  v1::GroupStatus::State state_ = v1::GroupStatus::STATE_UNSPECIFIED;  // as last seen
-  bool served_ = false;                                                // ever
-
-  Mutex mu_;
-  CondVar job_ended_;
-  std::optional<absl::Status> job_exit_ ABSL_GUARDED_BY(mu_);  // how the mpirun job ended
+  bool announced_ = false;      // that it serves
+  bool told_waiting_ = false;   // external groups: that none is left
+  int64_t last_loss_ = 0;       // told of; unix milliseconds
 
   // Each needs those above it.
   std::unique_ptr<const Access> access_;
@@ -102,7 +103,7 @@ class ServeSession {
   std::unique_ptr<ApiServer> server_;
   std::unique_ptr<HttpDoor> http_;  // null with --no-http
   std::unique_ptr<ClusterService> cluster_;
-  std::unique_ptr<Launcher> launcher_;
+  std::unique_ptr<LaunchedGroups> launched_;  // null: they are external
 };
 
 }  // namespace tessera::coordinator

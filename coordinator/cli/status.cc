@@ -47,6 +47,7 @@ void PrintGroup(const v1::GroupStatus& group) {
   const std::string state = StateName(group.state());
   const bool serving = group.state() == v1::GroupStatus::STATE_SERVING;
   const bool failed = group.state() == v1::GroupStatus::STATE_FAILED;
+  if (!group.group_id().empty()) std::cout << style.Bold(group.group_id()) << "  ";
   std::cout << style.Bold(group.model().empty() ? "(no model yet)" : group.model()) << "  "
             << (serving  ? style.Green(state)
                 : failed ? style.Red(state)
@@ -61,6 +62,22 @@ void PrintGroup(const v1::GroupStatus& group) {
   if (const std::string times = FormatStepTimes(group); !times.empty()) std::cout << times << "\n";
   const int used = group.kv_blocks_total() - group.kv_blocks_free();
   std::cout << absl::StrFormat("KV cache: %d of %d blocks in use\n", used, group.kv_blocks_total());
+}
+
+// "group0.1, 12 s ago: mpirun noticed ...; 3 requests went on with others, after 0.42 s"
+void PrintLost(const v1::LostGroup& lost) {
+  const absl::Duration ago = absl::Now() - absl::FromUnixMillis(lost.lost_unix_millis());
+  std::cout << "lost " << lost.group_id() << ", " << absl::ToInt64Seconds(ago)
+            << " s ago: " << lost.error();
+  if (lost.requests_moved() > 0) {
+    std::cout << absl::StrFormat("; %d %s on with others", lost.requests_moved(),
+                                 lost.requests_moved() == 1 ? "request went" : "requests went");
+  }
+  if (lost.resume_micros() > 0) {
+    std::cout << absl::StrFormat(", all of them after %.2f s",
+                                 static_cast<double>(lost.resume_micros()) / 1e6);
+  }
+  std::cout << "\n";
 }
 
 absl::Status Print(const ClusterStatus& status, bool json) {
@@ -78,8 +95,13 @@ absl::Status Print(const ClusterStatus& status, bool json) {
   }
   for (const v1::GroupStatus& group : status.groups()) PrintGroup(group);
   if (status.groups_size() == 0) std::cout << "no worker group has joined\n";
-  std::cout << absl::StrFormat("requests: %d running, %d waiting\n", status.requests_running(),
+  for (const v1::LostGroup& lost : status.lost_groups()) PrintLost(lost);
+  std::cout << absl::StrFormat("requests: %d running, %d waiting", status.requests_running(),
                                status.requests_waiting());
+  if (status.requests_stranded() > 0) {
+    std::cout << absl::StrFormat(", %d waiting for a group", status.requests_stranded());
+  }
+  std::cout << "\n";
   return absl::OkStatus();
 }
 

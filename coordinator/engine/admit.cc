@@ -97,6 +97,7 @@ absl::StatusOr<AdmittedRequest> Admit(PreparedRequest request,
   scheduled.tenant = std::move(request.tenant);
   scheduled.priority = request.priority;
   scheduled.deadline = request.deadline;
+  std::string request_id = request.request_id;
   RequestOutput output = OutputOf(request, sampling, *model);
   scheduled.prompt_ids = std::move(request.prompt_ids);
   const bool has_arrival = request.arrival != absl::InfinitePast();
@@ -105,7 +106,8 @@ absl::StatusOr<AdmittedRequest> Admit(PreparedRequest request,
                          .record = {.model = std::move(model),
                                     .output = std::move(output),
                                     .times = RequestTimes(arrival, sampling.choices),
-                                    .deadline = request.deadline}};
+                                    .deadline = request.deadline,
+                                    .request_id = std::move(request_id)}};
 }
 
 }  // namespace tessera::coordinator

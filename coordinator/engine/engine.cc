@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "coordinator/engine/drain_rate.h"
 #include "coordinator/engine/step_driver.h"
+#include "coordinator/group/failure_detector.h"
 #include "coordinator/group/group_state.h"
 #include "coordinator/schedule/queue_full.h"
 #include "proto/base/mutex.h"
@@ -35,7 +36,11 @@ v1::SchedulerCounters CountersOf(const SchedulerStats& stats) {
 class EngineImpl final : public Engine {
  public:
   EngineImpl(const EngineOptions& options, const EngineGroup& group, EngineOwner* owner)
-      : options_(options), group_(group), owner_(owner), driver_(options_) {
+      : options_(options),
+        group_(group),
+        owner_(owner),
+        detector_({.timeout = options.failure_timeout}),
+        driver_(options_, &detector_) {
     state_.SetPlan(group_.model->name, group_.model->plan);
     thread_ = std::thread([this] { Run(); });
   }
@@ -66,10 +71,12 @@ class EngineImpl final : public Engine {
     return std::max(0, live_count_ - stats_.running);
   }
 
+  EngineLoad load() const override;
+
   absl::Status CheckRoom() const override;
   void Add(AdmittedRequest request) override;
-  void Cancel(int64_t id) override;
-  void Abort(int64_t id, absl::Status why) override;
+  bool Cancel(int64_t id) override;
+  bool Abort(int64_t id, absl::Status why) override;
   void AbortAll(absl::Status why) override;
 
   void OnRankReport(const v1::RankReport& report) override;
@@ -78,6 +85,9 @@ class EngineImpl final : public Engine {
   void OnLost(const absl::Status& why) override;
 
  private:
+  bool lost() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return phase_ == Phase::kLeft || phase_ == Phase::kFailed;
+  }
   // Below zero: running slots are free.
   int WaitingForASlot() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void EndGroup(const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -87,7 +97,10 @@ class EngineImpl final : public Engine {
   void Run();
   bool TakeCommands(std::deque<Command>& commands);
   void CommitResult(const v1::StepResult& result);
+  void CheckAlive(absl::Time now);
+  bool GiveUpGroup(const absl::Status& why);
   void Publish();
+  absl::Time NextCheck() const;
 
   const EngineOptions options_;
   const EngineGroup group_;
@@ -100,10 +113,12 @@ class EngineImpl final : public Engine {
   Phase phase_ ABSL_GUARDED_BY(mu_) = Phase::kLoading;
   SchedulerStats stats_ ABSL_GUARDED_BY(mu_);  // after the thread's last turn
   int live_count_ ABSL_GUARDED_BY(mu_) = 0;    // queued, waiting and running
+  int64_t queued_tokens_ ABSL_GUARDED_BY(mu_) = 0;  // of prompts that the thread has not seen
   DrainRate drain_rate_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
 
-  StepDriver driver_;  // the engine's thread only
+  FailureDetector detector_;  // the engine's thread only, as is driver_
+  StepDriver driver_;
   std::thread thread_;
 };
 
@@ -123,22 +138,37 @@ int EngineImpl::WaitingForASlot() const {
   return live_count_ - slots;
 }
 
+EngineLoad EngineImpl::load() const {
+  MutexLock lock(&mu_);
+  return {.live = live_count_,
+          .slots = group_.model->plan.max_sequences_per_step(),
+          .waiting_tokens = stats_.waiting_tokens + queued_tokens_,
+          .step_micros = stats_.step_micros,
+          .decode_micros = stats_.decode_micros,
+          .prompt_token_micros = stats_.prompt_token_micros};
+}
+
 void EngineImpl::Add(AdmittedRequest request) {
   MutexLock lock(&mu_);
   ++live_count_;
+  queued_tokens_ += static_cast<int64_t>(request.scheduled.prompt_ids.size());
   Post([this, moved = std::move(request)]() mutable {
     driver_.Add(std::move(moved), absl::Now());
   });
 }
 
-void EngineImpl::Cancel(int64_t id) {
+bool EngineImpl::Cancel(int64_t id) {
   MutexLock lock(&mu_);
+  if (lost()) return false;
   Post([this, id] { driver_.Cancel(id, absl::Now()); });
+  return true;
 }
 
-void EngineImpl::Abort(int64_t id, absl::Status why) {
+bool EngineImpl::Abort(int64_t id, absl::Status why) {
   MutexLock lock(&mu_);
+  if (lost()) return false;
   Post([this, id, why = std::move(why)] { driver_.Fail(id, why, absl::Now()); });
+  return true;
 }
 
 void EngineImpl::AbortAll(absl::Status why) {
@@ -160,6 +190,12 @@ v1::GroupStatus EngineImpl::Status() const {
 // A report for a rank outside the plan is a stray; it changes nothing.
 void EngineImpl::OnRankReport(const v1::RankReport& report) {
   if (!state_.AddReport(report).ok()) return;
+  if (report.phase() == v1::RankReport::PHASE_SERVING) {
+    MutexLock lock(&mu_);
+    Post([this, rank = report.world_rank(), host = report.host(), now = absl::Now()] {
+      detector_.Heard(rank, host, now);
+    });
+  }
   if (options_.metrics != nullptr && report.has_step_times()) {
     options_.metrics->RankTimes(group_.place, report.world_rank(), report.step_times());
   }
@@ -206,6 +242,7 @@ void EngineImpl::Run() {
   while (TakeCommands(commands)) {
     for (Command& command : commands) command();
     commands.clear();
+    CheckAlive(absl::Now());
     driver_.SendPlans(absl::Now());
     Publish();
   }
@@ -214,34 +251,51 @@ void EngineImpl::Run() {
   Publish();
 }
 
+absl::Time EngineImpl::NextCheck() const {
+  return driver_.has_group() ? detector_.next_check() : absl::InfiniteFuture();
+}
+
 // Waits for commands or for the next deadline. False when the engine is to end.
 bool EngineImpl::TakeCommands(std::deque<Command>& commands) {
-  const absl::Time deadline = driver_.next_deadline();
+  const absl::Time deadline = std::min(driver_.next_deadline(), NextCheck());
   MutexLock lock(&mu_);
   while (!stop_ && commands_.empty() && !work_.WaitWithDeadline(&mu_, deadline)) {
   }
   commands.swap(commands_);
+  queued_tokens_ = 0;
   return !stop_;
 }
 
 void EngineImpl::CommitResult(const v1::StepResult& result) {
   const absl::Status committed = driver_.Commit(result, absl::Now());
   if (committed.ok()) return;
-  bool gave_up = false;
+  GiveUpGroup(committed);
+  group_.transport->Shutdown(std::string(committed.message()));
+}
+
+// False when that has happened already.
+bool EngineImpl::GiveUpGroup(const absl::Status& why) {
   {
     MutexLock lock(&mu_);
-    gave_up = phase_ == Phase::kServing;
-    if (gave_up) EndGroup(committed);
+    if (phase_ != Phase::kServing) return false;
+    EndGroup(why);
   }
-  if (gave_up) owner_->OnGroupFailed();
-  group_.transport->Shutdown(std::string(committed.message()));
+  owner_->OnGroupFailed(group_.handle, why);
+  return true;
+}
+
+void EngineImpl::CheckAlive(absl::Time now) {
+  if (!driver_.has_group()) return;
+  const absl::Status alive = detector_.Check(now);
+  if (alive.ok() || !GiveUpGroup(alive)) return;
+  group_.transport->Abandon(std::string(alive.message()));
 }
 
 void EngineImpl::Publish() {
   const absl::Time now = absl::Now();
   const SchedulerStats stats = driver_.stats();
   const std::vector<int64_t> ended = driver_.TakeEnded();
-  std::vector<RequestRecord> unfinished = driver_.TakeUnfinished();
+  std::vector<AdmittedRequest> unfinished = driver_.TakeUnfinished();
   const bool has_group = driver_.has_group();
   if (has_group && options_.metrics != nullptr) {
     options_.metrics->SchedulerState(group_.place, stats);

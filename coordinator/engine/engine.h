@@ -38,14 +38,26 @@ struct EngineOptions {
   // What the group's plan decides (blocks, tokens and sequences per step, lengths) is taken from
   // there. max_steps_in_flight is for a group whose stages do not take turns (v1::Hello).
   SchedulerLimits limits;
+  absl::Duration failure_timeout = absl::Seconds(1);  // FailureDetectorOptions'
   Metrics* metrics = nullptr;  // outlives the engines; null: not counted
 };
 
 // The group that an engine serves.
 struct EngineGroup {
+  GroupHandle handle{};  // the owner's
   int place = 0;  // among the router's groups: the label `group` of its metrics
   std::shared_ptr<const ServedModel> model;
   std::shared_ptr<GroupTransport> transport;
+};
+
+// What a router weighs, as of the last step. Times are learned from steps; 0: not known yet.
+struct EngineLoad {
+  int live = 0;   // requests
+  int slots = 0;  // sequences at once
+  int64_t waiting_tokens = 0;  // of prompts that wait
+  double step_micros = 0;      // with one decode,
+  double decode_micros = 0;    // for each more,
+  double prompt_token_micros = 0;
 };
 
 // Whoever owns requests and engines.
@@ -54,11 +66,11 @@ class EngineOwner {
   virtual ~EngineOwner() = default;
   // Requests that have heard their last word, or were cancelled.
   virtual void OnEnded(const std::vector<int64_t>& ids) = 0;
-  // Requests that the group was computing when it was lost. Nobody has told their clients; what
-  // becomes of them is the owner's to say.
-  virtual void OnUnfinished(std::vector<RequestRecord> requests) = 0;
+  // Requests that the group had when it was lost, as far as it had come with them. Nobody has told
+  // their clients; what becomes of them is the owner's to say.
+  virtual void OnUnfinished(std::vector<AdmittedRequest> requests) = 0;
   // The engine has given up its group, which told it something wrong. OnLost is still to come.
-  virtual void OnGroupFailed() = 0;
+  virtual void OnGroupFailed(GroupHandle group, const absl::Status& why) = 0;
 };
 
 class Engine {
@@ -77,14 +89,16 @@ class Engine {
   virtual v1::GroupStatus Status() const = 0;
   virtual int running() const = 0;
   virtual int waiting() const = 0;
+  virtual EngineLoad load() const = 0;
 
   // RESOURCE_EXHAUSTED with RetryInfo when the queue is full. While the group serves.
   virtual absl::Status CheckRoom() const = 0;
   virtual void Add(AdmittedRequest request) = 0;
-  // The sink hears nothing more. Nothing happens when the request has ended.
-  virtual void Cancel(int64_t id) = 0;
+  // The sink hears nothing more. Nothing happens when the request has ended. False: the group is
+  // lost, and the request is among those that the owner gets back, or has got.
+  virtual bool Cancel(int64_t id) = 0;
   // The same, but the sink hears of it: Fail(why).
-  virtual void Abort(int64_t id, absl::Status why) = 0;
+  virtual bool Abort(int64_t id, absl::Status why) = 0;
   virtual void AbortAll(absl::Status why) = 0;
 
   // What the group says, as GroupObserver has it.

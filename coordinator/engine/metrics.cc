@@ -52,6 +52,8 @@ class MetricsImpl final : public Metrics {
   void BeginGroup(int group) override;
   void SchedulerState(int group, const SchedulerStats& stats) override;
   void RankTimes(int group, int world_rank, const v1::StepTimes& times) override;
+  void GroupLost() override { groups_lost_.Increment(); }
+  void RequestsMoved(int count) override { requests_moved_.Increment(count); }
   std::string Serialize() const override {
     return prometheus::TextSerializer().Serialize(registry_.Collect());
   }
@@ -125,6 +127,10 @@ class MetricsImpl final : public Metrics {
       CounterFamily("request_success_total", "Requests that ended well, by why they ended.");
   Family<Counter>& failed_ =
       CounterFamily("request_failed_total", "Requests refused or failed, by status code.");
+  Counter& groups_lost_ =
+      CounterFamily("groups_lost_total", "Worker groups that served and are gone.").Add({});
+  Counter& requests_moved_ =
+      CounterFamily("requests_moved_total", "Requests that other groups go on with.").Add({});
 };
 
 MetricsImpl::Series& MetricsImpl::AddSeries(const std::string& name) {

@@ -47,6 +47,10 @@ class Metrics {
   // A rank's sums since it started to serve.
   virtual void RankTimes(int group, int world_rank, const v1::StepTimes& times) = 0;
 
+  // A group that served is gone; so many of its requests go on with others.
+  virtual void GroupLost() = 0;
+  virtual void RequestsMoved(int count) = 0;
+
   virtual std::string Serialize() const = 0;
 };
 

@@ -30,8 +30,11 @@ class TokenSink {
   virtual void Fail(absl::Status why) = 0;
 };
 
+struct ServedModel;
+
 struct PreparedRequest {
   std::vector<int32_t> prompt_ids;
+  std::shared_ptr<const ServedModel> model = nullptr;  // that it is for; null: whichever is served
   v1::SamplingOptions sampling;  // checked by Submit
   std::string request_id;
   std::string tenant;

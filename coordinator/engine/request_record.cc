@@ -8,18 +8,27 @@ absl::Status GroupLostError() {
   return absl::UnavailableError("the worker group was lost before the request finished");
 }
 
+void RequestRecord::Resumed(absl::Time now) {
+  if (resumption == nullptr) return;
+  resumption->OneResumed(now);
+  resumption = nullptr;
+}
+
 void RequestRecord::Finish(v1::GenerateResponse last, absl::Time now, Metrics* metrics) {
+  Resumed(now);
   const char* reason = last.finish_reason() == v1::FINISH_REASON_STOP ? "stop" : "length";
   sink->Finish(std::move(last));
   Count(absl::OkStatus(), reason, now, metrics);
 }
 
 void RequestRecord::Fail(const absl::Status& why, absl::Time now, Metrics* metrics) {
+  Resumed(now);
   sink->Fail(why);
   Count(why, "", now, metrics);
 }
 
-void RequestRecord::Cancelled(absl::Time now, Metrics* metrics) const {
+void RequestRecord::Cancelled(absl::Time now, Metrics* metrics) {
+  Resumed(now);
   Count(absl::CancelledError(), "", now, metrics);
 }
 

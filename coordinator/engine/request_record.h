@@ -18,6 +18,7 @@
 #include "coordinator/engine/request.h"
 #include "coordinator/engine/request_output.h"
 #include "coordinator/engine/request_times.h"
+#include "coordinator/engine/resumption.h"
 #include "coordinator/engine/served_model.h"
 
 namespace tessera::coordinator {
@@ -27,13 +28,18 @@ struct RequestRecord {
   RequestOutput output;
   RequestTimes times;
   absl::Time deadline = absl::InfiniteFuture();
+  std::string request_id = {};                // as the client knows it
+  std::shared_ptr<Resumption> resumption = nullptr;  // since its group was lost, until a new token
   int64_t id = 0;                             // the router's to set, and
   std::shared_ptr<TokenSink> sink = nullptr;  // the client's
+
+  // It has a token, or has ended: whoever waited for that after a loss hears of it.
+  void Resumed(absl::Time now);
 
   // What the client hears last, and what the metrics count (null: nothing is counted).
   void Finish(v1::GenerateResponse last, absl::Time now, Metrics* metrics);
   void Fail(const absl::Status& why, absl::Time now, Metrics* metrics);
-  void Cancelled(absl::Time now, Metrics* metrics) const;  // it hears nothing
+  void Cancelled(absl::Time now, Metrics* metrics);  // it hears nothing
 
  private:
   void Count(const absl::Status& how, const std::string& reason, absl::Time now,

@@ -1,5 +1,7 @@
 #include "coordinator/engine/served_model.h"
 
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -28,11 +30,19 @@ ChatTemplateSource TemplateOf(const v1::ModelDescription& model, const Tokenizer
   return source;
 }
 
-absl::Status AddText(ServedModel& model) {
+absl::Status AddText(const std::vector<std::shared_ptr<const ServedModel>>& known,
+                     ServedModel& model) {
+  for (const auto& other : known) {
+    if (!IsSameModel(*other, model)) continue;
+    model.tokenizer = other->tokenizer;
+    model.grammar = other->grammar;
+    model.chat = other->chat;
+    return absl::OkStatus();
+  }
   const v1::TokenizerDescription& description = model.description.tokenizer();
   if (description.kind() == v1::TOKENIZER_KIND_UNSPECIFIED) return absl::OkStatus();
   TESSERA_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Create(description));
-  model.grammar = std::make_unique<ModelGrammar>(
+  model.grammar = std::make_shared<const ModelGrammar>(
       model.tokenizer.get(),
       std::vector<int32_t>(description.stop_ids().begin(), description.stop_ids().end()),
       model.description.architecture().vocab_size());
@@ -40,16 +50,31 @@ absl::Status AddText(ServedModel& model) {
   return absl::OkStatus();
 }
 
+// Equal for equal descriptions, within this process.
+size_t FingerprintOf(const v1::ModelDescription& description) {
+  return std::hash<std::string>()(description.SerializeAsString());
+}
+
+std::string NameOf(const v1::Hello& hello, const std::string& served_name) {
+  if (!hello.served_model_name().empty()) return hello.served_model_name();
+  return served_name.empty() ? hello.model().name() : served_name;
+}
+
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hello& hello,
-                                                                   const Layout& layout,
-                                                                   const std::string& served_name) {
+bool IsSameModel(const ServedModel& a, const ServedModel& b) {
+  return a.fingerprint == b.fingerprint;
+}
+
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
+    const v1::Hello& hello, const Layout& layout, const std::string& served_name,
+    const std::vector<std::shared_ptr<const ServedModel>>& known) {
   TESSERA_RETURN_IF_ERROR(model::CheckDescription(hello.model()));
   auto model = std::make_shared<ServedModel>();
   model->description = hello.model();
   model->time_sliced_stages = hello.time_sliced_stages();
-  model->name = served_name.empty() ? hello.model().name() : served_name;
+  model->fingerprint = FingerprintOf(model->description);
+  model->name = NameOf(hello, served_name);
   Layout with_memory = layout;
   if (hello.free_memory_bytes_size() == layout.tensor_parallel * layout.pipeline_parallel) {
     with_memory.free_memory_bytes.assign(hello.free_memory_bytes().begin(),
@@ -57,7 +82,7 @@ absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hel
   }
   TESSERA_ASSIGN_OR_RETURN(model->plan, PlanShards(model->description, with_memory));
   TESSERA_RETURN_IF_ERROR(CheckWorldSize(hello, layout));
-  TESSERA_RETURN_IF_ERROR(AddText(*model));
+  TESSERA_RETURN_IF_ERROR(AddText(known, *model));
   return model;
 }
 

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,17 +26,25 @@ struct ServedModel {
   v1::ModelDescription description;
   v1::ShardPlan plan;
   bool time_sliced_stages = false;         // v1::Hello's
-  std::unique_ptr<Tokenizer> tokenizer;   // null when the model has none
-  std::unique_ptr<ModelGrammar> grammar;  // likewise
+  // What is of the text is shared between groups of one model.
+  std::shared_ptr<const Tokenizer> tokenizer;   // null when the model has none
+  std::shared_ptr<const ModelGrammar> grammar;  // likewise
   // An error when the model has no chat template, or none that can be evaluated.
-  absl::StatusOr<std::unique_ptr<ChatRenderer>> chat = absl::NotFoundError("no chat template");
+  absl::StatusOr<std::shared_ptr<const ChatRenderer>> chat =
+      absl::NotFoundError("no chat template");
+  size_t fingerprint = 0;  // of the description
 };
 
+// Whether a request of one can go on with the other: the same weights and vocabulary, in whatever
+// layout.
+bool IsSameModel(const ServedModel& a, const ServedModel& b);
+
 // INVALID_ARGUMENT for a description that does not hold together, a layout that does not fit it, or
-// a group of another size. An empty `served_name` is the model's own.
-absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(const v1::Hello& hello,
-                                                                   const Layout& layout,
-                                                                   const std::string& served_name);
+// a group of another size. Its name is what the group calls it, else `served_name`, else the
+// model's own. `known`: models that are served already, of which texts may be shared.
+absl::StatusOr<std::shared_ptr<const ServedModel>> MakeServedModel(
+    const v1::Hello& hello, const Layout& layout, const std::string& served_name,
+    const std::vector<std::shared_ptr<const ServedModel>>& known = {});
 
 }  // namespace tessera::coordinator
 

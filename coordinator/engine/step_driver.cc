@@ -33,8 +33,12 @@ void StepDriver::Start(const ServedModel& served, std::shared_ptr<GroupTransport
 }
 
 void StepDriver::Stop() {
-  for (auto& [id, record] : live_) unfinished_.push_back(std::move(record));
-  live_.clear();
+  if (scheduler_ == nullptr) return;
+  for (ScheduledRequest& request : scheduler_->TakeUnfinished()) {
+    const auto live = live_.find(request.id);
+    unfinished_.push_back({.scheduled = std::move(request), .record = std::move(live->second)});
+    live_.erase(live);
+  }
   deadlines_.clear();
   scheduler_ = nullptr;
   transport_ = nullptr;
@@ -45,6 +49,7 @@ void StepDriver::SendPlans(absl::Time now) {
   if (scheduler_ == nullptr) return;
   while (scheduler_->Schedule(now, &plan_)) {
     sent_.emplace_back(plan_.step_id(), now);
+    detector_->StepSent(plan_.step_id(), scheduler_->expected_step(), now);
     // A failure means that the group is lost: OnLost follows and fails the requests.
     if (!transport_->SendPlan(plan_).ok()) break;
   }
@@ -56,6 +61,7 @@ absl::Status StepDriver::Commit(const v1::StepResult& result, absl::Time now) {
   if (scheduler_ == nullptr) return absl::OkStatus();  // a late result of a lost group
   TESSERA_RETURN_IF_ERROR(scheduler_->Commit(result, &emissions_));
   const absl::Time sent = TakeSent(result.step_id());
+  detector_->StepDone(result.step_id(), now);
   for (const Emission& emission : emissions_) Deliver(emission, sent, now);
   return absl::OkStatus();
 }
@@ -77,7 +83,7 @@ SchedulerStats StepDriver::stats() const {
 // ---- requests -----------------------------------------------------------------------------------
 
 void StepDriver::Add(AdmittedRequest request, absl::Time now) {
-  if (scheduler_ == nullptr) return unfinished_.push_back(std::move(request.record));
+  if (scheduler_ == nullptr) return unfinished_.push_back(std::move(request));
   const int64_t id = request.record.id;
   const absl::Time deadline = request.record.deadline;
   live_.emplace(id, std::move(request.record));
@@ -107,8 +113,6 @@ void StepDriver::Deliver(const Emission& emission, absl::Time sent, absl::Time n
     case FinishCause::kDeadline:
       return Fail(emission.request_id, absl::DeadlineExceededError("the request's deadline passed"),
                   now);
-    case FinishCause::kAborted:
-      return Fail(emission.request_id, GroupLostError(), now);
     case FinishCause::kNone:
     case FinishCause::kStopToken:
     case FinishCause::kLength:
@@ -124,6 +128,7 @@ void StepDriver::DeliverOutput(Live::iterator entry, const Emission& emission, a
   if (emission.token && options_.metrics != nullptr) {
     request.times.Token(emission.choice, now, *options_.metrics);
   }
+  if (emission.token) request.Resumed(now);
   if (!chunk.is_last) {
     if (chunk.choice_stopped) scheduler_->FinishChoice(entry->first, emission.choice);
     request.sink->Push(std::move(chunk.message));

@@ -23,6 +23,7 @@
 #include "coordinator/engine/engine.h"
 #include "coordinator/engine/request_record.h"
 #include "coordinator/engine/served_model.h"
+#include "coordinator/group/failure_detector.h"
 #include "coordinator/group/group.h"
 #include "coordinator/schedule/scheduler.h"
 #include "tessera/v1/cluster.pb.h"
@@ -31,10 +32,12 @@ namespace tessera::coordinator {
 
 class StepDriver {
  public:
-  explicit StepDriver(const EngineOptions& options) : options_(options) {}  // outlive it
+  // Both outlive it.
+  StepDriver(const EngineOptions& options, FailureDetector* detector)
+      : options_(options), detector_(detector) {}
 
   void Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport);
-  // The group is gone: every live request is left unfinished.
+  // The group is gone: every live request is left unfinished, as another group goes on with it.
   void Stop();
 
   void Add(AdmittedRequest request, absl::Time now);
@@ -55,7 +58,7 @@ class StepDriver {
   // Since the last call: the requests that ended, and those that a lost group was computing, whose
   // clients have not heard of it.
   std::vector<int64_t> TakeEnded() { return std::exchange(ended_, {}); }
-  std::vector<RequestRecord> TakeUnfinished() { return std::exchange(unfinished_, {}); }
+  std::vector<AdmittedRequest> TakeUnfinished() { return std::exchange(unfinished_, {}); }
 
  private:
   using Live = std::unordered_map<int64_t, RequestRecord>;
@@ -68,6 +71,7 @@ class StepDriver {
   absl::Time TakeSent(int64_t step_id);
 
   const EngineOptions& options_;
+  FailureDetector* const detector_;  // hears of steps that are sent and come back
   std::unique_ptr<Scheduler> scheduler_;                // while a group serves
   std::shared_ptr<GroupTransport> transport_;           // likewise
   Live live_;                                           // by id
@@ -76,7 +80,7 @@ class StepDriver {
   v1::StepPlan plan_;                // of the last step; used again for its memory
   std::vector<Emission> emissions_;  // likewise
   std::vector<int64_t> ended_;
-  std::vector<RequestRecord> unfinished_;
+  std::vector<AdmittedRequest> unfinished_;
 };
 
 }  // namespace tessera::coordinator

@@ -60,6 +60,7 @@ class FrontDoorImpl final : public FrontDoor {
     Read(call, request_id, cost, [this, call, moved = std::move(request)] {
       TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(moved.model()));
       TESSERA_ASSIGN_OR_RETURN(std::vector<PreparedRequest> parts, Prepare(moved, *model));
+      for (PreparedRequest& part : parts) part.model = model;
       call->Begin(std::move(parts), moved.top_logprobs());
       return absl::OkStatus();
     });
@@ -89,7 +90,7 @@ class FrontDoorImpl final : public FrontDoor {
 
   v1::ListModelsResponse ListModels() const override {
     v1::ListModelsResponse response;
-    if (const ModelPtr model = router()->model()) *response.add_models() = InfoOf(*model);
+    for (const ModelPtr& model : router()->models()) *response.add_models() = InfoOf(*model);
     return response;
   }
 
@@ -100,12 +101,11 @@ class FrontDoorImpl final : public FrontDoor {
   Router* router() const { return context_->router; }
 
   absl::StatusOr<ModelPtr> FindModel(const std::string& name) const {
-    ModelPtr model = router()->model();
-    if (model == nullptr) {
+    const std::vector<ModelPtr> models = router()->models();
+    if (models.empty()) {
       return absl::UnavailableError("no worker group is serving; retry once the cluster is ready");
     }
-    TESSERA_RETURN_IF_ERROR(CheckModelName(name, *model));
-    return model;
+    return ModelOf(name, models);
   }
 
   template <typename Request>
@@ -117,6 +117,7 @@ class FrontDoorImpl final : public FrontDoor {
     Read(call, request_id, cost, [this, call, moved = std::move(request)]() mutable {
       TESSERA_ASSIGN_OR_RETURN(const ModelPtr model, FindModel(moved.model()));
       TESSERA_ASSIGN_OR_RETURN(PreparedRequest prepared, Prepare(std::move(moved), *model));
+      prepared.model = model;
       call->Begin(std::move(prepared));
       return absl::OkStatus();
     });

@@ -70,12 +70,16 @@ void Tell(absl::Span<const int32_t> ids, const Tokenizer& tokenizer,
 
 }  // namespace
 
-absl::Status CheckModelName(const std::string& requested, const ServedModel& model) {
-  if (requested.empty() || requested == "default" || requested == model.name) {
-    return absl::OkStatus();
+absl::StatusOr<std::shared_ptr<const ServedModel>> ModelOf(
+    const std::string& requested, const std::vector<std::shared_ptr<const ServedModel>>& models) {
+  if (requested.empty() || requested == "default") return models.front();
+  std::string names;
+  for (const std::shared_ptr<const ServedModel>& model : models) {
+    if (model->name == requested) return model;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", Quoted(model->name));
   }
-  return absl::NotFoundError(
-      absl::StrCat("model ", Quoted(requested), " is not served; ", Quoted(model.name), " is"));
+  return absl::NotFoundError(absl::StrCat("model ", Quoted(requested), " is not served; ", names,
+                                          models.size() == 1 ? " is" : " are"));
 }
 
 absl::StatusOr<std::vector<int32_t>> EncodePrompt(const PromptText& prompt, absl::string_view field,

@@ -22,7 +22,8 @@
 namespace tessera::coordinator {
 
 // NOT_FOUND unless `requested` is empty, "default" or the served model's name.
-absl::Status CheckModelName(const std::string& requested, const ServedModel& model);
+absl::StatusOr<std::shared_ptr<const ServedModel>> ModelOf(
+    const std::string& requested, const std::vector<std::shared_ptr<const ServedModel>>& models);
 
 absl::StatusOr<std::vector<int32_t>> PromptIds(const v1::GenerateRequest& request,
                                                const ServedModel& model);

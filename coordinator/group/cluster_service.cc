@@ -80,7 +80,9 @@ class ClusterServiceImpl : public ClusterService,
 
   int port() const override { return port_; }
 
-  void SetLauncher(Launcher* launcher) override { local_ranks_.SetLauncher(launcher); }
+  void SetLauncher(const std::string& group_id, Launcher* launcher) override {
+    local_ranks_.SetLauncher(group_id, launcher);
+  }
 
   // v1::Cluster
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Join(

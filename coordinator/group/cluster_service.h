@@ -10,7 +10,7 @@
 //
 //   auto service = ClusterService::Start({.port = 50052}, &router);
 //   launch.coordinator = absl::StrCat("127.0.0.1:", (*service)->port());
-//   (*service)->SetLauncher(job.get());   // is told which of its processes are ranks
+//   (*service)->SetLauncher("group0.1", job.get());   // is told which of its processes are ranks
 #ifndef TESSERA_COORDINATOR_GROUP_CLUSTER_SERVICE_H_
 #define TESSERA_COORDINATOR_GROUP_CLUSTER_SERVICE_H_
 
@@ -49,9 +49,9 @@ class ClusterService {
 
   virtual int port() const = 0;
 
-  // Who started the ranks that run on this host: told the pids that they have reported and will
-  // report. Null: nobody, which is to be said before the launcher goes.
-  virtual void SetLauncher(Launcher* launcher) = 0;
+  // Who started a group: told the pids that its ranks on this host have reported and will report.
+  // Null: nobody, which is to be said before the launcher goes.
+  virtual void SetLauncher(const std::string& group_id, Launcher* launcher) = 0;
 };
 
 }  // namespace tessera::coordinator

@@ -40,6 +40,8 @@ class GroupTransport {
   virtual absl::Status SendPlan(const v1::StepPlan& plan) = 0;
   // Tells the group to end in order. OnLost follows when it is gone.
   virtual void Shutdown(const std::string& reason) = 0;
+  // Ends it without waiting for an answer: it hangs. OnLost follows.
+  virtual void Abandon(const std::string& reason) { Shutdown(reason); }
 };
 
 class GroupObserver {

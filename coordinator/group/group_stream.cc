@@ -19,6 +19,7 @@ namespace tessera::coordinator {
 namespace {
 
 constexpr size_t kMaxGroupIdBytes = 128;
+constexpr size_t kMaxServedNameBytes = 256;
 constexpr size_t kMaxReasonBytes = 2000;  // of a peer's error text
 constexpr int kWriteBlockBytes = 64 << 10;
 
@@ -35,6 +36,11 @@ absl::Status CheckHello(const v1::Hello& hello) {
   if (hello.world_size() < 1 || hello.world_size() > model::kMaxWorldSize) {
     return absl::InvalidArgumentError(absl::StrCat("hello.world_size is ", hello.world_size(),
                                                    "; expected 1 .. ", model::kMaxWorldSize));
+  }
+  if (hello.served_model_name().size() > kMaxServedNameBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hello.served_model_name has ", hello.served_model_name().size(),
+                     " bytes; expected at most ", kMaxServedNameBytes));
   }
   if (!hello.has_model()) return absl::InvalidArgumentError("hello.model is missing");
   return absl::OkStatus();

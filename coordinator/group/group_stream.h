@@ -45,6 +45,7 @@ class GroupStream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteB
 
   absl::Status SendPlan(const v1::StepPlan& plan) override;
   void Shutdown(const std::string& reason) override;
+  void Abandon(const std::string& reason) override { End(absl::UnavailableError(reason)); }
 
   absl::Status Report(const v1::RankReport& report);
   const std::string& group_id() const { return group_id_; }  // after Claim

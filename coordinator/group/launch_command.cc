@@ -49,6 +49,9 @@ std::vector<std::string> LaunchCommand(const LaunchOptions& options,
   argv.insert(argv.end(), options.launcher_args.begin(), options.launcher_args.end());
 
   add({options.worker_program, "--coordinator", options.coordinator, "--model", options.model});
+  // It dies with its coordinator, and is started again by it rather than coming back.
+  add({"--rejoin-timeout", "0"});
+  if (!options.group_id.empty()) add({"--group-id", options.group_id});
   if (!options.load_format.empty()) add({"--load-format", options.load_format});
   if (options.threads_per_rank > 0) {
     add({"--threads-per-rank", absl::StrCat(options.threads_per_rank)});

@@ -33,6 +33,7 @@ struct LaunchOptions {
   std::string worker_program;
   int world_size = 1;
   std::string coordinator;      // HOST:PORT of the ClusterService
+  std::string group_id;         // what the group calls itself; empty: a name of its own
   std::string model;            // path as the workers see it
   std::string load_format;      // empty: the worker's default
   int threads_per_rank = 0;     // 0: the worker's default

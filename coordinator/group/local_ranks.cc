@@ -13,7 +13,8 @@ void LocalRanks::Add(const v1::RankReport& report) {
   if (report.pid() <= 0 || report.host() != host_) return;
   MutexLock lock(&mu_);
   const bool is_new = pids_[report.group_id()].insert(report.pid()).second;
-  if (is_new && launcher_ != nullptr) launcher_->AddRankPid(report.pid());
+  const auto launcher = launchers_.find(report.group_id());
+  if (is_new && launcher != launchers_.end()) launcher->second->AddRankPid(report.pid());
 }
 
 void LocalRanks::Forget(const std::string& group_id) {
@@ -21,13 +22,14 @@ void LocalRanks::Forget(const std::string& group_id) {
   pids_.erase(group_id);
 }
 
-void LocalRanks::SetLauncher(Launcher* launcher) {
+void LocalRanks::SetLauncher(const std::string& group_id, Launcher* launcher) {
   MutexLock lock(&mu_);
-  launcher_ = launcher;
+  launchers_.erase(group_id);
   if (launcher == nullptr) return;
-  for (const auto& [group, pids] : pids_) {
-    for (const int pid : pids) launcher->AddRankPid(pid);
-  }
+  launchers_[group_id] = launcher;
+  const auto pids = pids_.find(group_id);
+  if (pids == pids_.end()) return;
+  for (const int pid : pids->second) launcher->AddRankPid(pid);
 }
 
 }  // namespace tessera::coordinator

@@ -4,7 +4,7 @@
 // Threads: every method may be called from any thread.
 //
 //   ranks.Add(report);               // from ReportRank
-//   ranks.SetLauncher(job.get());    // job->AddRankPid for those known, and for those to come
+//   ranks.SetLauncher("group0.1", job.get());    // job->AddRankPid for those known, and for those to come
 #ifndef TESSERA_COORDINATOR_GROUP_LOCAL_RANKS_H_
 #define TESSERA_COORDINATOR_GROUP_LOCAL_RANKS_H_
 
@@ -29,13 +29,13 @@ class LocalRanks {
   // Reports of other hosts, and those without a pid, are passed over.
   void Add(const v1::RankReport& report);
   void Forget(const std::string& group_id);  // the group has ended
-  // Null: nobody is told. Borrowed until then.
-  void SetLauncher(Launcher* launcher);
+  // Who is told of this group's; null: nobody. Borrowed until then.
+  void SetLauncher(const std::string& group_id, Launcher* launcher);
 
  private:
   const std::string host_;
   Mutex mu_;
-  Launcher* launcher_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::map<std::string, Launcher*> launchers_ ABSL_GUARDED_BY(mu_);   // by group id
   std::map<std::string, std::set<int>> pids_ ABSL_GUARDED_BY(mu_);  // by group id
 };
 

@@ -2,9 +2,10 @@
 // worker groups compute them.
 //
 // An engine is made when a group joins, and goes when the group is lost. Each request goes to the
-// engine that the router chooses for it; one that was under way when its group was lost comes back
-// to the router. One group at a time so far: a second one is turned away (CheckJoin), every request
-// goes to the one engine there is (Choose), and one that comes back fails (OnUnfinished).
+// engine where it is expected to end first (placement.h). One that was under way when its group was
+// lost comes back here as far as it had come, and goes on with another group of the same model, or
+// waits for one (stranded_requests.h): its client sees a pause, and the same tokens. Only a request
+// that was being computed when two groups in a row died is not tried a third time.
 //
 // Every method may be called from any thread, and as GroupObserver from the transports'.
 //
@@ -18,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,9 +32,15 @@
 
 namespace tessera::coordinator {
 
+struct ReplayOptions {
+  // How long a request whose group was lost waits for another one.
+  absl::Duration patience = absl::Seconds(60);
+};
+
 class Router : public GroupObserver {
  public:
-  static std::unique_ptr<Router> Create(const EngineOptions& options);
+  static std::unique_ptr<Router> Create(const EngineOptions& options,
+                                        const ReplayOptions& replay = {});
 
   // Whether a request would be let in now: RESOURCE_EXHAUSTED with RetryInfo (queue), UNAVAILABLE
   // (no serving group or draining). Doors ask before they read a request, Submit before and after
@@ -47,14 +55,22 @@ class Router : public GroupObserver {
   // The same, but the sink hears of it: Fail(why).
   virtual void Abort(int64_t id, absl::Status why) = 0;
 
-  // The model that is served now, or null.
-  virtual std::shared_ptr<const ServedModel> model() const = 0;
+  // The models that are served now, one for each name, in the order in which their groups joined.
+  virtual std::vector<std::shared_ptr<const ServedModel>> models() const = 0;
+  std::shared_ptr<const ServedModel> model() const {  // the first, or null
+    const auto all = models();
+    return all.empty() ? nullptr : all.front();
+  }
   virtual v1::GetClusterStatusResponse Status() const = 0;
   virtual bool serving() const = 0;  // a group serves and the router does not drain
 
   // Refuses new requests, lets the running ones end within `grace`, aborts the rest with
   // UNAVAILABLE, and shuts the groups down. Blocks meanwhile.
   virtual void Drain(absl::Duration grace) = 0;
+
+  // No group will come any more: requests that wait for one fail now, and others as soon as they
+  // have to wait. Until a group serves after all.
+  virtual void GiveUp(const absl::Status& why) = 0;
 
   // Blocks until a group serves, has failed, or `timeout` passed.
   virtual absl::Status WaitServing(absl::Duration timeout) = 0;

@@ -218,6 +218,7 @@ bool BatchBuilder::Admit(Sequence* sequence, bool in_deficit, Draft* draft) {
   const size_t slots = static_cast<size_t>(limits_.max_sequences_per_step);
   if (!table_->HasFreeSlot() || draft->step->owners.size() >= slots) return false;
   RequestState* request = sequence->request;
+  if (request->suspect && AnySuspectRuns()) return false;
   const absl::Time now = draft->options.now;
   if (!request->admitted && admission_->IsTooLate(*request, Load(), now)) {
     admission_->WasTooLate(now);
@@ -239,6 +240,11 @@ bool BatchBuilder::Admit(Sequence* sequence, bool in_deficit, Draft* draft) {
   AddChunk(sequence, std::max(1, most()), draft);  // behind what was found in the prefix cache
   Charge(draft);
   return true;
+}
+
+bool BatchBuilder::AnySuspectRuns() const {
+  return std::any_of(table_->running().begin(), table_->running().end(),
+                     [](const Sequence* sequence) { return sequence->request->suspect; });
 }
 
 // ---- one chunk

@@ -8,6 +8,7 @@
 //   - With several steps in flight the decodes are dealt out evenly over them.
 //   - Tenants in deficit go first. For the prompt of one, tenants above their share of the slots
 //     leave their decodes out of a step; never twice in a row: their streams go on.
+//   - Of the requests that may have killed a group one runs at a time, until it has a token.
 //   - A beneficiary of a preemption goes before all others that wait.
 //
 // Writes the step and its plan through AppendChunk, changes the sequences in it, starts sequences
@@ -97,6 +98,7 @@ class BatchBuilder {
   void AdmitInTurn(const SlotShares& shares, Draft* draft);
   Sequence* NextInTurn(const SlotShares& shares);
   bool Admit(Sequence* sequence, bool in_deficit, Draft* draft);
+  bool AnySuspectRuns() const;
 
   // One chunk.
   bool AddChunk(Sequence* sequence, int most, Draft* draft);

@@ -17,6 +17,12 @@
 
 namespace tessera::coordinator {
 
+// A choice of a request whose group was lost, as far as its client has heard of it.
+struct ChoiceSoFar {
+  std::vector<int32_t> output_ids = {};
+  bool over = false;  // its last word is said
+};
+
 // What the scheduler needs of a request. Checked by the caller (the engine) except where
 // Scheduler::Add says so.
 struct ScheduledRequest {
@@ -38,19 +44,26 @@ struct ScheduledRequest {
   int32_t priority = 0;  // lower first
   absl::Time deadline = absl::InfiniteFuture();
   bool return_logits = false;
+  // Not empty: it was admitted before, by the scheduler of a group that was lost, and goes on from
+  // here; one for each choice. Prompt and output_ids are computed again, and nothing of them is
+  // emitted a second time. It goes before requests that come for the first time.
+  std::vector<ChoiceSoFar> so_far = {};
+  // So many groups in a row were lost while they computed it, and it got no further token. While
+  // that is not 0 it may be the cause: no two such requests are computed at a time.
+  int losses = 0;
 };
 
-enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline, kAborted };
+enum class FinishCause { kNone, kStopToken, kLength, kCancelled, kDeadline };
 
-// What Commit, Schedule or Cancel tell of a request, or of one choice of it. A request whose
+// What Commit or Schedule tell of a request, or of one choice of it. A request whose
 // choices have all finished is forgotten.
 struct Emission {
   int64_t request_id = 0;
   // One token of the result passed to Commit, and valid as long as that is; or null (prompt log
-  // probabilities alone, deadline, abort). The stop token itself is emitted, with kStopToken.
+  // probabilities alone, deadline). The stop token itself is emitted, with kStopToken.
   const v1::SampledToken* token = nullptr;
   FinishCause finished = FinishCause::kNone;
-  int choice = 0;  // of token and finished; kDeadline and kAborted end all choices in one emission
+  int choice = 0;  // of token and finished; kDeadline ends all choices in one emission
   std::vector<v1::PromptLogprob> prompt_logprobs = {};  // in order, as they become known
   int cached_tokens = 0;  // with a choice's first token: of the prompt, found in the prefix cache
 };

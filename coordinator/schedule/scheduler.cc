@@ -61,6 +61,56 @@ uint64_t StableHash(const std::string& name) {
   return hash;
 }
 
+// The first choice that goes on computes the prompt for all; it and the others have tokens of their
+// own behind it.
+void TakeSoFar(const ScheduledRequest& request, RequestState* state) {
+  if (request.so_far.empty()) return;
+  const std::vector<int32_t> prompt = state->choices[0].tokens;
+  for (size_t i = 0; i < state->choices.size(); ++i) {
+    const ChoiceSoFar& so_far = request.so_far[i];
+    Sequence& sequence = state->choices[i];
+    sequence.tokens = prompt;
+    sequence.tokens.insert(sequence.tokens.end(), so_far.output_ids.begin(),
+                           so_far.output_ids.end());
+    state->emitted_elsewhere += sequence.emitted();
+    if (!so_far.over) continue;
+    sequence.state = Sequence::State::kOver;
+    --state->unfinished;
+  }
+  const auto goes_on = std::find_if(request.so_far.begin(), request.so_far.end(),
+                                    [](const ChoiceSoFar& choice) { return !choice.over; });
+  state->leader = static_cast<int>(goes_on - request.so_far.begin());
+  state->suspect = request.losses > 0;
+}
+
+int EmittedTokens(const RequestState& request) {
+  int tokens = 0;
+  for (const Sequence& choice : request.choices) tokens += std::max(0, choice.emitted());
+  return tokens;
+}
+
+// As it was handed in, but for what it has got to.
+ScheduledRequest WhereItIs(RequestState* state) {
+  bool computing = false;
+  const bool got_further = EmittedTokens(*state) > state->emitted_elsewhere;
+  ScheduledRequest request = std::move(state->request);
+  request.so_far.assign(state->choices.size(), {});
+  for (size_t i = 0; i < state->choices.size(); ++i) {
+    const Sequence& choice = state->choices[i];
+    computing |= choice.in_flight > 0;
+    ChoiceSoFar& so_far = request.so_far[i];
+    so_far.over = choice.state == Sequence::State::kOver;
+    if (choice.emitted() <= 0) continue;
+    so_far.output_ids.assign(choice.tokens.begin() + state->prompt_tokens, choice.tokens.end());
+  }
+  request.losses = got_further ? 0 : request.losses + (computing ? 1 : 0);
+  request.prompt_logprobs_from =
+      state->has_prompt_logprobs_left() ? state->prompt_logprobs_next : -1;
+  const auto prompt = state->choices[0].tokens.begin();
+  request.prompt_ids.assign(prompt, prompt + state->prompt_tokens);
+  return request;
+}
+
 std::unique_ptr<RequestState> MakeState(ScheduledRequest request, int tenant) {
   auto state = std::make_unique<RequestState>();
   state->prompt_tokens = static_cast<int>(request.prompt_ids.size());
@@ -86,6 +136,7 @@ std::unique_ptr<RequestState> MakeState(ScheduledRequest request, int tenant) {
     sequence.has_stop_ids = !request.stop_ids.empty();
   }
   state->choices[0].tokens = std::move(request.prompt_ids);
+  TakeSoFar(request, state.get());
   state->request = std::move(request);
   return state;
 }
@@ -136,6 +187,15 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
   }
   const int generated = request.max_tokens > 0 ? 1 : 0;
   const size_t longest_prompt = static_cast<size_t>(max_len_ - generated);
+  size_t emitted = 0;
+  for (const ChoiceSoFar& choice : request.so_far) {
+    emitted = std::max(emitted, choice.over ? 0 : choice.output_ids.size());
+  }
+  if (emitted > 0 && request.prompt_ids.size() + emitted > longest_prompt) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the request has grown to ", request.prompt_ids.size() + emitted,
+        " tokens, and the worker group that was to go on with it holds ", longest_prompt));
+  }
   if (request.prompt_ids.size() > longest_prompt) {
     const bool by_blocks = limits_.max_model_len == 0 || max_len_ < limits_.max_model_len;
     const std::string why =
@@ -150,7 +210,7 @@ absl::Status Scheduler::CheckRequest(const ScheduledRequest& request) const {
     return absl::AlreadyExistsError(absl::StrCat("request ", request.id, " is live"));
   }
   const size_t waiting = live_.size() - static_cast<size_t>(table_->running_requests());
-  if (waiting >= static_cast<size_t>(limits_.max_queue)) {
+  if (request.so_far.empty() && waiting >= static_cast<size_t>(limits_.max_queue)) {
     return QueueFullError(static_cast<int64_t>(waiting), limits_.max_queue,
                           policy::kRetryAfterFullQueue);
   }
@@ -161,14 +221,21 @@ absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
   TESSERA_RETURN_IF_ERROR(CheckRequest(request));
   const int tenant = table_->tenants().TenantIndex(request.tenant);
   const int ahead = table_->tenants().waiting(tenant);
-  TESSERA_RETURN_IF_ERROR(admission_->CheckTurn(request.deadline, ahead, now));
+  const bool is_replay = !request.so_far.empty();
+  if (!is_replay) TESSERA_RETURN_IF_ERROR(admission_->CheckTurn(request.deadline, ahead, now));
   std::unique_ptr<RequestState> made = MakeState(std::move(request), tenant);
   RequestState* const state = made.get();
   state->added_at = now;
-  for (Sequence& choice : state->choices) choice.id = next_arrival_++;
+  for (Sequence& choice : state->choices) {
+    choice.id = is_replay ? next_replay_++ : next_arrival_++;
+  }
+  if (state->emitted_elsewhere > 0) {  // its client is reading: nothing is asked again
+    state->admitted = true;
+    state->begun_at = now;
+  }
   live_[state->request.id] = std::move(made);
   active_tenants_->Add(state->salt, now);
-  Enqueue(&state->choices[0]);
+  Enqueue(&state->choices[static_cast<size_t>(state->leader)]);
   if (state->request.deadline != absl::InfiniteFuture()) {
     deadlines_->Set(state, admission_->CheckAt(*state, Load()));
   }
@@ -177,7 +244,12 @@ absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
 
 void Scheduler::Enqueue(Sequence* sequence) {
   const std::shared_ptr<const TokenConstraint>& constraint = sequence->request->request.constraint;
-  if (constraint != nullptr) sequence->constraint = constraint->Clone();
+  if (constraint != nullptr) {
+    sequence->constraint = constraint->Clone();
+    for (int i = sequence->prompt_tokens; i < sequence->known(); ++i) {
+      sequence->constraint->Accept(sequence->tokens[static_cast<size_t>(i)]);
+    }
+  }
   table_->Enqueue(sequence);
 }
 
@@ -187,7 +259,7 @@ void Scheduler::EnqueueHeld(RequestState* request) {
   const auto prompt = request->choices[0].tokens.begin();
   for (Sequence& choice : request->choices) {
     if (choice.state != Sequence::State::kHeld) continue;
-    choice.tokens.assign(prompt, prompt + request->prompt_tokens);
+    if (choice.tokens.empty()) choice.tokens.assign(prompt, prompt + request->prompt_tokens);
     Enqueue(&choice);
   }
 }
@@ -314,7 +386,7 @@ void Scheduler::FinishSequence(Sequence* sequence) {
     }
     Sequence* next = &request->choices[static_cast<size_t>(request->leader)];
     const auto prompt = request->choices[0].tokens.begin();
-    next->tokens.assign(prompt, prompt + request->prompt_tokens);
+    if (next->tokens.empty()) next->tokens.assign(prompt, prompt + request->prompt_tokens);
     Enqueue(next);
   }
 }
@@ -326,7 +398,12 @@ void Scheduler::ForgetFinished() {
   finished_.erase(std::remove_if(finished_.begin(), finished_.end(), forgettable), finished_.end());
 }
 
-std::vector<Emission> Scheduler::AbortAll() {
+std::vector<ScheduledRequest> Scheduler::TakeUnfinished() {
+  std::vector<std::pair<int64_t, int64_t>> ids;  // by arrival
+  for (const auto& [id, request] : live_) ids.emplace_back(request->choices[0].id, id);
+  std::sort(ids.begin(), ids.end());
+  std::vector<ScheduledRequest> unfinished;
+  for (const auto& [arrival, id] : ids) unfinished.push_back(WhereItIs(live_[id].get()));
   for (const std::unique_ptr<Step>& step : in_flight_) {
     for (Sequence* sequence : step->owners) {
       sequence->in_flight = 0;
@@ -336,20 +413,18 @@ std::vector<Emission> Scheduler::AbortAll() {
     }
   }
   in_flight_.clear();
-  std::vector<std::pair<int64_t, int64_t>> ids;  // by arrival
-  for (const auto& [id, request] : live_) ids.emplace_back(request->choices[0].id, id);
-  std::sort(ids.begin(), ids.end());
-  std::vector<Emission> aborted;
-  for (const auto& [arrival, id] : ids) {
-    aborted.push_back({.request_id = id, .finished = FinishCause::kAborted});
-    Finish(id);
-  }
+  for (const auto& [arrival, id] : ids) Finish(id);
   ForgetFinished();
   cache_->ForgetContents();
-  return aborted;
+  return unfinished;
 }
 
 bool Scheduler::idle() const { return live_.empty(); }
+
+absl::Duration Scheduler::expected_step() const {
+  if (in_flight_.empty() || !cost_->known()) return absl::ZeroDuration();
+  return absl::Microseconds(cost_->PredictMicros(in_flight_.back()->shape));
+}
 
 SchedulerStats Scheduler::stats() const {
   SchedulerStats stats = totals_;
@@ -362,6 +437,11 @@ SchedulerStats Scheduler::stats() const {
   stats.blocks_free = cache_->free_blocks();
   stats.blocks_cached = cache_->cached_blocks();
   stats.out_of_blocks = builder_->out_of_blocks();
+  stats.waiting_tokens = table_->waiting_tokens();
+  if (!cost_->known()) return stats;
+  stats.step_micros = cost_->PredictMicros({.decodes = 1});
+  stats.decode_micros = cost_->PredictMicros({.decodes = 2}) - stats.step_micros;
+  stats.prompt_token_micros = cost_->PromptMicros(1, 0);
   return stats;
 }
 

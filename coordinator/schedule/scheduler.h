@@ -50,6 +50,12 @@ struct SchedulerStats {
   int64_t prefix_hits = 0;     // of those, found
   int64_t compute_micros = 0;  // of the committed steps, as the leader reports them
   int64_t stall_micros = 0;
+  int64_t waiting_tokens = 0;  // of waiting requests, none computed
+  // What a step takes, as learned: with one decode, for each more, and for each prompt token. 0:
+  // not known yet.
+  double step_micros = 0;
+  double decode_micros = 0;
+  double prompt_token_micros = 0;
 };
 
 class ActiveTenants;
@@ -100,7 +106,7 @@ class Scheduler {
 
   // The result of the oldest or any other step in flight. Tokens of requests cancelled meanwhile
   // are dropped. INTERNAL when the result does not match its plan (a lying group): then nothing has
-  // changed, and the caller ends the group and calls AbortAll. Replaces what `emissions` held.
+  // changed, and the caller ends the group and calls TakeUnfinished. Replaces what `emissions` held.
   absl::Status Commit(const v1::StepResult& result, std::vector<Emission>* emissions);
   absl::StatusOr<std::vector<Emission>> Commit(const v1::StepResult& result);
   absl::StatusOr<std::vector<Emission>> Commit(v1::StepResult&&) = delete;  // has the tokens
@@ -112,10 +118,14 @@ class Scheduler {
   // with that step's Commit. False when it is not live.
   bool Finish(int64_t request_id);
 
-  // The group is gone: every live request, as kAborted; all steps in flight are forgotten.
-  std::vector<Emission> AbortAll();
+  // The group is gone: every live request as another group's scheduler goes on with it, in the
+  // order of arrival. All of them are forgotten here, as are the steps in flight and what the
+  // prefix cache held.
+  std::vector<ScheduledRequest> TakeUnfinished();
 
   bool idle() const;  // no live request
+  // What the step that was planned last can be expected to take, alone; zero: not known.
+  absl::Duration expected_step() const;
   SchedulerStats stats() const;
 
  private:
@@ -160,6 +170,7 @@ class Scheduler {
   std::vector<std::unique_ptr<RequestState>> finished_;  // until no step in flight has them
   std::vector<Emission> expired_;
   int64_t next_arrival_ = 1;
+  int64_t next_replay_ = -(int64_t{1} << 40);  // below every next_arrival_
 
   // Steps.
   std::deque<std::unique_ptr<Step>> in_flight_;     // oldest first

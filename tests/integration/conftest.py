@@ -66,8 +66,10 @@ class Cluster:
         self.ready_file = directory / "ready"
         self.log_path = directory / "serve.log"
         command = [BIN / "tessera", "serve", "--model", model, "--tensor-parallel-size", tp,
-                   "--pipeline-parallel-size", pp, "--grpc-port", 0, "--cluster-port", 0,
+                   "--pipeline-parallel-size", pp, "--grpc-port", 0,
                    "--ready-file", self.ready_file, *flags]
+        if "--cluster-port" not in flags:
+            command += ["--cluster-port", 0]
         if "--port" not in flags:
             command.append("--no-http")
         with open(self.log_path, "w") as log:

@@ -48,7 +48,7 @@ VICTIMS = {
 def test_nothing_outlives_a_death(start, victim, how):
     def attempt():
         before = segments()
-        cluster = start(TINY, 2, 2)
+        cluster = start(TINY, 2, 2, "--max-relaunches", 0)
         pids = cluster.pids()
         assert len(pids) >= 6  # coordinator, mpirun, four ranks
         pid = VICTIMS[victim](cluster)
@@ -62,8 +62,8 @@ def test_nothing_outlives_a_death(start, victim, how):
     best_of_three(attempt, GONE_WITHIN)
 
 
-def test_streams_of_a_dead_group_get_unavailable(start):
-    cluster = start(TINY, 2, 1, "--max-model-len", 512)
+def test_streams_of_a_dead_group_that_is_not_started_again_get_unavailable(start):
+    cluster = start(TINY, 2, 1, "--max-model-len", 512, "--max-relaunches", 0)
     stream = cluster.client.call("Generate", token_ids={"ids": [5, 6, 7]},
                                  sampling={"max_tokens": 500, "temperature": 0, "ignore_eos": True})
     next(stream)
@@ -81,7 +81,7 @@ def test_ctrl_c_with_streams_running(start, tmp_path, how):
 
     def attempt():
         before = segments()
-        cluster = start(config, 2, 2, "--load-format", "dummy")
+        cluster = start(config, 2, 2, "--load-format", "dummy", "--shutdown-timeout", 1)
         options = {"max_tokens": 4000, "temperature": 0, "ignore_eos": True}
         streams = [cluster.client.call("Generate", token_ids={"ids": [1, 2, i]}, sampling=options)
                    for i in range(4)]

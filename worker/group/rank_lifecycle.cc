@@ -30,6 +30,8 @@ constexpr absl::Duration kLoadTimeout = absl::Hours(1);
 constexpr absl::Duration kPlanTimeout = absl::Seconds(60);
 // What ranks that did not fail leave the one that did, to say why.
 constexpr absl::Duration kOthersWait = absl::Milliseconds(100);
+// From one try to reach a coordinator that was lost to the next.
+constexpr absl::Duration kRejoinPause = absl::Milliseconds(100);
 // Together these stay below the two seconds within which everything is gone.
 constexpr absl::Duration kLastWordTimeout = absl::Milliseconds(300);
 constexpr absl::Duration kOrderlyEndTimeout = absl::Milliseconds(1200);
@@ -51,7 +53,13 @@ int RankLifecycle::Run() {
   NoteStartup("has its plan");
   if (!Load(*plan).ok()) return 1;
   NoteStartup("loaded, every rank too");
-  if (!Serve().ok()) return 1;
+  for (;;) {
+    if (!Serve().ok()) return 1;
+    const absl::StatusOr<bool> again = Rejoin();
+    if (!again.ok()) return 1;
+    if (!*again) break;
+    NoteStartup("has found a coordinator again");
+  }
   Leave();
   return exit_code_;
 }
@@ -118,7 +126,7 @@ absl::StatusOr<v1::ShardPlan> RankLifecycle::Join() {
   auto gathered = GatherFreeMemory(*mine);
   TESSERA_RETURN_IF_ERROR(AllWell(gathered.status(), kPrepareTimeout));
   free_memory_ = *std::move(gathered);
-  if (leader()) plan = JoinAsLeader();
+  if (leader()) plan = JoinAsLeader(options_.join_timeout);
   const absl::Duration timeout = options_.join_timeout + kPlanTimeout + absl::Seconds(10);
   TESSERA_RETURN_IF_ERROR(AllWell(plan.status(), timeout));
 
@@ -127,6 +135,7 @@ absl::StatusOr<v1::ShardPlan> RankLifecycle::Join() {
   if (heard.ok()) {
     auto text = FromLeader(*world_, leader() ? plan->SerializeAsString() : "", timeout);
     heard = text.status();
+    if (heard.ok()) plan_ = *text;
     if (heard.ok() && !plan->ParseFromString(*text)) {
       heard = absl::InternalError("the shard plan arrived damaged");
     }
@@ -163,21 +172,26 @@ absl::StatusOr<std::vector<int64_t>> RankLifecycle::GatherFreeMemory(int64_t min
   return all;
 }
 
-absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader() {
+// The same group id and description each time.
+absl::StatusOr<v1::ShardPlan> RankLifecycle::JoinAsLeader(absl::Duration connect_timeout) {
   ClusterLink* link = nullptr;
   {
     MutexLock lock(&mu_);
+    if (link_ != nullptr) old_links_.push_back(std::move(link_));
     link_ =
         std::make_unique<ClusterLink>(ClusterLinkOptions{.coordinator = options_.coordinator,
-                                                         .connect_timeout = options_.join_timeout,
+                                                         .connect_timeout = connect_timeout,
                                                          .plan_timeout = kPlanTimeout},
                                       [this](const absl::Status& why) { OnLinkEnd(why); });
     link = link_.get();
   }
-  group_id_ = NewGroupId();
+  if (group_id_.empty()) {
+    group_id_ = options_.group_id.empty() ? NewGroupId() : options_.group_id;
+  }
   v1::Hello hello;
   hello.set_group_id(group_id_);
   hello.set_world_size(world_->size());
+  hello.set_served_model_name(options_.served_model_name);
   hello.set_protocol_version(wire::kProtocolVersion);
   *hello.mutable_model() = file_->description();
   hello.mutable_free_memory_bytes()->Add(free_memory_.begin(), free_memory_.end());
@@ -233,8 +247,49 @@ absl::Status RankLifecycle::Serve() {
   // A stream that broke since is found by the engine at its first plan.
   if (leader()) link()->SendReady().IgnoreError();
   const absl::Status ended = engine_->Serve(link());
+  serving_ = false;
   health()->SetServing(false);
   return ended.ok() ? ended : AllWell(ended, kLastWordTimeout);
+}
+
+// Whether the group serves on, for a coordinator that has come back or taken the lost one's place.
+// The weights are still there; they are loaded anew only where that one plans otherwise.
+absl::StatusOr<bool> RankLifecycle::Rejoin() {
+  std::string plan_text;
+  if (leader() && coordinator_lost_) plan_text = PlanOfNextCoordinator();
+  const absl::Duration timeout = options_.rejoin_timeout + kPlanTimeout + absl::Seconds(10);
+  const auto told = FromLeader(*world_, plan_text, timeout);
+  if (!told.ok()) return told.status();
+  if (told->empty()) return false;
+  if (*told == plan_) return true;
+  v1::ShardPlan plan;
+  absl::Status read = absl::OkStatus();
+  if (!plan.ParseFromString(*told)) read = absl::InternalError("the shard plan arrived damaged");
+  TESSERA_RETURN_IF_ERROR(AllWell(read, kPrepareTimeout));
+  engine_.reset();
+  TESSERA_RETURN_IF_ERROR(Load(plan));
+  plan_ = *told;
+  return true;
+}
+
+// Empty: none came in time, or it does not want this group.
+std::string RankLifecycle::PlanOfNextCoordinator() {
+  coordinator_lost_ = false;
+  const absl::Time limit = absl::Now() + options_.rejoin_timeout;
+  absl::Status why;
+  do {
+    const absl::StatusOr<v1::ShardPlan> plan =
+        JoinAsLeader(std::max(kRejoinPause, limit - absl::Now()));
+    if (plan.ok()) return plan->SerializeAsString();
+    why = plan.status();
+    if (!absl::IsUnavailable(why) && !absl::IsAlreadyExists(why)) break;  // it will not change
+    absl::SleepFor(kRejoinPause);
+  } while (absl::Now() < limit);
+  if (!ending_.exchange(true)) {
+    PrintLine(absl::StrCat("tessera-worker: cannot join a coordinator again: ", why.message()));
+  }
+  exit_code_ = 1;
+  return "";
 }
 
 void RankLifecycle::Leave() {
@@ -268,6 +323,13 @@ void RankLifecycle::Complain(const absl::Status& why) {
 
 void RankLifecycle::OnLinkEnd(const absl::Status& why) {
   const bool asked_for = absl::IsCancelled(why);
+  if (!asked_for && serving_ && !ending_ && options_.rejoin_timeout > absl::ZeroDuration()) {
+    PrintLine(absl::StrCat("tessera-worker: ", why.message(), "; waiting up to ",
+                           absl::FormatDuration(options_.rejoin_timeout),
+                           " for one to come back (--rejoin-timeout)"));
+    coordinator_lost_ = true;  // the engine ends in order with its next plan
+    return;
+  }
   if (ending_.exchange(true)) return;
   if (!asked_for) {
     PrintLine(absl::StrCat("tessera-worker: ", why.message()));

@@ -4,6 +4,7 @@
 //   join the coordinator (leader), hear the plan     then all ranks agree
 //   load the shard                                   then all ranks agree
 //   serve                                            until the leader is told to end
+//   find the coordinator again (leader), serve on    when it was lost while the group served
 //
 // A failure is printed once, as one line, by the rank that knows it best; that rank also tells the
 // coordinator. mpirun then ends the others.
@@ -54,6 +55,7 @@ class RankLifecycle {
   absl::Status CheckRoom(const v1::ShardPlan& plan) const;
   absl::Status Load(const v1::ShardPlan& plan);
   absl::Status Serve();
+  absl::StatusOr<bool> Rejoin();
   void Leave();
 
   absl::Status OpenAndListen();
@@ -62,7 +64,8 @@ class RankLifecycle {
   CoreShares Shares() const;
   absl::StatusOr<int64_t> OwnFreeMemory() const;
   absl::StatusOr<std::vector<int64_t>> GatherFreeMemory(int64_t mine);
-  absl::StatusOr<v1::ShardPlan> JoinAsLeader();
+  absl::StatusOr<v1::ShardPlan> JoinAsLeader(absl::Duration connect_timeout);
+  std::string PlanOfNextCoordinator();
   void StartReporting(const std::string& group_id);
   void OnLinkEnd(const absl::Status& why);
 
@@ -80,6 +83,7 @@ class RankLifecycle {
   StepClock clock_;
   std::unique_ptr<RankEngine> engine_;
   std::string group_id_;  // the leader's choice
+  std::string plan_;      // what is loaded: a serialized v1::ShardPlan
   int threads_ = 1;         // that compute, once there is a plan
   std::optional<int> gpu_;  // that this rank computes on, if it does
   int ranks_on_gpu_ = 1;
@@ -89,13 +93,15 @@ class RankLifecycle {
   std::atomic<int> exit_code_{0};     // of an end in order: 1 when the coordinator was lost
   std::atomic<bool> ending_{false};   // asked to end: failures that follow are no news
   std::atomic<bool> serving_{false};  // the engine takes plans
+  std::atomic<bool> coordinator_lost_{false};  // while serving; nobody asked for the end
 
-  // Shared with the signal thread; set once each, by the main thread, and never destroyed before
-  // the process ends.
+  // Shared with the signal thread; set by the main thread, and never destroyed before the process
+  // ends.
   Mutex mu_;
   std::unique_ptr<HealthServer> health_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<RankReporter> reporter_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<ClusterLink> link_ ABSL_GUARDED_BY(mu_);  // leader only
+  std::vector<std::unique_ptr<ClusterLink>> old_links_ ABSL_GUARDED_BY(mu_);  // to coordinators lost
 };
 
 }  // namespace tessera::worker

@@ -18,6 +18,10 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(2);
 constexpr absl::Duration kLastCallTimeout = absl::Milliseconds(500);
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
 constexpr absl::Duration kTimesInterval = absl::Seconds(1);
+// A serving rank says that it is alive, whether or not it computes: four times within the second
+// that the coordinator's --failure-timeout is by default.
+constexpr absl::Duration kHeartbeat = absl::Milliseconds(250);
+constexpr absl::Duration kHeartbeatTimeout = absl::Seconds(1);  // then the next one is due
 
 class RankReporterImpl : public RankReporter {
  public:
@@ -79,20 +83,19 @@ class RankReporterImpl : public RankReporter {
   bool Urgent() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return urgent_ || stopping_; }
   bool AnyNews() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return news_ || Urgent(); }
 
-  // While the rank serves, steps that were run are news once a second; an idle rank has none.
+  // While the rank serves it has something to say at every heartbeat: at least that it is there.
   void AwaitNews() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    absl::Time next_look = absl::Now() + kTimesInterval;
+    const absl::Time beat = absl::Now() + kHeartbeat - kProgressInterval;  // Run has waited that long
     while (!AnyNews()) {
       if (!times_) {
         changed_.Wait(&mu_);
-        next_look = absl::Now() + kTimesInterval;
-      } else if (changed_.WaitWithDeadline(&mu_, next_look) && !AnyNews()) {
-        next_look = absl::Now() + kTimesInterval;
-        v1::StepTimes times = times_();
-        news_ = times.steps() != report_.step_times().steps();
-        *report_.mutable_step_times() = std::move(times);
+      } else if (changed_.WaitWithDeadline(&mu_, beat)) {
+        break;
       }
     }
+    if (!times_ || absl::Now() < next_times_) return;
+    *report_.mutable_step_times() = times_();
+    next_times_ = absl::Now() + kTimesInterval;
   }
 
   void Run() {
@@ -107,7 +110,10 @@ class RankReporterImpl : public RankReporter {
         news_ = urgent_ = false;
         report = report_;
       }
-      Send(std::move(report), last ? kLastCallTimeout : kCallTimeout);
+      const bool serves = report.phase() == v1::RankReport::PHASE_SERVING;
+      Send(std::move(report), last     ? kLastCallTimeout
+                              : serves ? kHeartbeatTimeout
+                                       : kCallTimeout);
       if (last) return;
       MutexLock lock(&mu_);
       const absl::Time deadline = absl::Now() + kProgressInterval;
@@ -133,6 +139,7 @@ class RankReporterImpl : public RankReporter {
   CondVar changed_;  // news_, urgent_, stopping_, times_
   v1::RankReport report_ ABSL_GUARDED_BY(mu_);
   std::function<v1::StepTimes()> times_ ABSL_GUARDED_BY(mu_);  // null until the rank serves
+  absl::Time next_times_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
   bool news_ ABSL_GUARDED_BY(mu_) = false;    // may wait for its turn
   bool urgent_ ABSL_GUARDED_BY(mu_) = false;  // may not
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

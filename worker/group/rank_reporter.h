@@ -1,6 +1,7 @@
 // Tells the coordinator how this rank is doing, from a thread of its own: the engine thread only
-// leaves the news. Progress is throttled; a change of phase goes out at once. Lost reports are not
-// repeated: nothing depends on them.
+// leaves the news. Progress is throttled; a change of phase goes out at once. While the rank serves a
+// report goes out several times a second, idle or not: the coordinator takes it as a sign of life.
+// Lost reports are not repeated: the next one is about to come.
 //
 //   auto reporter = RankReporter::Start("127.0.0.1:50052", identity);
 //   reporter->Progress(bytes_loaded, bytes_total);
@@ -27,7 +28,7 @@ class RankReporter {
 
   virtual void Progress(int64_t bytes_loaded, int64_t bytes_total) = 0;
   virtual void BeforeLoad(int64_t resident_bytes) = 0;
-  // `times` is asked now and then as long as the reporter lives, and goes out when it has changed.
+  // `times` is asked now and then as long as the reporter lives.
   virtual void Serving(const std::string& device, std::function<v1::StepTimes()> times) = 0;
   // Returns when the coordinator has it, or after `patience`.
   virtual void Failed(const std::string& error, absl::Duration patience) = 0;

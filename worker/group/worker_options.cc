@@ -43,6 +43,18 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
   Declare(app,
           {.name = "--coordinator", .help = "The coordinator's cluster port", .value = "HOST:PORT"},
           options.coordinator);
+  Declare(app,
+          {.name = "--group-id",
+           .help = "What the group is called, as in tessera status",
+           .value = "NAME",
+           .otherwise = "host, process and a random part"},
+          options.group_id);
+  Declare(app,
+          {.name = "--served-model-name",
+           .help = "What clients call this group's model",
+           .value = "NAME",
+           .otherwise = "as the coordinator says"},
+          options.served_model_name);
   Declare(app, flags::kLoadFormat, raw.load_format);
   Declare(app, flags::kQuantization, raw.quantization);
   Declare(app, flags::kThreadsPerRank, options.threads);
@@ -74,6 +86,12 @@ void DeclareFlags(CLI::App& app, WorkerOptions& options, RawFlags& raw) {
                          .help = "How long to wait for the coordinator to be there",
                          .range = flags::kTimeouts},
                         options.join_timeout);
+  flags::DeclareSeconds(app,
+                        {.name = "--rejoin-timeout",
+                         .help = "How long a group that serves keeps its weights and waits when the "
+                                 "coordinator is lost; 0: it ends",
+                         .range = flags::kWaits},
+                        options.rejoin_timeout);
   Declare(app,
           {.name = "--describe",
            .help = "Write the model's description (a serialized tessera.v1.ModelDescription) to "

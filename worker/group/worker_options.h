@@ -31,6 +31,8 @@ enum class CommunicatorKind { kMpi, kNull };
 struct WorkerOptions {
   std::string model;
   std::string coordinator;  // HOST:PORT
+  std::string group_id;           // empty: one that no other group has
+  std::string served_model_name;  // empty: as the coordinator says
   LoadFormat load_format = LoadFormat::kAuto;
   Quantization quantization = Quantization::kAsStored;
   int threads = 0;  // of each rank; 0: its share of its host's cores (CoreShares)
@@ -44,6 +46,7 @@ struct WorkerOptions {
   bool deterministic = false;
   absl::Duration comm_timeout = absl::Seconds(60);
   absl::Duration join_timeout = absl::Seconds(30);
+  absl::Duration rejoin_timeout = absl::Minutes(2);
   bool describe = false;
   Placement placement;
 };

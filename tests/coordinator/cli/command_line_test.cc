@@ -46,7 +46,7 @@ Outcome RunTessera(const std::vector<std::string>& args) {
 TEST(CommandLine, ShortLayoutFlagsBecomeLongOnes) {
   EXPECT_THAT(RewriteShortFlags({"serve", "-tp", "2", "-pp=3", "-dp", "1", "-t", "-tpx"}),
               ElementsAre("serve", "--tensor-parallel-size", "2", "--pipeline-parallel-size=3",
-                          "-dp", "1", "-t", "-tpx"));
+                          "--data-parallel-size", "1", "-t", "-tpx"));
   EXPECT_THAT(RewriteShortFlags({"--", "-tp"}), ElementsAre("--", "-tp"));
 }
 
@@ -153,7 +153,7 @@ TEST(CommandLine, MistakesAreOneLineAndExitStatus2) {
       {{"serve", "--model", "m", "--comm", "tcp"}, "--comm"},
       {{"serve", "--model", "m", "--deterministic=perhaps"}, "--deterministic"},
       {{"generate", "--max-tokens"}, "--max-tokens: expected 1 .. 16777216 tokens, got nothing"},
-      {{"serve", "--model", "m", "-dp", "2"}, "unknown flag -dp; see tessera serve --help"},
+      {{"serve", "--model", "m", "-xp", "2"}, "unknown flag -xp; see tessera serve --help"},
       {{"serve", "--model", "m", "-tp", "two"},
        "--tensor-parallel-size: expected 1 .. 4096, got two"},
       {{"serve", "--model", "m", "--grpc-port", "70000"},

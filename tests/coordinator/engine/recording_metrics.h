@@ -34,7 +34,24 @@ class RecordingMetrics final : public coordinator::Metrics {
     ++states_;
   }
   void RankTimes(int, int, const v1::StepTimes&) override {}
+  void GroupLost() override {
+    std::lock_guard<std::mutex> lock(mu_);
+    ++groups_lost_;
+  }
+  void RequestsMoved(int count) override {
+    std::lock_guard<std::mutex> lock(mu_);
+    moved_ += count;
+  }
   std::string Serialize() const override { return ""; }
+
+  int groups_lost() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    return groups_lost_;
+  }
+  int moved() const {
+    std::lock_guard<std::mutex> lock(mu_);
+    return moved_;
+  }
 
   std::string model() const {
     std::lock_guard<std::mutex> lock(mu_);
@@ -63,6 +80,8 @@ class RecordingMetrics final : public coordinator::Metrics {
   int first_tokens_ = 0;
   int inter_tokens_ = 0;
   int states_ = 0;
+  int groups_lost_ = 0;
+  int moved_ = 0;
   std::vector<coordinator::EndedRequest> ended_;
 };
 

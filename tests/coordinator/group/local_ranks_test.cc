@@ -9,6 +9,7 @@ namespace tessera::coordinator {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
 
 class FakeLauncher final : public Launcher {
@@ -36,14 +37,25 @@ TEST(LocalRanksTest, TheLauncherHearsOfEachRankOfThisHostOnce) {
   ranks.Add(Report("a", "here", 10));
   ranks.Add(Report("a", "there", 11));
   ranks.Add(Report("a", "here", 0));
-  ranks.SetLauncher(&launcher);
+  ranks.SetLauncher("a", &launcher);
   EXPECT_THAT(launcher.pids, ElementsAre(10)) << "those who reported before it was there";
   ranks.Add(Report("a", "here", 10));
-  ranks.Add(Report("b", "here", 12));
+  ranks.Add(Report("a", "here", 12));
   EXPECT_THAT(launcher.pids, ElementsAre(10, 12));
-  ranks.SetLauncher(nullptr);
-  ranks.Add(Report("b", "here", 13));
+  ranks.SetLauncher("a", nullptr);
+  ranks.Add(Report("a", "here", 13));
   EXPECT_THAT(launcher.pids, ElementsAre(10, 12));
+}
+
+TEST(LocalRanksTest, EachGroupsLauncherHearsOfItsOwn) {
+  LocalRanks ranks("here");
+  FakeLauncher one, other;
+  ranks.SetLauncher("a", &one);
+  ranks.SetLauncher("b", &other);
+  ranks.Add(Report("a", "here", 10));
+  ranks.Add(Report("b", "here", 11));
+  EXPECT_THAT(one.pids, ElementsAre(10));
+  EXPECT_THAT(other.pids, ElementsAre(11));
 }
 
 TEST(LocalRanksTest, AGroupThatHasEndedHasNoRanks) {
@@ -52,9 +64,11 @@ TEST(LocalRanksTest, AGroupThatHasEndedHasNoRanks) {
   ranks.Add(Report("b", "here", 11));
   ranks.Add(Report("b", "here", 12));
   ranks.Forget("a");
-  FakeLauncher launcher;
-  ranks.SetLauncher(&launcher);
+  FakeLauncher launcher, of_the_ended;
+  ranks.SetLauncher("a", &of_the_ended);
+  ranks.SetLauncher("b", &launcher);
   EXPECT_THAT(launcher.pids, UnorderedElementsAre(11, 12));
+  EXPECT_THAT(of_the_ended.pids, IsEmpty());
 }
 
 }  // namespace

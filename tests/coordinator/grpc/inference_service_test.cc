@@ -35,7 +35,7 @@ class InferenceServiceTest : public ::testing::Test {
     options.limits.max_queue = max_queue;
     options.layout.max_sequences_per_step = 4;
     options.limits.lookahead = false;  // so that a test knows which plan comes next
-    router_ = Router::Create(options);
+    router_ = Router::Create(options, {.patience = absl::ZeroDuration()});
     group_ = std::make_unique<FakeTransportGroup>(router_.get());
     access_ = *Access::Create({});
     front_ = FrontDoor::Create({.router = router_.get()});

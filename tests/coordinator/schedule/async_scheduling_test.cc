@@ -230,12 +230,12 @@ TEST_F(AsyncSchedulingTest, AVictimInFlightIsPreemptedAsSoonAsItIsBack) {
   }
 }
 
-TEST_F(AsyncSchedulingTest, AbortAllWithStepsAhead) {
+TEST_F(AsyncSchedulingTest, TakeUnfinishedWithStepsAhead) {
   Start(Ahead());
   Add(Request(1, 20));
   Send();
   Send();
-  EXPECT_THAT(Ids(scheduler_->AbortAll()), ElementsAre(1));
+  EXPECT_THAT(Ids(scheduler_->TakeUnfinished()), ElementsAre(1));
   group_->Forget();
   EXPECT_EQ(free_blocks(), 64);
   EXPECT_EQ(scheduler_->stats().blocks_cached, 0);

@@ -100,7 +100,7 @@ TEST_F(PrefixTest, WithTheGroupItsContentsAreGone) {
   Start(Limits());
   Add(Again(1, 40, 1));
   Tick();
-  scheduler_->AbortAll();
+  scheduler_->TakeUnfinished();
   group_->Forget();
   Add(Again(2, 40, 1));
   EXPECT_THAT(Tick(), ElementsAre("2:0+40!"));

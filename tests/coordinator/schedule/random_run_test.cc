@@ -38,6 +38,8 @@ struct Counts {
   int64_t copies = 0;
   int64_t prefix_hits = 0;
   int64_t prompt_logprobs = 0;
+  int64_t replays = 0;
+  int64_t replayed_tokens = 0;
   int refused = 0;
 };
 
@@ -62,7 +64,7 @@ class RandomRun {
       if (Chance(4)) FinishOneChoice();
       if (Chance(90)) ScheduleOne();
       if (group_.in_flight() > 0 && Chance(70)) CommitOne();
-      if (ticks_ % 5'000 == 0) LoseTheGroup();
+      if (ticks_ % 1'000 == 0) LoseTheGroup();
       if (::testing::Test::HasFailure()) return;
     }
     const SchedulerStats stats = scheduler_.stats();
@@ -191,18 +193,30 @@ class RandomRun {
 
   void LoseTheGroup() {
     group_.Forget();
-    Take(scheduler_.AbortAll());
-    ASSERT_TRUE(live_.empty());
+    std::vector<ScheduledRequest> unfinished = scheduler_.TakeUnfinished();
+    ASSERT_EQ(unfinished.size(), live_.size());
+    ASSERT_TRUE(scheduler_.idle());
     ASSERT_EQ(scheduler_.stats().blocks_free, limits_.num_blocks);
     ASSERT_EQ(scheduler_.stats().blocks_cached, 0);
+    for (ScheduledRequest& request : unfinished) {
+      const Live& live = live_.at(request.id);
+      ASSERT_EQ(request.prompt_ids, live.request.prompt_ids);
+      for (size_t i = 0; i < live.choices.size(); ++i) {
+        ASSERT_EQ(request.so_far[i].output_ids, live.choices[i].output);
+        ASSERT_EQ(request.so_far[i].over, live.choices[i].finished != FinishCause::kNone);
+        counts_.replayed_tokens += static_cast<int64_t>(live.choices[i].output.size());
+      }
+      ++counts_.replays;
+      const absl::Status added = scheduler_.Add(std::move(request), now_);
+      ASSERT_TRUE(added.ok()) << added;
+    }
   }
 
   void Take(const std::vector<Emission>& emissions) {
     for (const Emission& emission : emissions) {
       const auto found = live_.find(emission.request_id);
       ASSERT_NE(found, live_.end()) << "a word of a request that is over";
-      if (emission.finished == FinishCause::kDeadline ||
-          emission.finished == FinishCause::kAborted) {
+      if (emission.finished == FinishCause::kDeadline) {
         End(emission.request_id, emission.finished);
         continue;
       }
@@ -308,9 +322,11 @@ TEST(SchedulerRandomRunTest, AHundredThousandRequests) {
   }
   for (const FinishCause cause :
        {FinishCause::kStopToken, FinishCause::kLength, FinishCause::kCancelled,
-        FinishCause::kDeadline, FinishCause::kAborted}) {
+        FinishCause::kDeadline}) {
     EXPECT_GT(counts.causes[cause], 10) << static_cast<int>(cause);
   }
+  EXPECT_GT(counts.replays, 100);
+  EXPECT_GT(counts.replayed_tokens, 100);
   EXPECT_GT(counts.preemptions, 100);
   EXPECT_GT(counts.placeholders, 100);
   EXPECT_GT(counts.copies, 100);

@@ -47,6 +47,12 @@ inline std::vector<int64_t> Ids(const std::vector<coordinator::Emission>& emissi
   return ids;
 }
 
+inline std::vector<int64_t> Ids(const std::vector<coordinator::ScheduledRequest>& requests) {
+  std::vector<int64_t> ids;
+  for (const auto& request : requests) ids.push_back(request.id);
+  return ids;
+}
+
 class SchedulerTest : public ::testing::Test {
  protected:
   // One step at a time.

@@ -369,7 +369,7 @@ TEST_F(SchedulerTest, SeveralStagesGetAPromptInPiecesOnceCostsAreKnown) {
   }
 }
 
-TEST_F(SchedulerTest, AbortAllForgetsEverything) {
+TEST_F(SchedulerTest, TakeUnfinishedForgetsEverything) {
   SchedulerLimits limits = Limits();
   limits.max_sequences_per_step = 2;
   limits.max_steps_in_flight = 2;
@@ -378,13 +378,12 @@ TEST_F(SchedulerTest, AbortAllForgetsEverything) {
   Send();
   const v1::StepResult late = group_->ExecuteOldest();
   EXPECT_TRUE(scheduler_->Finish(2));
-  const auto aborted = scheduler_->AbortAll();
-  EXPECT_THAT(Ids(aborted), ElementsAre(1, 3, 4));
-  for (const auto& emission : aborted) EXPECT_EQ(emission.finished, FinishCause::kAborted);
+  const auto unfinished = scheduler_->TakeUnfinished();
+  EXPECT_THAT(Ids(unfinished), ElementsAre(1, 3, 4));
   EXPECT_TRUE(scheduler_->idle());
   EXPECT_EQ(free_blocks(), 64);
   EXPECT_EQ(scheduler_->Commit(late).status().code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(scheduler_->AbortAll(), IsEmpty());
+  EXPECT_THAT(scheduler_->TakeUnfinished(), IsEmpty());
   // And it goes on with the next group.
   Add(Request(1, 4));
   EXPECT_THAT(Tick(), ElementsAre("5:0+4!"));
