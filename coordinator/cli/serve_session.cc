@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -153,7 +154,11 @@ absl::Status ServeSession::Launch() {
   TESSERA_ASSIGN_OR_RETURN(launcher_, Launcher::Start(
                                           launch,
                                           [verbose](const std::string& line) {
-                                            if (verbose) std::cerr << line << std::endl;
+                                            if (absl::StartsWith(line, "note: ")) {
+                                              std::cout << line << std::endl;
+                                            } else if (verbose) {
+                                              std::cerr << line << std::endl;
+                                            }
                                           },
                                           [this](absl::Status how) {
                                             MutexLock lock(&mu_);

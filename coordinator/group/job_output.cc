@@ -15,8 +15,9 @@ constexpr absl::string_view kWorkerPrefix = "tessera-worker: ";
 constexpr absl::string_view kNoticePrefix = "mpirun noticed";
 
 // ssh's "Warning: Permanently added ...", Open MPI's "WARNING: ..." and "[host:123] Warning: ...",
-// "bash: warning: setlocale ...".
+// "bash: warning: setlocale ..."; and a worker's "note: ...".
 bool OnlyWarns(absl::string_view sentence) {
+  if (absl::StartsWith(sentence, "note: ")) return true;
   const std::string lower = absl::AsciiStrToLower(sentence);
   const size_t warning = lower.find("warning");
   if (warning == std::string::npos) return absl::StrContains(lower, "deprecated");

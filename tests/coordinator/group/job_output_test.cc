@@ -134,6 +134,8 @@ TEST(JobOutputTest, WarningsAreToldOnlyWhereNothingElseIs) {
   EXPECT_EQ(Told(Framed("WARNING: Could not preload the binary file.\n\nFile: x\n") +
                  Framed(kNotEnoughSlots)),
             kSlotsTold);
+  EXPECT_EQ(Told("note: /dev/shm of vm has 8.4 MB free\naborting the MPI job: it failed\n"),
+            "aborting the MPI job: it failed");
   EXPECT_EQ(Told(added), "Warning: Permanently added '10.0.0.2' (ED25519) to the list of known hosts.");
 }
 
