@@ -40,6 +40,8 @@ absl::StatusOr<std::shared_ptr<MpiJob>> MpiJob::Start(const CommunicatorOptions&
     return absl::FailedPreconditionError(
         "MPI_Init_thread: this process has initialized MPI before; expected once per process");
   }
+  TESSERA_ASSIGN_OR_RETURN(const std::string note, PlaceSegments());
+  if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
   int provided = MPI_THREAD_SINGLE;
   const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   if (code != MPI_SUCCESS) return absl::InternalError(MpiErrorText("MPI_Init_thread", code));
@@ -78,6 +80,7 @@ absl::Status MpiJob::MeetNode(const Call& call) {
   MpiTransfers transfers(this, node, world_ranks);
   int node_rank = 0;
   TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &node_rank)));
+  TESSERA_RETURN_IF_ERROR(Fail(ReserveOwnSegment(node_rank)));
   // The first barrier carries a message between every two processes of the node, for which they
   // map each other's segments; after the second all know that all have.
   TESSERA_RETURN_IF_ERROR(transfers.Barrier(call));
