@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/notification.h"
@@ -169,7 +170,11 @@ absl::Status ServeSession::Launch() {
                             .max_relaunches = options_.max_relaunches},
       cluster_.get(),
       [verbose](const std::string& line) {
-        if (verbose) std::cerr << line << std::endl;
+        if (absl::StartsWith(line, "note: ")) {
+          std::cout << line << std::endl;
+        } else if (verbose) {
+          std::cerr << line << std::endl;
+        }
       },
       [this](const std::string& line) { Tell(line); });
   return launched_->Start();

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -13,6 +13,17 @@ namespace {
 constexpr size_t kMaxLineBytes = 16 << 10;
 constexpr absl::string_view kWorkerPrefix = "tessera-worker: ";
 constexpr absl::string_view kNoticePrefix = "mpirun noticed";
+
+// ssh's "Warning: Permanently added ...", Open MPI's "WARNING: ..." and "[host:123] Warning: ...",
+// "bash: warning: setlocale ..."; and a worker's "note: ...".
+bool OnlyWarns(absl::string_view sentence) {
+  if (absl::StartsWith(sentence, "note: ")) return true;
+  const std::string lower = absl::AsciiStrToLower(sentence);
+  const size_t warning = lower.find("warning");
+  if (warning == std::string::npos) return absl::StrContains(lower, "deprecated");
+  const absl::string_view who = sentence.substr(0, warning);
+  return who.empty() || absl::EndsWith(who, "] ") || absl::EndsWith(who, ": ");
+}
 
 }  // namespace
 
@@ -29,6 +40,7 @@ void JobOutput::Append(absl::string_view bytes, const LineCallback& on_line) {
 
 void JobOutput::Flush(const LineCallback& on_line) {
   if (!partial_.empty()) TakeLine(on_line);
+  TakeSentence(sentences_.Flush());
 }
 
 void JobOutput::TakeLine(const LineCallback& on_line) {
@@ -37,14 +49,23 @@ void JobOutput::TakeLine(const LineCallback& on_line) {
   if (worker_error_.empty() && absl::StartsWith(line, kWorkerPrefix)) {
     worker_error_ = line.substr(kWorkerPrefix.size());
   }
-  if (mpirun_notice_.empty() && absl::StartsWith(line, kNoticePrefix)) mpirun_notice_ = line;
+  TakeSentence(sentences_.Add(line));
   if (line.find_first_not_of("- \t") != std::string::npos) last_line_ = line;
   if (on_line) on_line(line);
+}
+
+void JobOutput::TakeSentence(const std::optional<std::string>& sentence) {
+  if (!sentence) return;
+  if (mpirun_notice_.empty() && absl::StartsWith(*sentence, kNoticePrefix)) {
+    mpirun_notice_ = *sentence;
+  }
+  if (first_sentence_.empty() && !OnlyWarns(*sentence)) first_sentence_ = *sentence;
 }
 
 std::string JobOutput::Explanation() const {
   if (!worker_error_.empty()) return worker_error_;
   if (!mpirun_notice_.empty()) return mpirun_notice_;
+  if (!first_sentence_.empty()) return first_sentence_;
   return last_line_;
 }
 

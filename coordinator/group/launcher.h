@@ -52,8 +52,8 @@ std::vector<std::string> LaunchCommand(const LaunchOptions& options,
 class Launcher {
  public:
   using LineCallback = std::function<void(const std::string& line)>;
-  // OK: exit status 0. Otherwise one line: "mpirun not found ...", "mpirun: exit status 1: <last
-  // line of output that says why>", "mpirun: killed by signal 9 (Killed)". Called once.
+  // OK: exit status 0. Otherwise one line: "mpirun not found ...", "mpirun: exit status 1: <what
+  // the output says of it (job_output.h)>", "mpirun: killed by signal 9 (Killed)". Called once.
   using ExitCallback = std::function<void(absl::Status how)>;
 
   // NOT_FOUND when the program cannot be started; the callbacks are then never called.

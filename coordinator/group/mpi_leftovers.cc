@@ -34,12 +34,10 @@ std::string HostName() {
 void RemoveSegmentsOfHost(const std::string& host, int mpirun_pid) {
   const uint32_t job = OpenMpiJobId(host, mpirun_pid);
   const std::string mine = absl::StrFormat(".%u.%x.", geteuid(), job);
-  const std::string window = absl::StrFormat("osc_sm.%s.%x.", host, job);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator("/dev/shm", error)) {
     const std::string name = entry.path().filename();
-    if ((absl::StartsWith(name, "vader_segment.") && absl::StrContains(name, mine)) ||
-        absl::StartsWith(name, window)) {
+    if (absl::StartsWith(name, "vader_segment.") && absl::StrContains(name, mine)) {
       unlink(entry.path().c_str());
     }
   }

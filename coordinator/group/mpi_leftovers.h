@@ -39,8 +39,7 @@ class MpiLeftovers {
 };
 
 // The id that Open MPI 4 gives the first job of the mpirun with this pid on this host: segments are
-// named vader_segment.<host>.<user id>.<job id, hexadecimal>.<local rank>, and shared windows, for
-// the moment in which they are made, osc_sm.<host>.<job id, hexadecimal>.<rank>.<number>.
+// named vader_segment.<host>.<user id>.<job id, hexadecimal>.<local rank>.
 uint32_t OpenMpiJobId(const std::string& host, int mpirun_pid);
 
 }  // namespace tessera::coordinator

@@ -62,10 +62,11 @@ class InferenceByReflection:
 
 
 class Cluster:
-    def __init__(self, directory, model, tp=1, pp=1, *flags):
+    def __init__(self, directory, model, tp=1, pp=1, *flags, inside=()):
+        """inside: a command that runs the one behind it in its own place."""
         self.ready_file = directory / "ready"
         self.log_path = directory / "serve.log"
-        command = [BIN / "tessera", "serve", "--model", model, "--tensor-parallel-size", tp,
+        command = [*inside, BIN / "tessera", "serve", "--model", model, "--tensor-parallel-size", tp,
                    "--pipeline-parallel-size", pp, "--grpc-port", 0,
                    "--ready-file", self.ready_file, *flags]
         if "--cluster-port" not in flags:
@@ -175,10 +176,10 @@ def start(tmp_path):
     before = segments()
     clusters = []
 
-    def make(*arguments, ready=True):
+    def make(*arguments, ready=True, inside=()):
         directory = tmp_path / f"cluster{len(clusters)}"
         directory.mkdir()
-        clusters.append(Cluster(directory, *arguments))
+        clusters.append(Cluster(directory, *arguments, inside=inside))
         return clusters[-1].wait_ready() if ready else clusters[-1]
 
     yield make

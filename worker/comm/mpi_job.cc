@@ -40,6 +40,8 @@ absl::StatusOr<std::shared_ptr<MpiJob>> MpiJob::Start(const CommunicatorOptions&
     return absl::FailedPreconditionError(
         "MPI_Init_thread: this process has initialized MPI before; expected once per process");
   }
+  TESSERA_ASSIGN_OR_RETURN(const std::string note, PlaceSegments());
+  if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
   int provided = MPI_THREAD_SINGLE;
   const int code = MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &provided);
   if (code != MPI_SUCCESS) return absl::InternalError(MpiErrorText("MPI_Init_thread", code));
@@ -76,24 +78,32 @@ absl::Status MpiJob::MeetNode(const Call& call) {
   TESSERA_RETURN_IF_ERROR(Adopt(call, node));
   TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, WorldRanksOf(call, node));
   MpiTransfers transfers(this, node, world_ranks);
+  int node_rank = 0;
+  TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &node_rank)));
+  TESSERA_RETURN_IF_ERROR(Fail(ReserveOwnSegment(node_rank)));
   // The first barrier carries a message between every two processes of the node, for which they
   // map each other's segments; after the second all know that all have.
   TESSERA_RETURN_IF_ERROR(transfers.Barrier(call));
   TESSERA_RETURN_IF_ERROR(transfers.Barrier(call));
-  int node_rank = 0;
-  TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &node_rank)));
   segment_ = UnlinkOwnSegment(node_rank);
-  return HangBells(call, node, node_rank, transfers, world_ranks);
+  return HangBells(call, node_rank, transfers, world_ranks);
 }
 
-absl::Status MpiJob::HangBells(const Call& call, MPI_Comm node, int node_rank,
-                               MpiTransfers& transfers, absl::Span<const int> world_ranks) {
+absl::Status MpiJob::HangBells(const Call& call, int node_rank, MpiTransfers& transfers,
+                               absl::Span<const int> world_ranks) {
   TESSERA_ASSIGN_OR_RETURN(const bool wanted, transfers.AllTrue(call, options_.shared_memory));
   if (!wanted || world_ranks.size() == 1) return absl::OkStatus();
-  const std::vector<std::byte*> pieces =
-      MapPieces(this, node, node_rank, world_ranks.size(), sizeof(Doorbells::Bell));
-  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, transfers.AllTrue(call, !pieces.empty()));
-  if (!all_stand) return absl::OkStatus();
+  TESSERA_ASSIGN_OR_RETURN(const std::vector<std::byte*> pieces,
+                           MapPieces(this, call, transfers, node_rank, world_ranks.size(),
+                                     sizeof(Doorbells::Bell)));
+  if (pieces.empty()) {
+    if (node_rank == 0) {
+      std::fprintf(stderr,
+                   "note: the ranks of this host cannot share memory: they sum by message, which "
+                   "is slower\n");
+    }
+    return absl::OkStatus();
+  }
   std::map<int, Doorbells::Bell*> bells;
   for (size_t i = 0; i < pieces.size(); ++i) {
     bells[world_ranks[i]] = reinterpret_cast<Doorbells::Bell*>(pieces[i]);
@@ -196,10 +206,7 @@ absl::Status MpiJob::Finalize() {
   TESSERA_ASSIGN_OR_RETURN(std::vector<int> world_ranks, WorldRanksOf(call, MPI_COMM_WORLD));
   TESSERA_RETURN_IF_ERROR(
       MpiTransfers(this, last_barrier_, std::move(world_ranks)).Barrier(call));
-  // Every rank made its windows and communicators in the same order.
-  for (MPI_Win& window : windows_) {
-    TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Win_free", MPI_Win_free(&window)));
-  }
+  // Every rank made its communicators in the same order.
   for (MPI_Comm& communicator : adopted_) {
     TESSERA_RETURN_IF_ERROR(Check(call, "MPI_Comm_free", MPI_Comm_free(&communicator)));
   }

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -59,8 +60,8 @@ class MpiJob {
   // Makes `communicator` return errors, and frees it when the job ends.
   absl::Status Adopt(const Call& call, MPI_Comm communicator);
 
-  // Frees `window` when the job ends.
-  void Adopt(MPI_Win window) { windows_.push_back(window); }
+  // Keeps `memory` until the job ends.
+  void Adopt(std::shared_ptr<void> memory) { memory_.push_back(std::move(memory)); }
 
   // The rank in MPI_COMM_WORLD of every rank of `communicator`.
   absl::StatusOr<std::vector<int>> WorldRanksOf(const Call& call, MPI_Comm communicator);
@@ -95,7 +96,7 @@ class MpiJob {
 
   absl::Status Initialize(int provided_thread_level);
   absl::Status MeetNode(const Call& call);
-  absl::Status HangBells(const Call& call, MPI_Comm node, int node_rank, MpiTransfers& transfers,
+  absl::Status HangBells(const Call& call, int node_rank, MpiTransfers& transfers,
                          absl::Span<const int> world_ranks);
   absl::Status DrainSends();
   absl::Status Finalize();
@@ -107,7 +108,7 @@ class MpiJob {
   // The world once more, so that no message of the end is taken for a user's.
   MPI_Comm last_barrier_ = MPI_COMM_NULL;
   std::vector<MPI_Comm> adopted_;
-  std::vector<MPI_Win> windows_;
+  std::vector<std::shared_ptr<void>> memory_;
   std::string segment_;  // the removed name of our shared segment; may be empty
   std::unique_ptr<Doorbells> bells_;  // of the ranks of this node; null: alone, or no such memory
   bool all_ring_ = false;  // every rank of the job is one of them

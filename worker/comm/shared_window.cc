@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "proto/base/status_macros.h"
@@ -57,10 +56,9 @@ struct SharedWindow::Part {
   static_assert(std::atomic<uint64_t>::is_always_lock_free, "shared between processes");
 };
 
-SharedWindow::SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts)
+SharedWindow::SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts)
     : job_(setup.job),
       transfers_(setup.transfers),
-      node_(node),
       rank_(rank),
       world_ranks_(setup.world_ranks.begin(), setup.world_ranks.end()),
       parts_(std::move(parts)),
@@ -85,27 +83,17 @@ absl::StatusOr<std::unique_ptr<SharedWindow>> SharedWindow::Make(const Setup& se
   TESSERA_RETURN_IF_ERROR(setup.job->Check(call, "MPI_Comm_rank", MPI_Comm_rank(node, &rank)));
   if (node_size != size) return nullptr;  // so it is for every rank of the communicator
 
-  const std::vector<std::byte*> pieces =
-      MapPieces(setup.job, node, rank, parts_count, sizeof(Part));
+  TESSERA_ASSIGN_OR_RETURN(
+      const std::vector<std::byte*> pieces,
+      MapPieces(setup.job, call, *setup.transfers, rank, parts_count, sizeof(Part)));
+  if (pieces.empty()) return nullptr;
   std::vector<Part*> parts(pieces.size());
   for (size_t i = 0; i < pieces.size(); ++i) parts[i] = reinterpret_cast<Part*>(pieces[i]);
-  if (!parts.empty()) {
-    Part* const part = parts[static_cast<size_t>(rank)];
-    new (&part->published) std::atomic<uint64_t>(0);
-    std::memset(part->slots, 0, sizeof(part->slots));  // pages are there from now on
-  }
-  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, setup.transfers->AllTrue(call, !parts.empty()));
-  if (!all_stand) return nullptr;
-  return std::unique_ptr<SharedWindow>(new SharedWindow(setup, node, rank, std::move(parts)));
+  return std::unique_ptr<SharedWindow>(new SharedWindow(setup, rank, std::move(parts)));
 }
 
 absl::StatusOr<std::vector<std::byte*>> SharedWindow::Allocate(const Call& call, size_t bytes) {
-  // Everybody is here, within the deadline: what follows waits for everybody and has none.
-  TESSERA_RETURN_IF_ERROR(transfers_->Barrier(call));
-  std::vector<std::byte*> pieces = MapPieces(job_, node_, rank_, parts_.size(), bytes);
-  TESSERA_ASSIGN_OR_RETURN(const bool all_stand, transfers_->AllTrue(call, !pieces.empty()));
-  if (!all_stand) pieces.clear();
-  return pieces;
+  return MapPieces(job_, call, *transfers_, rank_, parts_.size(), bytes);
 }
 
 std::byte* SharedWindow::SlotOf(int rank) const {

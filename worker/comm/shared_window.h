@@ -1,5 +1,5 @@
-// Collectives of ranks on one node through memory that all of them have mapped (an MPI
-// shared-memory window): each rank writes into a slot of its own and reads the others' slots.
+// Collectives of ranks on one node through memory that all of them have mapped (shared_pieces.h):
+// each rank writes into a slot of its own and reads the others' slots.
 //
 // A rank's part of the window, and the rule that makes it safe:
 //
@@ -13,10 +13,9 @@
 // whoever starts s+2 has seen s+1 from everybody: so two slots do, and no rank waits twice.
 //
 // Sums are in rank order and equal bit for bit on all ranks (communicator.h). Waits spin, yield and
-// nap (backoff.h), have the job's deadline, and drive the job's pending sends forward. Nothing has a
-// name in /dev/shm once the window stands: the kernel frees it with the last process.
+// nap (backoff.h), have the job's deadline, and drive the job's pending sends forward.
 //
-// Ownership: the job owns the window and frees it in the end; this borrows both. Threads: the
+// Ownership: the job owns the memory and frees it in the end; this borrows both. Threads: the
 // engine thread.
 //
 //   TESSERA_ASSIGN_OR_RETURN(auto window, SharedWindow::Make({...}));   // null: not on one node
@@ -56,7 +55,8 @@ class SharedWindow {
   };
 
   // Every rank of the communicator calls it. Null on all of them when one does not want it, when
-  // they are not all on one node, when there is one rank only, or when MPI has no such memory.
+  // they are not all on one node, when there is one rank only, or when the system has no such
+  // memory.
   static absl::StatusOr<std::unique_ptr<SharedWindow>> Make(const Setup& setup);
 
   // T: float or double.
@@ -73,7 +73,7 @@ class SharedWindow {
 
   absl::Status Barrier(const Call& call);
 
-  // As Communicator::AllocateShared; empty when MPI has no such memory left.
+  // As Communicator::AllocateShared; empty when the system has no such memory left.
   absl::StatusOr<std::vector<std::byte*>> Allocate(const Call& call, size_t bytes);
 
   // As Communicator::late.
@@ -82,7 +82,7 @@ class SharedWindow {
  private:
   struct Part;
 
-  SharedWindow(const Setup& setup, MPI_Comm node, int rank, std::vector<Part*> parts);
+  SharedWindow(const Setup& setup, int rank, std::vector<Part*> parts);
 
   int size() const { return static_cast<int>(parts_.size()); }
   size_t parity() const { return exchange_ % 2; }
@@ -101,7 +101,6 @@ class SharedWindow {
 
   MpiJob* const job_;
   MpiTransfers* const transfers_;
-  const MPI_Comm node_;  // the same ranks
   const int rank_;
   const std::vector<int> world_ranks_;
   const std::vector<Part*> parts_;  // by rank

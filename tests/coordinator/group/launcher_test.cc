@@ -219,13 +219,9 @@ TEST_F(LauncherTest, WhatAKilledCoordinatorLeftIsRemoved) {
   const std::string segment = absl::StrFormat("/dev/shm/vader_segment.%s.%u.%x.0", host, geteuid(),
                                               OpenMpiJobId(host, dead));
   std::ofstream(segment) << "left";
-  const std::string window = absl::StrFormat("/dev/shm/osc_sm.%s.%x.0.3", host,
-                                             OpenMpiJobId(host, dead));
-  std::ofstream(window) << "left";
   EXPECT_TRUE(Start(Script("true"))->Wait().ok());
   EXPECT_FALSE(std::filesystem::exists(session));
   EXPECT_FALSE(std::filesystem::exists(segment));
-  EXPECT_FALSE(std::filesystem::exists(window));
 }
 
 // The process that launched dies by SIGKILL: so does its job.

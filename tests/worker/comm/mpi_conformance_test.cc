@@ -3,6 +3,8 @@
 // them over messages alone, as between nodes; with --share-cores by ranks that have fewer cores than
 // threads.
 
+#include <cstdint>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -51,6 +53,34 @@ TEST(MpiCommunicatorTest, WaitsForMessagesWithDoorbellsWhereMemoryIsShared) {
     if (patience.bells->only_rings()) return;
   }
   ADD_FAILURE() << "something is still under way";
+}
+
+// Of this host, in all processes.
+int64_t SharedKilobytes() {
+  std::ifstream file("/proc/meminfo");
+  int64_t kilobytes = -1;
+  for (std::string word; kilobytes < 0 && file >> word;) {
+    if (word == "Shmem:") file >> kilobytes;
+  }
+  return kilobytes;
+}
+
+// So that there is enough of it or none, and no write ends the process.
+TEST(MpiCommunicatorTest, SharedMemoryIsAllThereFromTheStart) {
+  constexpr int64_t kKilobytes = 32 << 10;
+  const int64_t before = SharedKilobytes();
+  ASSERT_TRUE(mpi_world->Barrier().ok());
+  const auto pieces = mpi_world->AllocateShared(kKilobytes << 10);
+  ASSERT_TRUE(pieces.ok()) << pieces.status().ToString();
+  const auto count = static_cast<int64_t>(pieces->size());
+  // Half of it, as others may give some back meanwhile.
+  EXPECT_GE(SharedKilobytes() - before, count * kKilobytes / 2);
+  // Nor does it take of /dev/shm.
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    const bool in_folder = line.find("/dev/shm/") != std::string::npos;
+    EXPECT_FALSE(in_folder && line.find("vader_segment") == std::string::npos) << line;
+  }
 }
 
 TEST(MpiCommunicatorTest, IsOncePerProcess) {
