@@ -15,8 +15,12 @@ constexpr double kStepFactor = 8;
 constexpr int64_t kWarmSteps = 16;
 // With every step the worst excess fades by this part.
 constexpr double kExcessFades = 0.02;
-// A check that is later than this was held up.
-constexpr absl::Duration kHeldUp = absl::Milliseconds(50);
+// A check that is later than this was held up, and what came meanwhile may still stand in a queue: it
+// is given this part of the timeout to be taken out. Not for ever: a rank that is not heard of after
+// so many such checks in a row is gone.
+constexpr absl::Duration kHeldUp = absl::Milliseconds(100);
+constexpr double kGrace = 0.5;
+constexpr int kMostGraces = 3;
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
@@ -29,6 +33,7 @@ void FailureDetector::Heard(int world_rank, const std::string& host, absl::Time 
   rank.host = host;
   rank.last = now;
   rank.signs = std::min(rank.signs + 1, 2);
+  rank.graces = 0;
 }
 
 void FailureDetector::StepSent(int64_t step_id, absl::Duration expected, absl::Time now) {
@@ -70,17 +75,23 @@ absl::Time FailureDetector::next_check() const {
 
 absl::Status FailureDetector::Check(absl::Time now) {
   if (options_.timeout == absl::InfiniteDuration()) return absl::OkStatus();
-  if (now - due_ > kHeldUp) Forgive(now - due_);
+  if (now - due_ > kHeldUp) GiveGrace(now);
   absl::Status alive = CheckRanks(now);
   if (alive.ok()) alive = CheckStep(now);
   due_ = std::max(next_check(), now);
   return alive;
 }
 
-// What came meanwhile may still stand in a queue.
-void FailureDetector::Forgive(absl::Duration late) {
-  for (auto& [world_rank, rank] : ranks_) rank.last += late;
-  for (Step& step : steps_) step.began += late;
+void FailureDetector::GiveGrace(absl::Time now) {
+  const absl::Duration grace = kGrace * options_.timeout;
+  for (auto& [world_rank, rank] : ranks_) {
+    if (rank.last + options_.timeout >= now + grace || ++rank.graces > kMostGraces) continue;
+    rank.last = now + grace - options_.timeout;
+  }
+  for (Step& step : steps_) {
+    if (step.began + Bound(step) >= now + grace || ++step.graces > kMostGraces) continue;
+    step.began = now + grace - Bound(step);
+  }
 }
 
 absl::Status FailureDetector::CheckRanks(absl::Time now) const {

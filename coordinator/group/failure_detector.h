@@ -8,7 +8,7 @@
 //     came back. It may take kStepFactor times what is expected, times the worst excess seen lately,
 //     and the timeout; the first steps, and those of unknown cost, much longer.
 //   - A coordinator that was itself held up (stopped, or without a core) has not seen what came
-//     meanwhile: whatever Check is late by is given to everybody.
+//     meanwhile: when a Check comes late, everybody is given time to be heard after all.
 //
 // Pure: time is an argument. Not thread-safe; one per group.
 //
@@ -57,19 +57,21 @@ class FailureDetector {
   struct Rank {
     std::string host;
     int signs = 0;
+    int graces = 0;  // since the last one
     absl::Time last;
   };
   struct Step {
     int64_t id = 0;
     absl::Duration expected;
     absl::Time began;  // once it is the oldest
+    int graces = 0;
   };
 
   bool Counts(const Rank& rank) const { return rank.signs >= 2; }
   absl::Duration Bound(const Step& step) const;
   absl::Status CheckRanks(absl::Time now) const;
   absl::Status CheckStep(absl::Time now) const;
-  void Forgive(absl::Duration late);
+  void GiveGrace(absl::Time now);
 
   const FailureDetectorOptions options_;
   std::map<int, Rank> ranks_;  // by world rank

@@ -191,6 +191,8 @@ class FakeMetrics final : public coordinator::Metrics {
   void BeginGroup(int /*group*/) override {}
   void SchedulerState(int /*group*/, const coordinator::SchedulerStats& /*stats*/) override {}
   void RankTimes(int /*group*/, int /*world_rank*/, const v1::StepTimes& /*times*/) override {}
+  void GroupLost() override {}
+  void RequestsMoved(int /*count*/) override {}
   std::string Serialize() const override { return "tessera_up 1\n"; }
 };
 
