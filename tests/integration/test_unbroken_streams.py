@@ -3,10 +3,11 @@ import os
 import random
 import signal
 import threading
+import time
 
 import pytest
 
-from conftest import default_model, wait_for
+from conftest import best_of_three, default_model, wait_for
 
 
 def kinds():
@@ -117,3 +118,33 @@ def test_a_lost_group_comes_back_and_says_so(start):
     assert "lost worker group group0.1" in cluster.log()
     assert "Killed" in cluster.log()
     assert "starting worker group 0 again" in cluster.log()
+
+
+@pytest.mark.parametrize("victim", [0, 1], ids=["leader", "follower"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "streaming"])
+def test_a_rank_that_stops_is_noticed_within_the_timeout(start, victim, busy):
+    cluster = start(default_model(), 1, 2, "--max-model-len", 2048)
+    sampling = {"max_tokens": 1500, "temperature": 0, "ignore_eos": True}
+
+    def attempt(number):
+        name = f"group0.{number}"
+        wait_for(lambda: serving(cluster, 1)() and status(cluster).groups[0].group_id == name, 60,
+                 cluster.log)
+        time.sleep(1.5)  # every rank has been heard of, and the group is as idle as it gets
+        stream = iter(cluster.client.call("Generate", text="One, two,", sampling=sampling)) if busy else None
+        if stream:
+            next(stream)
+        begin = time.time()
+        os.kill(ranks(cluster)[victim], signal.SIGSTOP)
+        wait_for(lambda: any(lost.group_id == name for lost in status(cluster).lost_groups), 20,
+                 cluster.log)
+        lost = next(lost for lost in status(cluster).lost_groups if lost.group_id == name)
+        took = lost.lost_unix_millis / 1000 - begin
+        print(f"noticed after {took:.2f} s: {lost.error}")
+        assert f"rank {victim} on" in lost.error or "is not back" in lost.error
+        if stream:
+            assert sum(len(message.token_ids) for message in stream) == 1499
+        return took
+
+    numbers = iter((1, 2, 3))
+    best_of_three(lambda: attempt(next(numbers)), 1.25)  # a sign of life may have been just before
