@@ -125,7 +125,8 @@ class RouterImpl final : public Router, public EngineOwner {
 
   absl::Status CheckAdmission() const override {
     MutexLock lock(&mu_);
-    return Choose({}).status();
+    const absl::Status chosen = Choose({}).status();
+    return !chosen.ok() && ModelToComeBack(nullptr) != nullptr ? absl::OkStatus() : chosen;
   }
   absl::StatusOr<int64_t> Submit(PreparedRequest request,
                                  std::shared_ptr<TokenSink> sink) override;
@@ -193,6 +194,11 @@ class RouterImpl final : public Router, public EngineOwner {
     absl::Time at;
     std::shared_ptr<Resumption> resumption;
   };
+  // A model whose last group was lost.
+  struct LostModel {
+    std::shared_ptr<const ServedModel> model;
+    absl::Time until;  // then nobody waits for another one any more
+  };
   // What a request asks of the group that it goes to.
   struct Wanted {
     const ServedModel* model = nullptr;  // null: any
@@ -204,6 +210,9 @@ class RouterImpl final : public Router, public EngineOwner {
   // Where a request goes, or why it goes nowhere.
   absl::StatusOr<GroupHandle> Choose(const Wanted& wanted) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<const ServedModel> ModelToComeBack(const ServedModel* wanted) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Strand(AdmittedRequest request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Give(AdmittedRequest request, GroupHandle group, absl::Span<const uint64_t> prefix)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool GoesOn(AdmittedRequest& request, Farewells* farewells) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -250,6 +259,7 @@ class RouterImpl final : public Router, public EngineOwner {
   std::unordered_map<int64_t, Live> live_ ABSL_GUARDED_BY(mu_);
   StrandedRequests stranded_ ABSL_GUARDED_BY(mu_);
   std::deque<LostGroup> lost_ ABSL_GUARDED_BY(mu_);  // the newest last
+  std::map<std::string, LostModel> lost_models_ ABSL_GUARDED_BY(mu_);  // by name
   int64_t moved_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<absl::Status> given_up_ ABSL_GUARDED_BY(mu_);  // no group will come: why
   std::optional<absl::Status> ended_ ABSL_GUARDED_BY(mu_);     // nothing goes on any more: why
@@ -303,8 +313,9 @@ absl::StatusOr<int64_t> RouterImpl::Submit(PreparedRequest request,
   bool has_choice = false;
   {
     MutexLock lock(&mu_);
-    TESSERA_ASSIGN_OR_RETURN(const GroupHandle any, Choose({.model = model.get()}));
-    model = Find(any)->model();
+    const absl::StatusOr<GroupHandle> any = Choose({.model = model.get()});
+    model = any.ok() ? Find(*any)->model() : ModelToComeBack(model.get());
+    if (model == nullptr) return any.status();
     seed = seeds_();
     has_choice = groups_.size() > 1;
   }
@@ -314,13 +325,38 @@ absl::StatusOr<int64_t> RouterImpl::Submit(PreparedRequest request,
   std::vector<uint64_t> prefix;
   if (has_choice) prefix = PrefixHashes(scheduled.tenant, scheduled.prompt_ids);
   MutexLock lock(&mu_);
-  TESSERA_ASSIGN_OR_RETURN(
-      const GroupHandle chosen,
-      Choose({.model = model.get(), .shape = ShapeOf(scheduled), .prefix = prefix}));
+  const absl::StatusOr<GroupHandle> chosen =
+      Choose({.model = model.get(), .shape = ShapeOf(scheduled), .prefix = prefix});
+  if (!chosen.ok() && ModelToComeBack(model.get()) == nullptr) return chosen.status();
   const int64_t id = ++last_id_;
   admitted.scheduled.id = admitted.record.id = id;
-  Give(std::move(admitted), chosen, prefix);
+  if (chosen.ok()) {
+    Give(std::move(admitted), *chosen, prefix);
+  } else {
+    Strand(std::move(admitted));
+  }
   return id;
+}
+
+// What a request that finds no group may wait for: null where none can be expected soon, or where
+// too many wait already. `wanted`: null for any.
+std::shared_ptr<const ServedModel> RouterImpl::ModelToComeBack(const ServedModel* wanted) const {
+  if (draining_ || given_up_ || stranded_.size() >= options_.limits.max_queue) return nullptr;
+  for (const auto& [name, lost] : lost_models_) {
+    if (lost.until <= absl::Now()) continue;
+    if (wanted != nullptr && !IsSameModel(*lost.model, *wanted)) continue;
+    const bool serves = std::any_of(groups_.begin(), groups_.end(), [&](const auto& group) {
+      return group.second.serving() && IsSameModel(*group.second.engine->model(), *lost.model);
+    });
+    if (!serves) return lost.model;
+  }
+  return nullptr;
+}
+
+void RouterImpl::Strand(AdmittedRequest request) {
+  live_[request.record.id].group = kNoGroup;
+  stranded_.Add(std::move(request), absl::Now() + replay_.patience);
+  stranded_changed_.SignalAll();
 }
 
 void RouterImpl::Cancel(int64_t id) {
@@ -355,6 +391,9 @@ std::vector<std::shared_ptr<const ServedModel>> RouterImpl::models() const {
       return model->name == group.engine->model()->name;
     });
     if (is_new) models.push_back(group.engine->model());
+  }
+  if (models.empty()) {
+    if (auto model = ModelToComeBack(nullptr)) models.push_back(std::move(model));
   }
   return models;
 }
@@ -417,9 +456,7 @@ void RouterImpl::GoOnElsewhere(AdmittedRequest request, Farewells* farewells) {
                                                      .is_replay = true});
   if (chosen.ok()) return Give(std::move(request), *chosen, prefix);
   if (given_up_) return End(std::move(request), *given_up_, farewells);
-  live_[request.record.id].group = kNoGroup;
-  stranded_.Add(std::move(request), absl::Now() + replay_.patience);
-  stranded_changed_.SignalAll();
+  Strand(std::move(request));
 }
 
 void RouterImpl::End(AdmittedRequest request, const absl::Status& why, Farewells* farewells) {
@@ -441,6 +478,7 @@ void RouterImpl::GiveUp(const absl::Status& why) {
   Farewells farewells(options_.metrics);
   MutexLock lock(&mu_);
   given_up_ = why;
+  lost_models_.clear();
   for (AdmittedRequest& request : stranded_.TakeAll()) End(std::move(request), why, &farewells);
 }
 
@@ -644,6 +682,8 @@ void RouterImpl::NoteLost(GroupHandle handle, const absl::Status& why) {
   });
   const auto group = groups_.find(handle);
   if (known != lost_.end() || group == groups_.end()) return;
+  const std::shared_ptr<const ServedModel>& model = group->second.engine->model();
+  lost_models_[model->name] = {model, absl::Now() + replay_.patience};
   LostGroup& lost = lost_.emplace_back();
   lost.handle = handle;
   lost.told.set_group_id(group->second.id);

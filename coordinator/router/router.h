@@ -43,7 +43,7 @@ class Router : public GroupObserver {
                                         const ReplayOptions& replay = {});
 
   // Whether a request would be let in now: RESOURCE_EXHAUSTED with RetryInfo (queue), UNAVAILABLE
-  // (no serving group or draining). Doors ask before they read a request, Submit before and after
+  // (draining, or no serving group and none that was lost so lately that another may come). Doors ask before they read a request, Submit before and after
   // it has checked one.
   virtual absl::Status CheckAdmission() const = 0;
   // The id for Cancel. As CheckAdmission; INVALID_ARGUMENT for what does not fit or is out of
@@ -55,7 +55,8 @@ class Router : public GroupObserver {
   // The same, but the sink hears of it: Fail(why).
   virtual void Abort(int64_t id, absl::Status why) = 0;
 
-  // The models that are served now, one for each name, in the order in which their groups joined.
+  // The models that are served now, one for each name, in the order in which their groups joined;
+  // or, while none is, the one for which a group may come again soon.
   virtual std::vector<std::shared_ptr<const ServedModel>> models() const = 0;
   std::shared_ptr<const ServedModel> model() const {  // the first, or null
     const auto all = models();

@@ -42,7 +42,7 @@ class InferenceByReflection:
     def type(self, name):
         return message_factory.GetMessageClass(self.pool.FindMessageTypeByName("tessera.v1." + name))
 
-    def call(self, method, timeout=60, **fields):
+    def call(self, method, timeout=60, metadata=(), **fields):
         descriptor = self.service.FindMethodByName(method)
         request = message_factory.GetMessageClass(descriptor.input_type)(**fields)
         response = message_factory.GetMessageClass(descriptor.output_type)
@@ -50,7 +50,7 @@ class InferenceByReflection:
         make = self.channel.unary_stream if descriptor.server_streaming else self.channel.unary_unary
         stub = make(path, request_serializer=type(request).SerializeToString,
                     response_deserializer=response.FromString)
-        return stub(request, timeout=timeout)
+        return stub(request, timeout=timeout, metadata=metadata)
 
     def generate(self, timeout=60, **fields):
         """All of a Generate call: (ids, text, last message)."""

@@ -22,7 +22,7 @@ def start_group(address, ranks):
 
 def test_a_group_serves_is_lost_and_another_takes_its_place(tmp_path):
     before = segments()
-    cluster = Cluster(tmp_path, TINY, 2, 2, "--launch", "external")
+    cluster = Cluster(tmp_path, TINY, 2, 2, "--launch", "external", "--replay-timeout", 1)
     group = None
     try:
         address = wait_for(lambda: re.search(r"--coordinator[ =](\S+)", cluster.log()), 20,

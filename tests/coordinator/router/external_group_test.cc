@@ -46,7 +46,7 @@ class ExternalGroupTest : public ::testing::Test {
     options.threads_per_rank = 1;
     auto job = Launcher::Start(options, nullptr, nullptr);
     EXPECT_TRUE(job.ok()) << job.status();
-    EXPECT_TRUE(Eventually([&] { return router_->model() != nullptr || !(*job)->running(); }));
+    EXPECT_TRUE(Eventually([&] { return router_->serving() || !(*job)->running(); }));
     if (!(*job)->running()) ADD_FAILURE() << (*job)->Wait();
     return *std::move(job);
   }
@@ -81,7 +81,7 @@ TEST_F(ExternalGroupTest, TheNextGroupServesAfterOneIsLost) {
   const auto interrupted = Ask(1 << 20);
   ASSERT_TRUE(interrupted->WaitForTokens(1));
   job->Terminate(absl::ZeroDuration());
-  ASSERT_TRUE(Eventually([&] { return router_->model() == nullptr; }));
+  ASSERT_TRUE(Eventually([&] { return !router_->serving(); }));
   EXPECT_EQ(router_->Status().groups(0).state(), v1::GroupStatus::STATE_FAILED);
   job = StartGroup();
   EXPECT_EQ(Answer(), before);
