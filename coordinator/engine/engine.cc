@@ -140,7 +140,9 @@ int EngineImpl::WaitingForASlot() const {
 
 EngineLoad EngineImpl::load() const {
   MutexLock lock(&mu_);
-  return {.live = live_count_,
+  return {.serving = phase_ == Phase::kServing,
+          .has_room = WaitingForASlot() < options_.limits.max_queue,
+          .live = live_count_,
           .slots = group_.model->plan.max_sequences_per_step(),
           .waiting_tokens = stats_.waiting_tokens + queued_tokens_,
           .step_micros = stats_.step_micros,

@@ -52,7 +52,9 @@ struct EngineGroup {
 
 // What a router weighs, as of the last step. Times are learned from steps; 0: not known yet.
 struct EngineLoad {
-  int live = 0;   // requests
+  bool serving = false;
+  bool has_room = false;  // CheckRoom is OK
+  int live = 0;           // requests
   int slots = 0;  // sequences at once
   int64_t waiting_tokens = 0;  // of prompts that wait
   double step_micros = 0;      // with one decode,

@@ -125,8 +125,8 @@ class RouterImpl final : public Router, public EngineOwner {
 
   absl::Status CheckAdmission() const override {
     MutexLock lock(&mu_);
-    const absl::Status chosen = Choose({}).status();
-    return !chosen.ok() && ModelToComeBack(nullptr) != nullptr ? absl::OkStatus() : chosen;
+    const absl::Status any = AnyWithRoom(nullptr).status();
+    return !any.ok() && ModelToComeBack(nullptr) != nullptr ? absl::OkStatus() : any;
   }
   absl::StatusOr<int64_t> Submit(PreparedRequest request,
                                  std::shared_ptr<TokenSink> sink) override;
@@ -201,12 +201,15 @@ class RouterImpl final : public Router, public EngineOwner {
   };
   // What a request asks of the group that it goes to.
   struct Wanted {
-    const ServedModel* model = nullptr;  // null: any
+    const ServedModel* model = nullptr;
     RequestShape shape = {};
     absl::Span<const uint64_t> prefix = {};
     bool is_replay = false;  // a full queue, or one that drains, does not turn it away
   };
 
+  // Some engine that would let a request in now, or why none would. `model`: null for any.
+  absl::StatusOr<Engine*> AnyWithRoom(const ServedModel* model) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Where a request goes, or why it goes nowhere.
   absl::StatusOr<GroupHandle> Choose(const Wanted& wanted) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -279,22 +282,35 @@ absl::StatusOr<GroupHandle> RouterImpl::Choose(const Wanted& wanted) const {
   if (draining_ && !wanted.is_replay) return DrainingError();
   std::vector<GroupHandle> handles;
   std::vector<Candidate> candidates;
-  absl::Status why = NoGroupError();
+  const Engine* full = nullptr;
   for (const auto& [handle, group] : groups_) {
-    if (!group.serving()) continue;
-    if (wanted.model != nullptr && !IsSameModel(*group.engine->model(), *wanted.model)) continue;
+    if (group.engine == nullptr || !IsSameModel(*group.engine->model(), *wanted.model)) continue;
     if (wanted.is_replay && !Holds(*group.engine->model(), wanted.shape)) continue;
-    const absl::Status room = !wanted.is_replay ? group.engine->CheckRoom() : absl::OkStatus();
-    if (!room.ok()) {
-      why = room;
+    const EngineLoad load = group.engine->load();
+    if (!load.serving) continue;
+    if (!wanted.is_replay && !load.has_room) {
+      full = group.engine.get();
       continue;
     }
     handles.push_back(handle);
-    candidates.push_back({.load = group.engine->load(),
-                          .cached_tokens = group.prefixes.Match(wanted.prefix)});
+    candidates.push_back({.load = load, .cached_tokens = group.prefixes.Match(wanted.prefix)});
   }
-  if (handles.empty()) return why;
-  return handles[Best(candidates, wanted.shape)];
+  if (!handles.empty()) return handles[Best(candidates, wanted.shape)];
+  TESSERA_RETURN_IF_ERROR(full == nullptr ? NoGroupError() : full->CheckRoom());
+  return NoGroupError();  // it has room again, or is lost, since it was asked
+}
+
+absl::StatusOr<Engine*> RouterImpl::AnyWithRoom(const ServedModel* model) const {
+  if (draining_) return DrainingError();
+  absl::Status why = NoGroupError();
+  for (const auto& [handle, group] : groups_) {
+    if (!group.serving()) continue;
+    if (model != nullptr && !IsSameModel(*group.engine->model(), *model)) continue;
+    const absl::Status room = group.engine->CheckRoom();
+    if (room.ok()) return group.engine.get();
+    why = room;
+  }
+  return why;
 }
 
 void RouterImpl::Give(AdmittedRequest request, GroupHandle handle,
@@ -313,8 +329,8 @@ absl::StatusOr<int64_t> RouterImpl::Submit(PreparedRequest request,
   bool has_choice = false;
   {
     MutexLock lock(&mu_);
-    const absl::StatusOr<GroupHandle> any = Choose({.model = model.get()});
-    model = any.ok() ? Find(*any)->model() : ModelToComeBack(model.get());
+    const absl::StatusOr<Engine*> any = AnyWithRoom(model.get());
+    model = any.ok() ? (*any)->model() : ModelToComeBack(model.get());
     if (model == nullptr) return any.status();
     seed = seeds_();
     has_choice = groups_.size() > 1;

@@ -108,9 +108,9 @@ std::vector<int32_t> SimulatedModel::Continue(absl::Span<const int32_t> prompt,
   return tokens;
 }
 
-v1::ModelDescription SimulatedDescription(int max_positions) {
+v1::ModelDescription SimulatedDescription(int max_positions, int num_layers) {
   v1::ModelDescription model = MakeModel({.name = "simulated",
-                                          .num_layers = 2,
+                                          .num_layers = num_layers,
                                           .hidden_size = 16,
                                           .num_heads = 2,
                                           .num_kv_heads = 1,

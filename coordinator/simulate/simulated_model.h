@@ -41,7 +41,7 @@ struct SimulatedModel {
 
 // A small model with 32 positions per KV kilobyte, a byte-level tokenizer and a chat template. Its
 // vocabulary and end of sequence are those of SimulatedModel{}.
-v1::ModelDescription SimulatedDescription(int max_positions = 8192);
+v1::ModelDescription SimulatedDescription(int max_positions = 8192, int num_layers = 2);
 
 }  // namespace tessera::testing
 
