@@ -18,7 +18,7 @@ std::string UnlinkOwnSegment(int node_rank) {
   while (std::getline(maps, line)) {
     const size_t path_begin = line.find('/');
     if (path_begin == std::string::npos) continue;
-    const std::string path = line.substr(path_begin);
+    std::string path = line.substr(path_begin);
     if (!absl::StrContains(path, "/vader_segment.") || !absl::EndsWith(path, suffix)) continue;
     // Failure is no worse than not having tried: mpirun removes the file if it outlives us.
     if (unlink(path.c_str()) == 0) return path;
