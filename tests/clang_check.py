@@ -1,21 +1,25 @@
 #!/usr/bin/env python3
-"""What clang says of the code that GCC builds: lock annotations, and clang-tidy's findings.
+"""What clang says of the code that GCC builds.
 
-  tests/clang_check.py locks                     files with ABSL_GUARDED_BY and those that use them
-  tests/clang_check.py tidy [--minutes N] [path ...]  .clang-tidy's checks; the newest files first
+  tests/clang_check.py locks      lock annotations: files with ABSL_GUARDED_BY and those that use them
+  tests/clang_check.py tidy       .clang-tidy's checks of every file and our headers
+  tests/clang_check.py includes   whether a file includes what it uses; the newest files first
 
-Wants a configured build folder (--build, default build/release) whose messages are generated:
-deploy/build.sh release tessera_proto tessera_grpc. Every file is read with the flags it is built
-with, but without precompiled headers: one that includes less than it uses fails here. Exits with 1
-where something is found. --minutes ends a run early and says what was not read.
+All take files or folders to read instead of all, and --minutes N, which ends a run early and says
+what was not read. Wants a configured build folder (--build, default build/release) whose messages
+are generated: deploy/build.sh release tessera_proto tessera_grpc. Every file is read with the flags
+it is built with, but without precompiled headers. For `tidy` files of the same flags are read
+together, as one: most of its time goes into what they include. Exits with 1 where something is found.
 """
 import argparse
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +27,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOT_CLANG = {"kernels/cpu/instruction_sets.cc"}  # clang 14 does not know GCC's name of F16C
-FOLDERS = ("proto/", "kernels/", "worker/", "coordinator/", "benchmarks/")
+FOLDERS = ("proto", "kernels", "worker", "coordinator", "benchmarks")
+TOGETHER = 40  # files, at most
 
 
 def clang_commands(build):
@@ -31,7 +36,7 @@ def clang_commands(build):
     commands = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
         path = os.path.relpath(entry["file"], ROOT)
-        if not path.startswith(FOLDERS) or not path.endswith(".cc") or path in commands \
+        if path.split("/")[0] not in FOLDERS or not path.endswith(".cc") or path in commands \
                 or path in NOT_CLANG:
             continue
         arguments, words = ["clang++"], iter(shlex.split(entry["command"])[1:])
@@ -40,6 +45,8 @@ def clang_commands(build):
                 skipped = next(words)
                 if word == "-include" and "cmake_pch" not in skipped:
                     arguments += [word, skipped]
+            elif word == "-isystem":
+                arguments.append(word + next(words))
             elif word not in ("-c", "-Werror", "-fpch-preprocess", "-Winvalid-pch",
                               "-Wno-maybe-uninitialized", entry["file"]):
                 arguments.append(word)
@@ -69,9 +76,88 @@ def newest_first(paths):
     return sorted(paths, key=lambda p: (age.get(p, len(age)), p))
 
 
+def run(command, folder):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + (done.stderr if done.returncode else "")
+
+
+class Alone:
+    """One file at a time."""
+
+    def __init__(self, commands, build, flags):
+        self.commands, self.build, self.flags = commands, build, flags
+
+    def batches(self, paths):
+        return [[p] for p in paths]
+
+    def read(self, paths):
+        found, output = run(self.commands[paths[0]] + self.flags + [str(ROOT / paths[0])], self.build)
+        return ({paths[0]: output} if found else {})
+
+
+class Together:
+    """clang-tidy of files that one file includes, which stands beside a copy of the .clang-tidy
+    that holds for them. Files that have a name in common stand apart."""
+
+    def __init__(self, commands, build, folder):
+        self.commands, self.build, self.folder = commands, build, folder
+        self.numbers = itertools.count()
+        for config in [".clang-tidy"] + [f"{f}/.clang-tidy" for f in FOLDERS]:
+            if (ROOT / config).exists():
+                (folder / config).parent.mkdir(exist_ok=True)
+                shutil.copy(ROOT / config, folder / config)
+
+    def batches(self, paths):
+        alike = {}
+        for path in paths:
+            config = path.split("/")[0] if (self.folder / path.split("/")[0]).exists() else "."
+            flags = [a for a in self.commands[path] if re.match("-(D|m|std=|include)", a)]
+            alike.setdefault((config, *sorted(flags)), []).append(path)
+        batches = []
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for group in itertools.chain(*pool.map(self.compatible, alike.values())):
+                count = -(-len(group) // TOGETHER)
+                batches += [group[i::count] for i in range(count)]
+        return sorted(batches, key=len, reverse=True)
+
+    def compatible(self, paths):
+        """The paths as lists of files that compile together."""
+        if len(paths) == 1:
+            return [paths]
+        arguments, file = self.write(paths)
+        failed, output = run(arguments + ["-w", "-ferror-limit=0", str(file)], self.build)
+        if not failed:
+            return [paths]
+        named = set(re.findall(r"^(?:In file included from )?(\S+?):\d+", output, re.M))
+        apart = [p for p in paths if str(ROOT / p) in named]
+        if not 0 < len(apart) < len(paths):
+            apart = paths[1:]
+        return self.compatible([p for p in paths if p not in apart]) + self.compatible(apart)
+
+    def write(self, paths):
+        """(arguments with the folders that any of them is built with, the file)"""
+        folder = self.folder / paths[0].split("/")[0]
+        file = (folder if folder.exists() else self.folder) / f"together{next(self.numbers)}.cc"
+        file.write_text("".join(f'#include "{ROOT / p}"\n' for p in paths))
+        return list(dict.fromkeys(a for p in paths for a in self.commands[p])), file
+
+    def read(self, paths):
+        arguments, file = self.write(paths)
+        failed, output = run(["clang-tidy", "--quiet", "--checks=-bugprone-suspicious-include",
+                              f"--header-filter=^{ROOT}/({'|'.join(FOLDERS)})/", str(file), "--"]
+                             + arguments[1:], self.build)
+        findings = {}
+        for finding in re.split(r"^(?=\S+:\d+:\d+: (?:error|warning):)", output, flags=re.M):
+            where = re.match(rf"{ROOT}/(\S+?):\d+:\d+: ", finding)
+            if where or failed and "error" in finding:
+                path = where[1] if where else paths[0]
+                findings[path] = findings.get(path, "") + finding
+        return findings
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("check", choices=("locks", "tidy"))
+    parser.add_argument("check", choices=("locks", "tidy", "includes"))
     parser.add_argument("paths", nargs="*", help="files or folders; default: all")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--minutes", type=float, default=0, help="end then (0: read everything)")
@@ -84,35 +170,32 @@ def main():
     paths = files_with_locks(paths) if options.check == "locks" else newest_first(paths)
     if not paths:
         sys.exit("error: nothing to read")
-    end = time.monotonic() + options.minutes * 60 if options.minutes else float("inf")
+    start = time.monotonic()
+    end = start + options.minutes * 60 if options.minutes else float("inf")
 
     with tempfile.TemporaryDirectory() as folder:
-        database = [{"directory": str(options.build), "file": str(ROOT / p),
-                     "arguments": commands[p] + [str(ROOT / p)]} for p in paths]
-        (pathlib.Path(folder) / "compile_commands.json").write_text(json.dumps(database))
+        if options.check == "tidy":
+            reader = Together(commands, options.build, pathlib.Path(folder))
+        else:
+            flags = ["-Wthread-safety", "-Werror=thread-safety"] if options.check == "locks" else []
+            reader = Alone(commands, options.build, ["-Wno-everything"] + flags)
 
-        def read(path):
-            if time.monotonic() > end:
-                return None
-            if options.check == "locks":
-                command = commands[path] + ["-Wno-everything", "-Wthread-safety",
-                                            "-Werror=thread-safety", str(ROOT / path)]
-            else:
-                command = ["clang-tidy", "-p", folder, "--quiet", str(ROOT / path)]
-            done = subprocess.run(command, cwd=options.build, capture_output=True, text=True,
-                                  check=False)
-            return done.returncode, done.stdout + (done.stderr if done.returncode else "")
+        def read(batch):
+            return reader.read(batch) if time.monotonic() < end else None
 
-        failed, read_files = [], 0
+        failed, read_files = {}, 0
+        batches = reader.batches(paths)
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            for path, result in zip(paths, pool.map(read, paths)):
-                if result is None:
+            for batch, found in zip(batches, pool.map(read, batches)):
+                if found is None:
                     continue
-                read_files += 1
-                if result[0]:
-                    failed.append(path)
-                    print(f"== {path}\n{result[1]}", flush=True)
-    print(f"{options.check}: {read_files} of {len(paths)} files read, {len(failed)} with findings"
+                read_files += len(batch)
+                for path, text in found.items():  # a header's may come from several
+                    if path not in failed:
+                        failed[path] = text
+                        print(f"== {path}\n{text}", flush=True)
+    print(f"{options.check}: {read_files} of {len(paths)} files read in "
+          f"{time.monotonic() - start:.0f} s, {len(failed)} with findings"
           + (": " + " ".join(failed) if failed else ""))
     sys.exit(1 if failed else 0)
 

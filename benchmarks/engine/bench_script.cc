@@ -12,7 +12,8 @@ namespace {
 // Spread over the vocabulary; what the tokens are does not change what they cost.
 int32_t PromptToken(const v1::ShardPlan& plan, size_t stream, int position) {
   const int32_t vocab_size = plan.ranks(plan.ranks_size() - 1).vocab().end();
-  return static_cast<int32_t>((position * 7919 + stream * 104729) % vocab_size);
+  const size_t place = static_cast<size_t>(position) * 7919 + stream * 104729;
+  return static_cast<int32_t>(place % vocab_size);
 }
 
 v1::SamplingParams Greedy() {

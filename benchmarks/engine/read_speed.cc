@@ -56,6 +56,7 @@ double ReadMeter::MeasureOnce() {
   std::atomic<int> waiting{threads_};
   std::vector<Clock::time_point> began(threads_), ended(threads_);
   std::vector<std::thread> readers;
+  readers.reserve(threads_);
   for (int i = 0; i < threads_; ++i) {
     readers.emplace_back([&, i] {
       const uint64_t* mine = static_cast<const uint64_t*>(memory_) + part * i;

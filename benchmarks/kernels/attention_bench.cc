@@ -47,7 +47,7 @@ void BenchAttention(benchmark::State& state, const Problem& problem, int threads
   const int blocks = (end + kBlockTokens - 1) / kBlockTokens;
   const int64_t elements = int64_t{blocks} * kKvHeads * kBlockTokens * kHeadDim;
   const size_t bytes = RowBytes(problem.type, elements);  // of a layer's keys
-  auto memory = (*device)->Allocate(2 * kLayers * bytes);
+  auto memory = (*device)->Allocate(bytes * 2 * kLayers);
   if (!memory.ok()) return state.SkipWithError("no memory for keys and values");
   // Both types' numbers around 0.01.
   std::fill_n(reinterpret_cast<uint16_t*>(memory->get()), kLayers * bytes, uint16_t{0x3c24});
@@ -74,7 +74,7 @@ void BenchAttention(benchmark::State& state, const Problem& problem, int threads
   std::vector<float> out(q.size());
   int layer = 0;
   for (auto _ : state) {
-    std::byte* keys = memory->get() + 2 * layer * bytes;
+    std::byte* keys = memory->get() + bytes * 2 * layer;
     (*device)->Attention(reinterpret_cast<const Activation*>(q.data()), shape,
                          {.keys = keys,
                           .values = keys + bytes,

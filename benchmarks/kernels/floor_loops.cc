@@ -123,9 +123,9 @@ void BFloat16Tiles() {
 float ReadAll(const float* data, int64_t count) {
   Vec sums[8];
   for (Vec& sum : sums) sum = Zero();
-  for (int64_t i = 0; i < count; i += 8 * kLanes) {
+  for (int64_t i = 0; i < count; i += int64_t{8} * kLanes) {
 #pragma GCC unroll 8
-    for (int k = 0; k < 8; ++k) sums[k] = Add(sums[k], Load(data + i + k * kLanes));
+    for (int64_t k = 0; k < 8; ++k) sums[k] = Add(sums[k], Load(data + i + k * kLanes));
   }
   Vec total = Zero();
   for (const Vec& sum : sums) total = Add(total, sum);

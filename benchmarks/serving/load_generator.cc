@@ -168,7 +168,7 @@ void LoadRun::RunToEnd(awaitable<void> work) {
 
 void LoadRun::Spawn(awaitable<void> work) {
   ++running_;
-  asio::co_spawn(io_, std::move(work), [this](std::exception_ptr thrown) {
+  asio::co_spawn(io_, std::move(work), [this](const std::exception_ptr& thrown) {
     if (thrown) std::rethrow_exception(thrown);
     if (--running_ > 0) return;
     signals_.cancel();
@@ -270,7 +270,7 @@ awaitable<void> LoadRun::Measure() {
     Spawn(RunWorkload(source));
   }
   if (options_.on_progress) {
-    asio::co_spawn(io_, Tick(), [](std::exception_ptr) {});
+    asio::co_spawn(io_, Tick(), [](const std::exception_ptr&) {});
   }
   co_return;
 }

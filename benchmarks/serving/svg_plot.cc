@@ -249,8 +249,10 @@ std::string RenderSvg(absl::string_view title, absl::string_view subtitle,
                   "<rect width=\"100%\" height=\"100%\" style=\"fill:var(--paper)\"/>\n",
                   Text(24, 30, "start", "h", title), Text(24, 50, "start", "f", subtitle), legend);
   for (size_t i = 0; i < panels.size(); ++i) {
-    svg += DrawPanel(panels[i], 8 + static_cast<double>(i % 2) * (kPanelWidth + 8),
-                     top + static_cast<double>(i / 2) * kPanelHeight);
+    const size_t row = i / 2;
+    const size_t column = i % 2;
+    svg += DrawPanel(panels[i], 8 + static_cast<double>(column) * (kPanelWidth + 8),
+                     top + static_cast<double>(row) * kPanelHeight);
   }
   return svg + "</svg>\n";
 }

@@ -124,7 +124,9 @@ absl::StatusOr<Workload> ParseWorkload(const json& object, const std::string& wh
     for (const Field& field : Fields()) {
       if (key == field.name) found = &field;
     }
-    if (found == nullptr) return absl::InvalidArgumentError(where + "." + key + ": no such key");
+    if (found == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(where, ".", key, ": no such key"));
+    }
     if (!found->read(value, workload)) {
       return absl::InvalidArgumentError(
           absl::StrCat(where, ".", key, ": is ", value.dump(), "; expected ", found->expected));

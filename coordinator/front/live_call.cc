@@ -25,9 +25,9 @@ std::string CallKey(const std::string& tenant, const std::string& request_id) {
   return absl::StrCat(request_id, absl::string_view("\0", 1), tenant);
 }
 
-absl::Status CallRegistry::Add(const std::string& key, std::weak_ptr<LiveCall> call) {
+absl::Status CallRegistry::Add(const std::string& key, const std::weak_ptr<LiveCall>& call) {
   MutexLock lock(&mu_);
-  if (calls_.emplace(key, std::move(call)).second) return absl::OkStatus();
+  if (calls_.emplace(key, call).second) return absl::OkStatus();
   const std::string request_id = key.substr(0, key.find('\0'));
   return absl::AlreadyExistsError(
       absl::StrCat("request_id ", Quoted(request_id), " belongs to a request that is under way"));

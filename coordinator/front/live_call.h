@@ -28,7 +28,7 @@ class LiveCall;
 class CallRegistry {
  public:
   // ALREADY_EXISTS for a key that is there.
-  absl::Status Add(const std::string& key, std::weak_ptr<LiveCall> call);
+  absl::Status Add(const std::string& key, const std::weak_ptr<LiveCall>& call);
   void Remove(const std::string& key);
   std::shared_ptr<LiveCall> Find(const std::string& key);  // null: none
 

@@ -78,7 +78,7 @@ NodeId OtherThan(const NameTrie& names, const CharacterSet& plain, Rules& rules)
 
 }  // namespace
 
-NodeId WriteJsonCharacter(Rules& rules, CharacterSet characters) {
+NodeId WriteJsonCharacter(Rules& rules, const CharacterSet& characters) {
   std::vector<std::string> escapes;
   const CharacterSet escaped = MustBeEscaped();
   for (const CharacterRange& range : escaped.ranges()) {

@@ -15,7 +15,7 @@
 namespace tessera::coordinator::grammar {
 
 // A character of a string as JSON writes it: itself, or escaped where it has to be.
-NodeId WriteJsonCharacter(Rules& rules, CharacterSet characters);
+NodeId WriteJsonCharacter(Rules& rules, const CharacterSet& characters);
 
 class JsonRules {
  public:

@@ -93,7 +93,7 @@ GroupStream* GroupStream::Begin(const ClusterServiceOptions& options, GroupRegis
 }
 
 absl::Status GroupStream::SendPlan(const v1::StepPlan& plan) {
-  const absl::Status queued = QueueBytes(MessageOf(plan));
+  absl::Status queued = QueueBytes(MessageOf(plan));
   // A plan that was not sent would be waited for forever.
   if (absl::IsResourceExhausted(queued)) End(queued);
   return queued;
@@ -228,7 +228,7 @@ absl::Status GroupStream::Queue(const v1::CoordinatorMessage& message) {
   using Traits = grpc::SerializationTraits<v1::CoordinatorMessage>;
   const grpc::Status written = Traits::Serialize(message, &bytes, &owned);
   if (!written.ok()) return absl::InternalError(written.error_message());
-  return QueueBytes(std::move(bytes));
+  return QueueBytes(bytes);
 }
 
 absl::Status GroupStream::QueueBytes(grpc::ByteBuffer message) {

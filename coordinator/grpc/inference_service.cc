@@ -114,8 +114,9 @@ class InferenceService final : public v1::Inference::CallbackService {
     // The response lives as long as the call is not finished.
     reactor->SetCall(front_->Score(
         Taken(request), *caller, [reactor, response](absl::StatusOr<v1::ScoreResponse> scores) {
+          const absl::Status status = scores.status();
           if (scores.ok()) *response = *std::move(scores);
-          reactor->Answer(scores.status());
+          reactor->Answer(status);
         }));
     return reactor.get();
   }
@@ -184,8 +185,9 @@ class InferenceService final : public v1::Inference::CallbackService {
     if (!admitted.ok()) return Done(context, admitted);
     grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
     start([reactor, response](absl::StatusOr<Response> answer) {
+      const absl::Status status = answer.status();
       if (answer.ok()) *response = *std::move(answer);
-      reactor->Finish(wire::ToGrpc(answer.status()));
+      reactor->Finish(wire::ToGrpc(status));
     });
     return reactor;
   }

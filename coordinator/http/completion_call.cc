@@ -27,7 +27,7 @@ class CompletionCall::Sink final : public TokenSink {
   const int prompt_;
 };
 
-CompletionCall::CompletionCall(AnswerStyle style, Context context,
+CompletionCall::CompletionCall(const AnswerStyle& style, Context context,
                                std::shared_ptr<HttpResponder> responder)
     : context_(std::move(context)),
       stream_(style.stream),

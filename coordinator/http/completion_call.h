@@ -46,7 +46,7 @@ class CompletionCall final : public HttpBodySource,
   class Sink;
   using Calls = std::vector<std::shared_ptr<FrontDoor::Call>>;
 
-  CompletionCall(AnswerStyle style, Context context, std::shared_ptr<HttpResponder> responder);
+  CompletionCall(const AnswerStyle& style, Context context, std::shared_ptr<HttpResponder> responder);
   void StartPrompt(int prompt, v1::GenerateRequest request);
   void Track(std::shared_ptr<FrontDoor::Call> call);
   void Accept(int prompt, v1::GenerateResponse chunk, bool last) {

@@ -52,7 +52,7 @@ absl::Status HttpDoorImpl::Listen(const HttpDoorOptions& options) {
       server_options,
       {.handle =
            [this](HttpRequest request, std::shared_ptr<HttpResponder> responder) {
-             routes_.Handle(std::move(request), std::move(responder));
+             routes_.Handle(std::move(request), responder);
            },
        .check_head = [this](const HttpRequest& head) { return routes_.CheckHead(head); },
        .make_error = &HttpErrorResponse});

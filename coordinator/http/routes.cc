@@ -135,22 +135,22 @@ absl::StatusOr<Caller> Routes::CallerOf(const HttpRequest& request) const {
   return caller;
 }
 
-void Routes::Handle(HttpRequest request, std::shared_ptr<HttpResponder> responder) {
+void Routes::Handle(HttpRequest request, const Responder& responder) {
   const Route* route = Find(request.path());
   (this->*route->handle)(std::move(request), responder);
 }
 
-void Routes::Health(HttpRequest /*request*/, const Responder& responder) {
+void Routes::Health(HttpRequest&& /*request*/, const Responder& responder) {
   if (context_.front->serving()) return responder->Send(HttpResponse::Json(200, R"({"status":"ok"})"));
   responder->Send(HttpErrorResponse(503, "no model is served now"));
 }
 
-void Routes::Version(HttpRequest /*request*/, const Responder& responder) {
+void Routes::Version(HttpRequest&& /*request*/, const Responder& responder) {
   responder->Send(HttpResponse::Json(
       200, absl::StrCat("{\"version\":", JsonQuoted(TESSERA_VERSION), "}")));
 }
 
-void Routes::ServeMetrics(HttpRequest /*request*/, const Responder& responder) {
+void Routes::ServeMetrics(HttpRequest&& /*request*/, const Responder& responder) {
   responder->Send({.headers = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
                    .body = context_.metrics == nullptr ? "" : context_.metrics->Serialize()});
 }
@@ -169,7 +169,7 @@ std::string Routes::ModelObject(const v1::ModelInfo& model) const {
   return out;
 }
 
-void Routes::ListModels(HttpRequest /*request*/, const Responder& responder) {
+void Routes::ListModels(HttpRequest&& /*request*/, const Responder& responder) {
   const v1::ListModelsResponse models = context_.front->ListModels();
   std::string list;
   for (const v1::ModelInfo& model : models.models()) {
@@ -179,7 +179,7 @@ void Routes::ListModels(HttpRequest /*request*/, const Responder& responder) {
       HttpResponse::Json(200, absl::StrCat("{\"object\":\"list\",\"data\":[", list, "]}")));
 }
 
-void Routes::OneModel(HttpRequest request, const Responder& responder) {
+void Routes::OneModel(HttpRequest&& request, const Responder& responder) {
   const std::string name = PercentDecoded(request.path().substr(kModelPath.size()));
   const v1::ListModelsResponse models = context_.front->ListModels();
   for (const v1::ModelInfo& model : models.models()) {
@@ -216,15 +216,15 @@ void Routes::Complete(HttpRequest request, const Responder& responder, Parse par
   });
 }
 
-void Routes::Completions(HttpRequest request, const Responder& responder) {
+void Routes::Completions(HttpRequest&& request, const Responder& responder) {
   Complete(std::move(request), responder, &ParseCompletion);
 }
 
-void Routes::ChatCompletions(HttpRequest request, const Responder& responder) {
+void Routes::ChatCompletions(HttpRequest&& request, const Responder& responder) {
   Complete(std::move(request), responder, &ParseChatCompletion);
 }
 
-void Routes::Tokenize(HttpRequest request, const Responder& responder) {
+void Routes::Tokenize(HttpRequest&& request, const Responder& responder) {
   RunOnBody(std::move(request), responder, [responder, front = context_.front](const HttpRequest& whole) {
     absl::StatusOr<TokenizeCall> call = ParseTokenize(whole.body);
     if (!call.ok()) return responder->Send(ErrorResponse(call.status()));
@@ -243,7 +243,7 @@ void Routes::Tokenize(HttpRequest request, const Responder& responder) {
   });
 }
 
-void Routes::Detokenize(HttpRequest request, const Responder& responder) {
+void Routes::Detokenize(HttpRequest&& request, const Responder& responder) {
   RunOnBody(std::move(request), responder, [responder, front = context_.front](const HttpRequest& whole) {
     absl::StatusOr<v1::DetokenizeRequest> parsed = ParseDetokenize(whole.body);
     if (!parsed.ok()) return responder->Send(ErrorResponse(parsed.status()));

@@ -31,7 +31,7 @@ class Routes {
   // OPTIONS.
   std::optional<HttpResponse> CheckHead(const HttpRequest& head) const;
   // A request whose head was not refused.
-  void Handle(HttpRequest request, std::shared_ptr<HttpResponder> responder);
+  void Handle(HttpRequest request, const std::shared_ptr<HttpResponder>& responder);
 
  private:
   using Responder = std::shared_ptr<HttpResponder>;
@@ -39,19 +39,19 @@ class Routes {
     absl::string_view path;
     absl::string_view method;
     bool needs_key;
-    void (Routes::*handle)(HttpRequest request, const Responder& responder);
+    void (Routes::*handle)(HttpRequest&& request, const Responder& responder);
   };
   static const Route* Find(absl::string_view path);
 
-  void Health(HttpRequest request, const Responder& responder);
-  void Version(HttpRequest request, const Responder& responder);
-  void ServeMetrics(HttpRequest request, const Responder& responder);
-  void ListModels(HttpRequest request, const Responder& responder);
-  void OneModel(HttpRequest request, const Responder& responder);
-  void Completions(HttpRequest request, const Responder& responder);
-  void ChatCompletions(HttpRequest request, const Responder& responder);
-  void Tokenize(HttpRequest request, const Responder& responder);
-  void Detokenize(HttpRequest request, const Responder& responder);
+  void Health(HttpRequest&& request, const Responder& responder);
+  void Version(HttpRequest&& request, const Responder& responder);
+  void ServeMetrics(HttpRequest&& request, const Responder& responder);
+  void ListModels(HttpRequest&& request, const Responder& responder);
+  void OneModel(HttpRequest&& request, const Responder& responder);
+  void Completions(HttpRequest&& request, const Responder& responder);
+  void ChatCompletions(HttpRequest&& request, const Responder& responder);
+  void Tokenize(HttpRequest&& request, const Responder& responder);
+  void Detokenize(HttpRequest&& request, const Responder& responder);
 
   using Parse = absl::StatusOr<OpenAiRequest> (*)(absl::string_view body,
                                                       const RequestContext& context);

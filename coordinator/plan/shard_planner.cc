@@ -196,6 +196,7 @@ std::vector<double> FfnWeights(const v1::ModelDescription& model, int kind,
     ffn_bytes += static_cast<double>(tensor.resident_bytes());
   }
   std::vector<double> head_bytes;
+  head_bytes.reserve(shards.size());
   for (const v1::RankShard& shard : shards) {
     head_bytes.push_back(static_cast<double>(HeadBytes(model, kind, shard)));
   }

@@ -279,7 +279,7 @@ bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   const bool other_tenant_active = active_tenants_->OtherThanRunning(table_->running(), now);
   admission_->UpdateOverload(other_tenant_active, now);
   const bool async = limits_.lookahead && !table_->AnyNeedsLastToken() && !other_tenant_active;
-  if (in_flight_.size() >= static_cast<size_t>(limits_.max_steps_in_flight + (async ? 1 : 0))) {
+  if (in_flight_.size() >= static_cast<size_t>(limits_.max_steps_in_flight) + (async ? 1 : 0)) {
     return false;
   }
   std::unique_ptr<Step> step = NewStep();

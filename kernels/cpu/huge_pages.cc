@@ -75,13 +75,13 @@ std::byte* PieceAllocator::Allocate(size_t bytes) {
 void PieceAllocator::Free(std::byte* piece) {
   if (piece == nullptr) return;
   Chunk* chunk;
-  std::memcpy(&chunk, piece - kAlignment, sizeof(chunk));
+  std::memcpy(&chunk, piece - kAlignment, sizeof(void*));
   Release(chunk);
 }
 
 std::byte* PieceAllocator::Piece(Chunk* chunk, size_t offset) {
   std::byte* line = reinterpret_cast<std::byte*>(chunk) + offset;
-  std::memcpy(line, &chunk, sizeof(chunk));
+  std::memcpy(line, &chunk, sizeof(void*));
   return line + kAlignment;
 }
 

@@ -80,14 +80,14 @@ struct Int8Tile {
 TESSERA_STATIC_INLINE Int8Tile Int8TileAt(uint8_t* tile, int64_t cols, int64_t tokens) {
   const int64_t count = BlocksOf(cols) * tokens;
   auto* high = reinterpret_cast<int8_t*>(tile);
-  auto* scales = reinterpret_cast<float*>(high + 2 * 32 * count);
+  auto* scales = reinterpret_cast<float*>(high + 64 * count);
   auto* offsets = reinterpret_cast<int32_t*>(scales + 2 * count);
   return {high,
           high + 32 * count,
           scales,
           offsets,
           offsets + kNumOffsets * count,
-          reinterpret_cast<uint32_t*>(offsets + 2 * kNumOffsets * count)};
+          reinterpret_cast<uint32_t*>(offsets + 2 * count * kNumOffsets)};
 }
 
 }  // namespace tessera::kernels::cpu

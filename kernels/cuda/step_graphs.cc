@@ -30,7 +30,7 @@ absl::Status StepGraphs::Record(absl::FunctionRef<absl::Status()> work, cudaGrap
     return errors_.first();
   }
   recording_ = true;
-  const absl::Status worked = work();
+  absl::Status worked = work();
   recording_ = false;
   cudaGraph_t recorded = nullptr;
   const cudaError_t ended = cudaStreamEndCapture(stream_, &recorded);

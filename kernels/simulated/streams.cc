@@ -80,6 +80,7 @@ bool HasWork(StreamState& state) {
 std::vector<std::shared_ptr<StreamState>> AllStreams() {
   const std::lock_guard<std::mutex> lock(streams_mu);
   std::vector<std::shared_ptr<StreamState>> streams;
+  streams.reserve(all_streams.size());
   for (const auto& [stream, state] : all_streams) streams.push_back(state);
   return streams;
 }

@@ -34,21 +34,21 @@ constexpr TensorRole kRoles[] = {
 };
 // clang-format on
 
-// layer: null outside the layers.
-int64_t SizeOf(Dim dim, const v1::Architecture& arch, const v1::LayerConfig* layer) {
+// layer: empty outside the layers.
+int64_t SizeOf(Dim dim, const v1::Architecture& arch, const v1::LayerConfig& layer) {
   switch (dim) {
     case Dim::kNone:
       return 0;
     case Dim::kHidden:
       return arch.hidden_size();
     case Dim::kQueries:
-      return int64_t{layer->attention().num_heads()} * layer->attention().head_dim();
+      return int64_t{layer.attention().num_heads()} * layer.attention().head_dim();
     case Dim::kKeys:
-      return int64_t{layer->attention().num_kv_heads()} * layer->attention().head_dim();
+      return int64_t{layer.attention().num_kv_heads()} * layer.attention().head_dim();
     case Dim::kHeadDim:
-      return layer->attention().head_dim();
+      return layer.attention().head_dim();
     case Dim::kFfn:
-      return layer->feed_forward().width();
+      return layer.feed_forward().width();
     case Dim::kVocab:
       return arch.vocab_size();
   }
@@ -59,22 +59,22 @@ int64_t SizeOf(Dim dim, const v1::Architecture& arch, const v1::LayerConfig* lay
 
 absl::Span<const TensorRole> TensorRoles() { return kRoles; }
 
-bool IsPresent(const TensorRole& role, const v1::Architecture& arch, const v1::LayerConfig* layer) {
+bool IsPresent(const TensorRole& role, const v1::Architecture& arch, const v1::LayerConfig& layer) {
   switch (role.when) {
     case When::kAlways:
       return true;
     case When::kUntied:
       return !arch.tied_embeddings();
     case When::kPreNorm:
-      return layer->norms() != v1::LayerConfig::NORM_PLACEMENT_POST;
+      return layer.norms() != v1::LayerConfig::NORM_PLACEMENT_POST;
     case When::kPostNorm:
-      return layer->norms() != v1::LayerConfig::NORM_PLACEMENT_PRE;
+      return layer.norms() != v1::LayerConfig::NORM_PLACEMENT_PRE;
     case When::kQkvBias:
-      return layer->attention().qkv_bias();
+      return layer.attention().qkv_bias();
     case When::kHeadNorm:
-      return layer->attention().qk_norm() == v1::AttentionConfig::QK_NORM_PER_HEAD;
+      return layer.attention().qk_norm() == v1::AttentionConfig::QK_NORM_PER_HEAD;
     case When::kWholeNorm:
-      return layer->attention().qk_norm() == v1::AttentionConfig::QK_NORM_WHOLE_WIDTH;
+      return layer.attention().qk_norm() == v1::AttentionConfig::QK_NORM_WHOLE_WIDTH;
   }
   return false;
 }
@@ -87,7 +87,8 @@ absl::string_view RoleName(absl::string_view tensor_name) {
 std::vector<ExpectedTensor> ExpectedTensors(const v1::Architecture& arch) {
   std::vector<ExpectedTensor> tensors;
   const auto append = [&](Place place, int layer) {
-    const v1::LayerConfig* config = layer < 0 ? nullptr : &LayerAt(arch, layer);
+    const v1::LayerConfig& config =
+        layer < 0 ? v1::LayerConfig::default_instance() : LayerAt(arch, layer);
     for (const TensorRole& role : kRoles) {
       if (role.place != place || !IsPresent(role, arch, config)) continue;
       ExpectedTensor& tensor = tensors.emplace_back();

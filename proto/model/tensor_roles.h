@@ -44,8 +44,8 @@ struct TensorRole {
 // In the order in which descriptions list them. A role may stand twice, with different conditions.
 absl::Span<const TensorRole> TensorRoles();
 
-// Whether a layer of that kind has it; layer is null for roles outside the layers.
-bool IsPresent(const TensorRole& role, const v1::Architecture& arch, const v1::LayerConfig* layer);
+// Whether a layer of that kind has it; layer is empty for roles outside the layers.
+bool IsPresent(const TensorRole& role, const v1::Architecture& arch, const v1::LayerConfig& layer);
 
 // "layers.12.wq" → "wq"; "output" stays.
 absl::string_view RoleName(absl::string_view tensor_name);

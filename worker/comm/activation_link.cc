@@ -14,9 +14,9 @@ namespace tessera::worker {
 namespace {
 
 // Below it each rank sums everything: that takes one meeting of the ranks instead of two.
-constexpr int64_t kSplitFromBytes = 64 * 1024;
+constexpr int64_t kSplitFromBytes = int64_t{64} << 10;
 // Rows are summed and used in pieces that stay in the cache.
-constexpr int64_t kPieceBytes = 128 * 1024;
+constexpr int64_t kPieceBytes = int64_t{128} << 10;
 
 class HostLink : public ActivationLink {
  public:

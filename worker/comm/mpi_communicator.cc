@@ -37,7 +37,7 @@ namespace {
 
 // From here on the vector is reduced in slices: two messages after one another per peer, but
 // 2·(n-1)/n instead of n-1 times the bytes.
-constexpr size_t kSlicedFromBytes = 32 * 1024;
+constexpr size_t kSlicedFromBytes = size_t{32} << 10;
 
 constexpr size_t kMaxBytes = std::numeric_limits<int>::max();  // MPI counts in int
 

@@ -17,7 +17,7 @@ namespace {
 
 // Up to here everybody reads everything of everybody; beyond, each rank sums a share of the vector
 // and the others read the sum: one more exchange, but (n-1)/n·2 instead of n-1 times the bytes.
-constexpr size_t kWholeUpToBytes = 64 * 1024;  // that a rank reads of all others
+constexpr size_t kWholeUpToBytes = size_t{64} << 10;  // that a rank reads of all others
 constexpr size_t kLine = 64;
 
 // The share of `peer` in `data`: cut at cache lines, so that no line is written by two ranks.

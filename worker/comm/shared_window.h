@@ -43,7 +43,7 @@ namespace tessera::worker {
 class SharedWindow {
  public:
   // What one slot holds. A longer vector is summed slot by slot.
-  static constexpr size_t kSlotBytes = 256 * 1024;
+  static constexpr size_t kSlotBytes = size_t{256} << 10;
 
   struct Setup {
     MpiJob* job;  // outlives the window
@@ -64,7 +64,7 @@ class SharedWindow {
   absl::Status AllReduceSum(const Call& call, absl::Span<T> data);
 
   // A longer gather is faster as messages, which copy once.
-  static constexpr size_t kMaxGatherBytes = 8 * 1024;
+  static constexpr size_t kMaxGatherBytes = size_t{8} << 10;
   static_assert(kMaxGatherBytes <= kSlotBytes);
 
   // mine: at most kMaxGatherBytes; all: size × mine.

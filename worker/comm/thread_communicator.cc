@@ -14,6 +14,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <tuple>
 #include <utility>
@@ -346,6 +347,7 @@ class ThreadCommunicator : public Communicator {
     }
     std::sort(keyed.begin(), keyed.end());
     std::vector<int> members;
+    members.reserve(keyed.size());
     for (const auto& [key, peer] : keyed) members.push_back(peer);
     return members;
   }
@@ -354,6 +356,7 @@ class ThreadCommunicator : public Communicator {
   // next Split gets here only after everybody has arrived at it, having taken its group of this.
   std::shared_ptr<Group> TakeChild(int color, const std::vector<int>& members) {
     std::vector<int> world_ranks;
+    world_ranks.reserve(members.size());
     for (int member : members) world_ranks.push_back(WorldRank(member));
     MutexLock lock(&group_->world->mu);
     auto [child, made] = group_->children.try_emplace(color);
@@ -376,10 +379,11 @@ class ThreadCommunicator : public Communicator {
 
 std::vector<std::unique_ptr<Communicator>> MakeThreadCommunicators(
     int size, const CommunicatorOptions& options) {
-  std::vector<int> world_ranks;
-  for (int world_rank = 0; world_rank < size; ++world_rank) world_ranks.push_back(world_rank);
+  std::vector<int> world_ranks(size);
+  std::iota(world_ranks.begin(), world_ranks.end(), 0);
   auto group = std::make_shared<Group>(std::make_shared<World>(options), world_ranks);
   std::vector<std::unique_ptr<Communicator>> communicators;
+  communicators.reserve(world_ranks.size());
   for (int world_rank : world_ranks) {
     communicators.push_back(std::make_unique<ThreadCommunicator>(group, world_rank));
   }

@@ -66,6 +66,7 @@ absl::Status StepRunner::StartSampling(const SamplingRows& sampling, Between bet
   const auto& [requests, rows] = sampling;
   kernels::SamplingQueue& queue = *device_->sampling_queue();
   std::vector<kernels::SampleRow> asked;
+  asked.reserve(requests.size());
   for (const SampleRequest& request : requests) asked.push_back(sampler_.SampleRowOf(request));
   TESSERA_RETURN_IF_ERROR(queue.Begin(asked));
   TESSERA_RETURN_IF_ERROR(

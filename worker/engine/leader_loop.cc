@@ -32,7 +32,7 @@ class Leader {
         timeline_(*options.clock) {}
 
   absl::Status Run() {
-    const absl::Status status = Loop();
+    absl::Status status = Loop();
     if (absl::IsCancelled(status)) {
       TESSERA_RETURN_IF_ERROR(links_.SendToAll(StepMessageKind::kEnd, ""));
       return Drain();

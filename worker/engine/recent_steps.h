@@ -33,7 +33,7 @@ namespace tessera::worker {
 
 class RecentSteps {
  public:
-  explicit RecentSteps(int stages) : kept_(2 * (stages + 1)) {}
+  explicit RecentSteps(int stages) : kept_(2 * (static_cast<size_t>(stages) + 1)) {}
 
   // Puts the sampled tokens in place of the plan's -1s, and appends them to
   // logits_state.output_ids where a penalty is on; last_token_from_step becomes 0. False, with the

@@ -52,7 +52,7 @@ void RepackQ4K(const uint8_t* super, int i, uint8_t* out) {
   std::memcpy(out, super, 4);
   out[4] = factors.scale;
   out[5] = factors.minimum;
-  PackNibbles(super + 16 + 32 * (i / 2), i % 2 != 0, out + 6);
+  PackNibbles(super + 16 + int64_t{32} * (i / 2), i % 2 != 0, out + 6);
 }
 
 // kQ5_K32 := d, dmin, sc, mn, bits, nibbles
@@ -64,17 +64,17 @@ void RepackQ5K(const uint8_t* super, int i, uint8_t* out) {
   uint32_t bits = 0;
   for (int l = 0; l < kBlock; ++l) bits |= ((super[16 + l] >> i) & 1u) << l;
   std::memcpy(out + 6, &bits, sizeof(bits));
-  PackNibbles(super + 48 + 32 * (i / 2), i % 2 != 0, out + 10);
+  PackNibbles(super + 48 + int64_t{32} * (i / 2), i % 2 != 0, out + 10);
 }
 
 // kQ6_K32 := d, sc[2], nibbles, 8 bytes of two high bits each
 void RepackQ6K(const uint8_t* super, int i, uint8_t* out) {
   const int half = i / 4;
   const int k = i % 4;
-  const uint8_t* high = super + 128 + 32 * half;
+  const uint8_t* high = super + 128 + int64_t{32} * half;
   std::memcpy(out, super + 208, 2);
-  std::memcpy(out + 2, super + 192 + 2 * i, 2);
-  PackNibbles(super + 64 * half + 32 * (k % 2), k >= 2, out + 4);
+  std::memcpy(out + 2, super + 192 + int64_t{2} * i, 2);
+  PackNibbles(super + int64_t{64} * half + int64_t{32} * (k % 2), k >= 2, out + 4);
   for (int byte = 0; byte < 8; ++byte) {
     uint8_t packed = 0;
     for (int j = 0; j < 4; ++j) {

@@ -60,7 +60,7 @@ class ClusterLink::Stream
   // In one piece: as soon as the engine sees the end it may close the stream.
   absl::Status SendAndEnd(v1::GroupMessage message, const absl::Status& why) {
     MutexLock lock(&mu_);
-    const absl::Status queued = Queue(std::move(message));
+    absl::Status queued = Queue(std::move(message));
     if (!ending_) {
       ending_ = ended_ = true;
       end_ = why;

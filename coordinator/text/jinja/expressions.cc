@@ -207,7 +207,8 @@ JinjaEvaluator::Result JinjaEvaluator::CallMacro(const JinjaMacro& macro,
     return absl::InvalidArgumentError(absl::StrCat("macro '", macro.name, "' takes at most ",
                                                    macro.parameters.size(), " arguments"));
   }
-  for (const auto& [keyword, value] : arguments.keywords) {
+  for (const auto& given : arguments.keywords) {
+    const absl::string_view keyword = given.first;
     const bool is_known = std::any_of(macro.parameters.begin(), macro.parameters.end(),
                                       [&](const auto& known) { return known.name == keyword; });
     if (is_known) continue;

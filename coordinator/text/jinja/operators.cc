@@ -310,6 +310,7 @@ Result JinjaSlice(const Value& object, const JinjaBounds& bounds, JinjaBudget& b
     TESSERA_ASSIGN_OR_RETURN(const std::vector<size_t> positions,
                              SlicePositions(bounds, list->items.size()));
     std::vector<Value> items;
+    items.reserve(positions.size());
     for (const size_t at : positions) items.push_back(list->items[at]);
     return JinjaList::Make(std::move(items), list->is_tuple);
   }

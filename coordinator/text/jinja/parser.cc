@@ -194,7 +194,7 @@ class Parser {
   // As Rest, for a body that no macro may be defined in: macros see the template's own variables.
   absl::Status ScopedRest(absl::string_view end, JinjaBlock* body) {
     ++scope_depth_;
-    const absl::Status status = Rest(end, body);
+    absl::Status status = Rest(end, body);
     --scope_depth_;
     return status;
   }

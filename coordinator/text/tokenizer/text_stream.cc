@@ -18,8 +18,8 @@ std::vector<size_t> Borders(absl::string_view text) {
 
 }  // namespace
 
-TextStream::TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special,
-                       TextBefore before)
+TextStream::TextStream(const Tokenizer* tokenizer, const std::vector<std::string>& stop,
+                       bool skip_special, TextBefore before)
     : tokenizer_(tokenizer),
       skip_special_(skip_special),
       drops_space_(before == TextBefore::kNothing && tokenizer->strips_leading_space()) {

@@ -28,7 +28,7 @@ enum class TextBefore { kNothing, kPrompt };
 class TextStream {
  public:
   // `tokenizer` must outlive the stream. Empty stop strings are ignored.
-  TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop, bool skip_special,
+  TextStream(const Tokenizer* tokenizer, const std::vector<std::string>& stop, bool skip_special,
              TextBefore before = TextBefore::kNothing);
 
   // The text that became certain with this token. After stopped(), always "". A stop string that is

@@ -297,6 +297,7 @@ absl::Status PlaceTensors(const MappedFile& file, uint64_t header_end, uint64_t 
 
 absl::Status CheckOverlap(const std::string& path, const std::vector<StoredTensor>& tensors) {
   std::vector<const StoredTensor*> sorted;
+  sorted.reserve(tensors.size());
   for (const StoredTensor& tensor : tensors) sorted.push_back(&tensor);
   std::sort(sorted.begin(), sorted.end(), [](const StoredTensor* a, const StoredTensor* b) {
     return a->offset < b->offset;

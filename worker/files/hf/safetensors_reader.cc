@@ -276,6 +276,7 @@ absl::StatusOr<std::vector<StoredTensor>> ReadSafetensorsHeader(const MappedFile
     TESSERA_ASSIGN_OR_RETURN(tensors.emplace_back(), ReadEntry(file, name, entry, data_begin));
   }
   std::vector<const StoredTensor*> sorted;
+  sorted.reserve(tensors.size());
   for (const StoredTensor& tensor : tensors) sorted.push_back(&tensor);
   TESSERA_RETURN_IF_ERROR(CheckCoverage(file, std::move(sorted), data_begin));
   return tensors;
@@ -300,7 +301,7 @@ absl::StatusOr<SafetensorsModel> ReadSafetensorsFolder(const std::string& folder
   SafetensorsModel model;
   std::map<std::string, std::string> seen;  // tensor → file
   for (const std::string& shard : shards) {
-    TESSERA_ASSIGN_OR_RETURN(auto file, MappedFile::Open(folder + "/" + shard));
+    TESSERA_ASSIGN_OR_RETURN(auto file, MappedFile::Open(absl::StrCat(folder, "/", shard)));
     TESSERA_ASSIGN_OR_RETURN(auto tensors, ReadSafetensorsHeader(*file));
     for (StoredTensor& tensor : tensors) {
       const auto [it, inserted] = seen.emplace(tensor.name, shard);
