@@ -192,7 +192,7 @@ absl::Status ServeSession::Observe() {
   const v1::GetClusterStatusResponse status = router_->Status();
   TellLosses(status);
   if (launched_ != nullptr) {
-    const absl::Status left = launched_->Tick(status, absl::Now());
+    absl::Status left = launched_->Tick(status, absl::Now());
     if (!left.ok()) {
       display_.End();
       router_->GiveUp(GroupLostError());

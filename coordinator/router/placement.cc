@@ -25,8 +25,7 @@ double ExpectedMicros(const Candidate& candidate, const RequestShape& request) {
   const double prompts = prompt_token * (static_cast<double>(load.waiting_tokens) + own);
   const double outputs = static_cast<double>(std::min(request.output_tokens, kOutputTokens));
   // Those that find no slot wait until others have ended.
-  const double turns =
-      load.slots > 0 ? 1.0 + static_cast<double>(load.live / load.slots) : 1.0;
+  const int turns = load.slots > 0 ? 1 + load.live / load.slots : 1;
   return prompts + turns * outputs * (step + decode * load.live);
 }
 

@@ -358,7 +358,8 @@ absl::StatusOr<int64_t> RouterImpl::Submit(PreparedRequest request,
 // too many wait already. `wanted`: null for any.
 std::shared_ptr<const ServedModel> RouterImpl::ModelToComeBack(const ServedModel* wanted) const {
   if (draining_ || given_up_ || stranded_.size() >= options_.limits.max_queue) return nullptr;
-  for (const auto& [name, lost] : lost_models_) {
+  for (const auto& entry : lost_models_) {
+    const LostModel& lost = entry.second;
     if (lost.until <= absl::Now()) continue;
     if (wanted != nullptr && !IsSameModel(*lost.model, *wanted)) continue;
     const bool serves = std::any_of(groups_.begin(), groups_.end(), [&](const auto& group) {
@@ -403,10 +404,10 @@ std::vector<std::shared_ptr<const ServedModel>> RouterImpl::models() const {
   MutexLock lock(&mu_);
   for (const auto& [handle, group] : groups_) {
     if (!group.serving()) continue;
-    const bool is_new = std::none_of(models.begin(), models.end(), [&](const auto& model) {
-      return model->name == group.engine->model()->name;
-    });
-    if (is_new) models.push_back(group.engine->model());
+    const std::shared_ptr<const ServedModel>& its = group.engine->model();
+    const bool is_new = std::none_of(models.begin(), models.end(),
+                                     [&](const auto& model) { return model->name == its->name; });
+    if (is_new) models.push_back(its);
   }
   if (models.empty()) {
     if (auto model = ModelToComeBack(nullptr)) models.push_back(std::move(model));

@@ -403,6 +403,7 @@ std::vector<ScheduledRequest> Scheduler::TakeUnfinished() {
   for (const auto& [id, request] : live_) ids.emplace_back(request->choices[0].id, id);
   std::sort(ids.begin(), ids.end());
   std::vector<ScheduledRequest> unfinished;
+  unfinished.reserve(ids.size());
   for (const auto& [arrival, id] : ids) unfinished.push_back(WhereItIs(live_[id].get()));
   for (const std::unique_ptr<Step>& step : in_flight_) {
     for (Sequence* sequence : step->owners) {

@@ -78,7 +78,7 @@ std::string OwnSegment(int node_rank) {
   while (std::getline(maps, line)) {
     const size_t path_begin = line.find('/');
     if (path_begin == std::string::npos) continue;
-    const std::string path = line.substr(path_begin);
+    std::string path = line.substr(path_begin);
     if (absl::StrContains(path, "/vader_segment.") && absl::EndsWith(path, suffix)) return path;
   }
   return "";
