@@ -116,7 +116,7 @@ run_integration() {
     fi
   fi
   timed integration test "$venv/bin/python" -m pytest -q -rs --durations=10 --durations-min=1 \
-    --junit-xml="$results/integration.xml" -p no:cacheprovider tests/integration
+    --junit-xml="$results/integration.xml" -p no:cacheprovider tests/integration tests/hosts
   count_junit "$results/integration.xml" || fail "the integration tests left no result"
 }
 

@@ -11,6 +11,7 @@ process ids. Whoever uses the hosts' services from outside has an address on the
 Whatever was made goes with the end of the block. What a run left that was killed, the next one
 removes: every name begins with PREFIX and the process id of its run.
 """
+import functools
 import ipaddress
 import os
 import pathlib
@@ -42,7 +43,15 @@ exec env -i HOME="$HOME" PATH="$PATH" SHELL=/bin/sh "$3"
 
 
 def ip(*arguments, inside=None):
-    command = ["ip", *(["-n", inside] if inside else []), *map(str, arguments)]
+    return tool("ip", arguments, inside)
+
+
+def tc(*arguments, inside=None):
+    return tool("tc", arguments, inside)
+
+
+def tool(program, arguments, inside):
+    command = [program, *(["-n", inside] if inside else []), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -62,6 +71,7 @@ def missing():
     return None
 
 
+@functools.cache
 def has_netem():
     return subprocess.run(
         ["unshare", "--net", "sh", "-c", "ip link add veth0 type veth peer name veth1 && "
@@ -121,7 +131,8 @@ def remove_leftovers():
 
 class Host:
     def __init__(self, hosts, number):
-        self.hosts, self.name = hosts, f"host{number}"
+        self.hosts, self.number, self.name = hosts, number, f"host{number}"
+        self.relay = None
         self.address = str(hosts.network[number])
         self.namespace = f"{hosts.prefix}{self.name}"
         self.port = f"port{number}"  # the switch's end of its cable
@@ -166,21 +177,44 @@ class Host:
         """The host itself sees that it has no network."""
         ip("link", "set", "eth0", "down", inside=self.namespace)
 
+    def disturb(self, loss=0.0, delay=0.0, reorder=0.0):
+        """Of frames, both ways: the part that vanishes, the seconds that each takes, the part that
+        overtakes the others. By tc's netem, or a relay of ours where the kernel has none."""
+        if has_netem():
+            how = ["loss", f"{loss:.0%}", "delay", f"{delay * 1000:.0f}ms"]
+            how += ["reorder", f"{reorder:.0%}"] if reorder else []
+            for namespace, device in self.ends():
+                tc("qdisc", "replace", "dev", device, "root", "netem", *how, inside=namespace)
+            return
+        switch, near, far = self.hosts.switch, f"near{self.number}", f"far{self.number}"
+        ip("link", "add", "bad" + self.port, "type", "bridge", "forward_delay", "0", inside=switch)
+        for tap, bridge in ((near, "bad" + self.port), (far, "switch")):
+            ip("tuntap", "add", tap, "mode", "tap", inside=switch)
+            ip("link", "set", tap, "master", bridge, "up", inside=switch)
+        self.relay = subprocess.Popen(
+            ["nsenter", f"--net={NAMES / switch}", HERE / "relay.py", near, far, *map(str, (loss, delay, reorder))],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self.relay.stdout.readline() == b"up\n"
+        ip("link", "set", "bad" + self.port, "up", inside=switch)
+        ip("link", "set", self.port, "master", "bad" + self.port, inside=switch)
+
     def heal(self):
         self.plug()
         ip("link", "set", "eth0", "up", inside=self.namespace)
-        for end in self.ends():
-            subprocess.run(["tc", "-n", *end, "root"], capture_output=True)
+        if self.relay is not None:
+            self.relay.kill()
+            self.relay.wait()
+            self.relay = None
+            for device in ("bad" + self.port, f"near{self.number}", f"far{self.number}"):
+                ip("link", "delete", device, inside=self.hosts.switch)
+        elif has_netem():
+            for namespace, device in self.ends():
+                if "netem" in tc("qdisc", "show", "dev", device, inside=namespace):
+                    tc("qdisc", "delete", "dev", device, "root", inside=namespace)
 
     def ends(self):
-        return [(namespace, "qdisc", "delete", "dev", device) for namespace, device in
-                ((self.hosts.switch, self.port), (self.namespace, "eth0"))]
-
-    def netem(self, *how):
-        """tc's netem in both directions."""
-        for namespace, device in ((self.hosts.switch, self.port), (self.namespace, "eth0")):
-            subprocess.run(["tc", "-n", namespace, "qdisc", "replace", "dev", device, "root", "netem",
-                            *how], check=True)
+        """Of its cable."""
+        return (self.hosts.switch, self.port), (self.namespace, "eth0")
 
 
 class Hosts:

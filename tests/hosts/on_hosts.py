@@ -82,7 +82,7 @@ class ExternalGroup:
                    "mpi_yield_when_idle", 1, *NETWORK.split(), BIN / "tessera-worker", "--coordinator",
                    f"{hosts[0].address}:{port}", "--model", default_model(), "--threads-per-rank", 1,
                    "--group-id", f"group-of-{on[0].name}", *flags]
-        with open(self.log_path, "a") as log:
+        with open(self.log_path, "w") as log:
             self.process = subprocess.Popen([str(part) for part in command], stdout=log,
                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
@@ -140,6 +140,35 @@ class Streams:
         """Until the last of those that stood still at `since` had a new message; None: all had ended."""
         firsts = [min((at for at in came if at > since), default=None) for came in self.came.values()]
         return max((first for first in firsts if first is not None), default=None)
+
+
+def equal(told, undisturbed, explain):
+    for name in undisturbed:
+        assert told[name] == undisturbed[name], f"{name}\n{explain()}"
+
+
+class Watch:
+    """When so many groups serve (again), found out beside what the test does."""
+
+    def __init__(self, cluster, groups, but=()):
+        self.at = None
+        self.thread = threading.Thread(target=self.run, args=(cluster, groups, set(but)), daemon=True)
+        self.thread.start()
+
+    def run(self, cluster, groups, but):
+        try:
+            wait_for(lambda: len({group.group_id for group in cluster.serving()} - but) >= groups, 90)
+            self.at = time.time()
+        except Exception as error:  # not back: `at` says so
+            print(f"not back: {error!r}")
+
+    def over(self):
+        return not self.thread.is_alive()
+
+    def wait(self):
+        """None: not back in time."""
+        self.thread.join()
+        return self.at
 
 
 class Table:

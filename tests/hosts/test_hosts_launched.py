@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from on_hosts import (KINDS, LONG, ClusterOn, Streams, alive, capfd_disabled, hosts,  # noqa: F401
-                      table, time, wait_for)
+from on_hosts import (KINDS, LONG, ClusterOn, Streams, Watch, capfd_disabled, equal,  # noqa: F401
+                      hosts, table, time, wait_for)
 
 # The leader is on hosts[1], the other rank on hosts[2].
 LAYOUTS = [(2, 1), (1, 2)] if LONG else [(1, 2)]
@@ -44,11 +44,6 @@ def shared(hosts):
     assert on_one_host.stop() == 0
     yield made
     made.stop()
-
-
-def equal(told, undisturbed, explain):
-    for name in undisturbed:
-        assert told[name] == undisturbed[name], f"{name}\n{explain()}"
 
 
 @pytest.mark.parametrize("tp, pp", LAYOUTS)
@@ -93,8 +88,10 @@ def test_no_client_notices(shared, hosts, table, fault, tp, pp):
     if LONG:
         time.sleep(5)  # a group that served so long is started again at once
     streams = Streams(cluster, f"{fault} {time.time()}").flow()
+    before = cluster.serving()[0].group_id
     struck, healed = time.time(), None
     strike(cluster, hosts)
+    watch = Watch(cluster, 1, but=[before])
     try:
         if mend:
             time.sleep(HEALED_AFTER)
@@ -103,7 +100,7 @@ def test_no_client_notices(shared, hosts, table, fault, tp, pp):
     if mend:
         healed = time.time()
     told = streams.wait()
-    back = cluster.back(1)
+    back = watch.wait()
     losses = cluster.losses(struck)
     table.add(f"{fault}, tp {tp} pp {pp}", struck, losses, streams, healed, back)
     equal(told, shared.undisturbed, cluster.log)
