@@ -4,20 +4,21 @@
 #
 #   release      everything: all unit, golden and mpirun tests, the GPU's kernels on a simulated GPU.
 #                The only part that judges numbers: what is summed is the same sum in other builds
-#   integration  two real programs, stock Python clients
+#   integration  two real programs, stock Python clients; faults at random moments (tests/faults)
+#   hosts        not by default: several hosts on one machine (tests/hosts), as root
 #   debug        memory faults and undefined behaviour (ASan, UBSan): the unit tests but those whose
 #                work is arithmetic over memory that others touch as well (labels arithmetic and
 #                default_model in tests/CMakeLists.txt), nor those of the simulated GPU, whose stacks
 #                a sanitizer does not know
 #   tsan         data races: the tests with threads that share something (label threads)
-#   checks       clang's word on locks, and clang-tidy of what changed last, for a few minutes
-#                (tests/clang_check.py)
+#   checks       clang's word on locks, on includes and by clang-tidy, of what changed last, for a
+#                few minutes (tests/clang_check.py)
 #
 # Prints the ten slowest tests of each part and, in the end, the seconds of every configuring,
 # building and testing. TESSERA_TEST_JOBS: tests at a time (default: one for each processor;
 # tests that want the machine for themselves run alone in any case).
 #
-# Usage: tests/run.sh [release|integration|debug|tsan|checks ...]   (default: all)
+# Usage: tests/run.sh [release|integration|debug|tsan|checks|hosts ...]   (default: all but hosts)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,8 +28,8 @@ parts=("$@")
 [ ${#parts[@]} -gt 0 ] || parts=(release integration debug tsan checks)
 for part in "${parts[@]}"; do
   case "$part" in
-    release|integration|debug|tsan|checks) ;;
-    *) echo "error: unknown part '$part'; expected release, integration, debug, tsan or checks" >&2
+    release|integration|debug|tsan|checks|hosts) ;;
+    *) echo "error: unknown part '$part'; expected release, integration, debug, tsan, checks or hosts" >&2
        exit 2 ;;
   esac
 done
@@ -97,9 +98,11 @@ run_ctest() {  # run_ctest PRESET TARGET [ctest arguments]
   count_junit "$results/$preset.xml" || fail "the $preset tests left no result"
 }
 
-run_integration() {
-  stage "integration"
-  build integration release || { fail "the release build"; return; }
+run_pytest() {  # run_pytest PART FOLDER...
+  local part=$1
+  shift
+  stage "$part"
+  build "$part" release || { fail "the release build"; return; }
   local venv=${TESSERA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tessera}/test-venv
   local wanted
   wanted=$(sha256sum tests/requirements.txt | cut -d' ' -f1)
@@ -109,15 +112,15 @@ run_integration() {
            "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt &&
            echo "$wanted" >"$venv/installed"; }; then
       rm -rf "$venv"
-      echo "NOTE: the integration tests are SKIPPED: the Python packages of tests/requirements.txt"
+      echo "NOTE: the $part tests are SKIPPED: the Python packages of tests/requirements.txt"
       echo "      could not be installed (no package index?)"
       skipped=$((skipped + 1))
       return
     fi
   fi
-  timed integration test "$venv/bin/python" -m pytest -q -rs --durations=10 --durations-min=1 \
-    --junit-xml="$results/integration.xml" -p no:cacheprovider tests/integration tests/faults
-  count_junit "$results/integration.xml" || fail "the integration tests left no result"
+  timed "$part" test "$venv/bin/python" -m pytest -q -rs --durations=10 --durations-min=1 \
+    --junit-xml="$results/$part.xml" -p no:cacheprovider "$@"
+  count_junit "$results/$part.xml" || fail "the $part tests left no result"
 }
 
 run_checks() {
@@ -129,7 +132,7 @@ run_checks() {
   stage "checks"
   build checks release tessera_proto tessera_grpc || { fail "the messages' build"; return; }
   local check
-  for check in "locks" "tidy --minutes 4"; do
+  for check in "locks" "includes --minutes 1" "tidy --minutes 3"; do
     if timed checks "${check%% *}" tests/clang_check.py $check; then
       passed=$((passed + 1))
     else
@@ -147,7 +150,8 @@ fi
 for part in "${parts[@]}"; do
   case "$part" in
     release) run_ctest release all ;;
-    integration) run_integration ;;
+    integration) run_pytest integration tests/integration tests/faults ;;
+    hosts) run_pytest hosts tests/hosts ;;
     debug) run_ctest debug all ;;
     tsan) run_ctest tsan tessera_threads_tests -L threads ;;
     checks) run_checks ;;
