@@ -161,7 +161,7 @@ def main():
     parser.add_argument("paths", nargs="*", help="files or folders; default: all")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
     parser.add_argument("--minutes", type=float, default=0, help="end then (0: read everything)")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
 
     commands = clang_commands(options.build)
     paths = [p for p in commands
