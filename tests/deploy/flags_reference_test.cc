@@ -105,8 +105,8 @@ TEST(FlagsReference, DriftOfAReadmeIsSeen) {
   EXPECT_THAT(DriftOf("| `--device` | `cpu`, `cuda` (`auto`) |"), IsEmpty());
   EXPECT_THAT(DriftOf("| `--port` | HTTP (8001) |"), ElementsAre(" `--port` is not 8001"));
   EXPECT_THAT(DriftOf("| a | b | `--launch` | who (`slurm`) |").size(), 1u);
-  EXPECT_THAT(DriftOf("| `--data-parallel-size`, `-dp` | groups |"),
-              ElementsAre("no flag --data-parallel-size"));
+  EXPECT_THAT(DriftOf("| `--expert-parallel-size`, `-ep` | groups |"),
+              ElementsAre("no flag --expert-parallel-size"));
 }
 
 // First arguments that look like environment variables in a file that reads the environment, be it

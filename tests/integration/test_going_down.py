@@ -108,3 +108,32 @@ def test_ctrl_c_while_the_group_starts(start):
                                   lambda: cluster.process.send_signal(signal.SIGINT))
 
     best_of_three(attempt, GONE_WITHIN)
+
+
+def test_sigterm_lets_running_streams_end_and_takes_no_new_ones(start, tmp_path):
+    cluster = start(dummy_config(tmp_path), 2, 1, "--load-format", "dummy")
+    options = {"max_tokens": 300, "temperature": 0, "ignore_eos": True}
+    stream = cluster.client.call("Generate", token_ids={"ids": [1, 2, 3]}, sampling=options)
+    next(stream)
+    cluster.process.send_signal(signal.SIGTERM)
+    with pytest.raises(grpc.RpcError) as error:
+        wait_for(lambda: cluster.client.generate(token_ids={"ids": [1]}, sampling={"max_tokens": 1})
+                 and False, PATIENCE)
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert 1 + sum(len(message.token_ids) for message in stream) == 300
+    assert cluster.process.wait(20) == 0, cluster.log()
+
+
+def test_a_second_sigterm_ends_at_once(start, tmp_path):
+    cluster = start(dummy_config(tmp_path), 2, 1, "--load-format", "dummy")
+    stream = cluster.client.call("Generate", token_ids={"ids": [1, 2, 3]},
+                                 sampling={"max_tokens": 4000, "temperature": 0, "ignore_eos": True})
+    next(stream)
+    cluster.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: "stopping: 1 request has up to 30s" in cluster.log(), PATIENCE, cluster.log)
+    cluster.process.send_signal(signal.SIGTERM)
+    with pytest.raises(grpc.RpcError) as error:
+        for _ in stream:
+            pass
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert cluster.process.wait(20) == 0, cluster.log()
