@@ -1,13 +1,14 @@
 """Ranks die under running streams: every client gets what it would have got without."""
 import os
 import random
+import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from conftest import best_of_three, default_model, wait_for
+from conftest import TINY, best_of_three, default_model, wait_for
 
 
 def kinds():
@@ -148,3 +149,15 @@ def test_a_rank_that_stops_is_noticed_within_the_timeout(start, victim, busy):
 
     numbers = iter((1, 2, 3))
     best_of_three(lambda: attempt(next(numbers)), 1.25)  # a sign of life may have been just before
+
+
+def test_a_group_that_cannot_come_back_is_given_up(start, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(TINY, model)
+    cluster = start(model, 1, 1, "--max-relaunches", 1)
+    shutil.rmtree(model)
+    os.kill(ranks(cluster)[0], signal.SIGKILL)
+    wait_for(lambda: cluster.process.poll() is not None, 30, cluster.log)
+    assert cluster.process.returncode == 1
+    assert cluster.log().count("starting worker group 0 again") == 2, cluster.log()
+    assert "the worker group did not start: " in cluster.log()
