@@ -52,6 +52,12 @@ class ReplayTest : public ::testing::Test {
     EXPECT_TRUE(group->Join().ok());
     return group;
   }
+  // Which is then under way.
+  static void AnswerUntilBothAreInAStep(FakeTransportGroup& group) {
+    for (v1::StepPlan plan = group.TakePlan(); plan.chunks_size() < 2; plan = group.TakePlan()) {
+      group.Reply(group.ResultOf(plan));
+    }
+  }
   bool Stranded(int count) {
     return Eventually([&] { return router_->Status().requests_stranded() == count; });
   }
@@ -210,15 +216,11 @@ TEST_F(ReplayTest, ARequestThatKilledTwoGroupsIsFailedAloneAndByName) {
   PreparedRequest request = Request(12);
   request.request_id = "poison";
   auto poison = Submit(std::move(request));
-  for (;;) {
-    const v1::StepPlan plan = first->TakePlan();
-    if (plan.chunks_size() == 2) break;  // both are in it
-    first->Reply(first->ResultOf(plan));
-  }
+  AnswerUntilBothAreInAStep(*first);
   first->Lose(absl::UnavailableError("killed"));
   ASSERT_TRUE(Stranded(2));
   auto second = NewGroup();
-  second->TakePlan();
+  AnswerUntilBothAreInAStep(*second);
   second->Lose(absl::UnavailableError("killed again"));
   ASSERT_TRUE(poison->WaitForEnd());
   EXPECT_EQ(poison->status().code(), absl::StatusCode::kInternal);
