@@ -228,7 +228,9 @@ void EngineImpl::OnLost(const absl::Status& why) {
 // Nobody is added from here on; those who were stand in the queue before this command.
 void EngineImpl::EndGroup(const absl::Status& why) {
   state_.SetLost(why);
-  Post([this] { driver_.Stop(); });
+  // Nobody computes so that a rank falls silent: it was stopped or cut off.
+  const bool may_be_theirs = !why.ok() && !FailureDetector::IsSilence(why);
+  Post([this, may_be_theirs] { driver_.Stop(may_be_theirs); });
   phase_ = why.ok() ? Phase::kLeft : Phase::kFailed;
 }
 

@@ -32,9 +32,9 @@ void StepDriver::Start(const ServedModel& served, std::shared_ptr<GroupTransport
   transport_ = std::move(transport);
 }
 
-void StepDriver::Stop() {
+void StepDriver::Stop(bool may_be_theirs) {
   if (scheduler_ == nullptr) return;
-  for (ScheduledRequest& request : scheduler_->TakeUnfinished()) {
+  for (ScheduledRequest& request : scheduler_->TakeUnfinished(may_be_theirs)) {
     const auto live = live_.find(request.id);
     unfinished_.push_back({.scheduled = std::move(request), .record = std::move(live->second)});
     live_.erase(live);

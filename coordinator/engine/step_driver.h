@@ -38,7 +38,8 @@ class StepDriver {
 
   void Start(const ServedModel& served, std::shared_ptr<GroupTransport> transport);
   // The group is gone: every live request is left unfinished, as another group goes on with it.
-  void Stop();
+  // `may_be_theirs`: one of them may be why.
+  void Stop(bool may_be_theirs);
 
   void Add(AdmittedRequest request, absl::Time now);
   // Blocks are free at once, or with the step in flight that still writes them. The sink hears

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -21,6 +22,7 @@ constexpr double kExcessFades = 0.02;
 constexpr absl::Duration kHeldUp = absl::Milliseconds(100);
 constexpr double kGrace = 0.5;
 constexpr int kMostGraces = 3;
+constexpr char kSilence[] = "tessera/silence";  // a payload
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrFormat("%.1f s", absl::ToDoubleSeconds(duration));
@@ -118,8 +120,15 @@ absl::Status FailureDetector::CheckRanks(absl::Time now) const {
   } else {
     who = absl::StrCat("rank ", silent.front(), " on ", host, " has");
   }
-  return absl::UnavailableError(absl::StrCat(who, " not been heard of for ", Seconds(longest),
-                                             ": stopped, or cut off (--failure-timeout)"));
+  absl::Status silence = absl::UnavailableError(
+      absl::StrCat(who, " not been heard of for ", Seconds(longest),
+                   ": stopped, or cut off (--failure-timeout)"));
+  silence.SetPayload(kSilence, absl::Cord());
+  return silence;
+}
+
+bool FailureDetector::IsSilence(const absl::Status& failure) {
+  return failure.GetPayload(kSilence).has_value();
 }
 
 absl::Status FailureDetector::CheckStep(absl::Time now) const {
@@ -131,9 +140,9 @@ absl::Status FailureDetector::CheckStep(absl::Time now) const {
       step.expected > absl::ZeroDuration()
           ? absl::StrFormat(" (%.3f s were expected)", absl::ToDoubleSeconds(step.expected))
           : "";
-  return absl::UnavailableError(absl::StrCat("step ", step.id, " is not back after ", Seconds(took),
-                                             expected,
-                                             ", though every rank is alive: one hangs in it"));
+  return absl::DeadlineExceededError(
+      absl::StrCat("step ", step.id, " is not back after ", Seconds(took), expected,
+                   ", though every rank is alive: one hangs in it"));
 }
 
 }  // namespace tessera::coordinator

@@ -50,8 +50,10 @@ class FailureDetector {
 
   // When Check can next find something; InfiniteFuture: never.
   absl::Time next_check() const;
-  // UNAVAILABLE with one line that says who is missing, or which step.
+  // One line that says who is missing (UNAVAILABLE), or which step (DEADLINE_EXCEEDED).
   absl::Status Check(absl::Time now);
+  // Of what Check returned: that somebody is missing.
+  static bool IsSilence(const absl::Status& failure);
 
  private:
   struct Rank {

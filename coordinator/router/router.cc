@@ -27,7 +27,7 @@
 namespace tessera::coordinator {
 namespace {
 
-// Groups that may die in a row while they compute a request, without a further token for it.
+// Groups that may die while a request alone can be the cause.
 constexpr int kMostLosses = 2;
 constexpr size_t kMostLostGroups = 16;  // that are remembered
 constexpr GroupHandle kNoGroup{};
@@ -45,7 +45,7 @@ absl::Status PoisonError(const RequestRecord& record) {
       record.request_id.empty() ? "the request" : absl::StrCat("request ", record.request_id);
   return absl::InternalError(absl::StrCat(
       name, " was being computed when ", kMostLosses,
-      " worker groups in a row were lost; it is not tried again"));
+      " worker groups were lost, and alone can be why; it is not tried again"));
 }
 
 // With what an earlier group has computed of it.

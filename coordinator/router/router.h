@@ -5,7 +5,7 @@
 // engine where it is expected to end first (placement.h). One that was under way when its group was
 // lost comes back here as far as it had come, and goes on with another group of the same model, or
 // waits for one (stranded_requests.h): its client sees a pause, and the same tokens. Only a request
-// that was being computed when two groups in a row died is not tried a third time.
+// that alone can have been why two groups died is not tried a third time.
 //
 // Every method may be called from any thread, and as GroupObserver from the transports'.
 //

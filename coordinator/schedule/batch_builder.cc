@@ -218,7 +218,7 @@ bool BatchBuilder::Admit(Sequence* sequence, bool in_deficit, Draft* draft) {
   const size_t slots = static_cast<size_t>(limits_.max_sequences_per_step);
   if (!table_->HasFreeSlot() || draft->step->owners.size() >= slots) return false;
   RequestState* request = sequence->request;
-  if (request->suspect && AnySuspectRuns()) return false;
+  if (draft->options.suspects && WouldMeetASuspect(*request)) return false;
   const absl::Time now = draft->options.now;
   if (!request->admitted && admission_->IsTooLate(*request, Load(), now)) {
     admission_->WasTooLate(now);
@@ -242,9 +242,14 @@ bool BatchBuilder::Admit(Sequence* sequence, bool in_deficit, Draft* draft) {
   return true;
 }
 
-bool BatchBuilder::AnySuspectRuns() const {
+bool BatchBuilder::WouldMeetASuspect(const RequestState& request) const {
+  if (request.proven) return false;
   return std::any_of(table_->running().begin(), table_->running().end(),
-                     [](const Sequence* sequence) { return sequence->request->suspect; });
+                     [&](const Sequence* sequence) {
+                       const RequestState* other = sequence->request;
+                       if (other == &request || other->proven) return false;
+                       return request.suspect || other->suspect;
+                     });
 }
 
 // ---- one chunk

@@ -8,7 +8,8 @@
 //   - With several steps in flight the decodes are dealt out evenly over them.
 //   - Tenants in deficit go first. For the prompt of one, tenants above their share of the slots
 //     leave their decodes out of a step; never twice in a row: their streams go on.
-//   - Of the requests that may have killed a group one runs at a time, until it has a token.
+//   - A request that may have killed a group is computed beside none but those that have had a token
+//     here, until it has one: should this group die as well, it is known why.
 //   - A beneficiary of a preemption goes before all others that wait.
 //
 // Writes the step and its plan through AppendChunk, changes the sequences in it, starts sequences
@@ -57,6 +58,7 @@ class BatchBuilder {
     bool async = false;       // sequences may be in an earlier step that is still in flight
     int64_t oldest_step = 0;  // in flight; 0: none
     bool measured = false;    // some step's time is known: costs can be learned
+    bool suspects = false;    // some live request may have been the end of a group
   };
 
   // `drop_late` finishes a waiting request that is too late for its deadline: it has left the table
@@ -98,7 +100,7 @@ class BatchBuilder {
   void AdmitInTurn(const SlotShares& shares, Draft* draft);
   Sequence* NextInTurn(const SlotShares& shares);
   bool Admit(Sequence* sequence, bool in_deficit, Draft* draft);
-  bool AnySuspectRuns() const;
+  bool WouldMeetASuspect(const RequestState& request) const;
 
   // One chunk.
   bool AddChunk(Sequence* sequence, int most, Draft* draft);

@@ -145,7 +145,8 @@ void Scheduler::Append(Sequence* sequence, const v1::SampledToken& token, Emissi
   if (sequence->emitted() == 0) emission->cached_tokens = sequence->request->cached_tokens;
   if (--sequence->pending_samples == 0) sequence->sampling_step = 0;
   sequence->tokens.push_back(token.token_id());
-  sequence->request->suspect = false;
+  sequence->request->proven = true;
+  if (sequence->request->suspect) Acquit(sequence->request);
   cache_->Reserve(sequence);
   if (!sequence->stateless_sampling && sequence->constraint != nullptr &&
       !sequence->constraint->Accept(token.token_id())) {

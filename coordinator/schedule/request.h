@@ -48,8 +48,10 @@ struct ScheduledRequest {
   // here; one for each choice. Prompt and output_ids are computed again, and nothing of them is
   // emitted a second time. It goes before requests that come for the first time.
   std::vector<ChoiceSoFar> so_far = {};
-  // So many groups in a row were lost while they computed it, and it got no further token. While
-  // that is not 0 it may be the cause: no two such requests are computed at a time.
+  // A group was lost while it computed this, and it has had no further token since: it may be the
+  // cause. Until it has one it is computed beside none but those that have had one here.
+  bool is_suspect = false;
+  // So many groups were lost while it alone could be the cause.
   int losses = 0;
 };
 

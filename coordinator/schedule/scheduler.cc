@@ -80,30 +80,29 @@ void TakeSoFar(const ScheduledRequest& request, RequestState* state) {
   const auto goes_on = std::find_if(request.so_far.begin(), request.so_far.end(),
                                     [](const ChoiceSoFar& choice) { return !choice.over; });
   state->leader = static_cast<int>(goes_on - request.so_far.begin());
-  state->suspect = request.losses > 0;
+  state->suspect = request.is_suspect;
 }
 
-int EmittedTokens(const RequestState& request) {
-  int tokens = 0;
-  for (const Sequence& choice : request.choices) tokens += std::max(0, choice.emitted());
-  return tokens;
+bool IsComputing(const RequestState& request) {
+  return std::any_of(request.choices.begin(), request.choices.end(),
+                     [](const Sequence& choice) { return choice.in_flight > 0; });
 }
 
 // As it was handed in, but for what it has got to.
 ScheduledRequest WhereItIs(RequestState* state) {
-  bool computing = false;
-  const bool got_further = EmittedTokens(*state) > state->emitted_elsewhere;
   ScheduledRequest request = std::move(state->request);
   request.so_far.assign(state->choices.size(), {});
   for (size_t i = 0; i < state->choices.size(); ++i) {
     const Sequence& choice = state->choices[i];
-    computing |= choice.in_flight > 0;
     ChoiceSoFar& so_far = request.so_far[i];
     so_far.over = choice.state == Sequence::State::kOver;
     if (choice.emitted() <= 0) continue;
     so_far.output_ids.assign(choice.tokens.begin() + state->prompt_tokens, choice.tokens.end());
   }
-  request.losses = got_further ? 0 : request.losses + (computing ? 1 : 0);
+  if (state->proven) {
+    request.is_suspect = false;
+    request.losses = 0;
+  }
   request.prompt_logprobs_from =
       state->has_prompt_logprobs_left() ? state->prompt_logprobs_next : -1;
   const auto prompt = state->choices[0].tokens.begin();
@@ -233,6 +232,7 @@ absl::Status Scheduler::Add(ScheduledRequest request, absl::Time now) {
     state->admitted = true;
     state->begun_at = now;
   }
+  suspects_ += state->suspect;
   live_[state->request.id] = std::move(made);
   active_tenants_->Add(state->salt, now);
   Enqueue(&state->choices[static_cast<size_t>(state->leader)]);
@@ -291,7 +291,8 @@ bool Scheduler::Schedule(absl::Time now, v1::StepPlan* plan) {
   builder_->Build({.now = now,
                    .async = async,
                    .oldest_step = in_flight_.empty() ? 0 : in_flight_.front()->id,
-                   .measured = totals_.compute_micros > 0},
+                   .measured = totals_.compute_micros > 0,
+                   .suspects = suspects_ > 0},
                   step.get(), &earlier);
   const int chunks = static_cast<int>(step->owners.size());
   if (chunks == 0) {
@@ -376,6 +377,7 @@ void Scheduler::FinishSequence(Sequence* sequence) {
   }
   if (--request->unfinished == 0) {
     deadlines_->Remove(request);
+    if (request->suspect) Acquit(request);
     const auto entry = live_.find(request->request.id);
     finished_.push_back(std::move(entry->second));
     live_.erase(entry);
@@ -398,7 +400,22 @@ void Scheduler::ForgetFinished() {
   finished_.erase(std::remove_if(finished_.begin(), finished_.end(), forgettable), finished_.end());
 }
 
-std::vector<ScheduledRequest> Scheduler::TakeUnfinished() {
+void Scheduler::Acquit(RequestState* suspect) {
+  suspect->suspect = false;
+  --suspects_;
+}
+
+std::vector<ScheduledRequest> Scheduler::TakeUnfinished(bool may_be_theirs) {
+  std::vector<RequestState*> suspects;
+  for (const auto& [id, request] : live_) {
+    if (may_be_theirs && !request->proven && IsComputing(*request)) {
+      suspects.push_back(request.get());
+    }
+  }
+  for (RequestState* suspect : suspects) {
+    suspect->request.is_suspect = true;
+    suspect->request.losses += suspects.size() == 1 ? 1 : 0;
+  }
   std::vector<std::pair<int64_t, int64_t>> ids;  // by arrival
   for (const auto& [id, request] : live_) ids.emplace_back(request->choices[0].id, id);
   std::sort(ids.begin(), ids.end());

@@ -121,7 +121,8 @@ class Scheduler {
   // The group is gone: every live request as another group's scheduler goes on with it, in the
   // order of arrival. All of them are forgotten here, as are the steps in flight and what the
   // prefix cache held.
-  std::vector<ScheduledRequest> TakeUnfinished();
+  // `may_be_theirs`: one of those that were being computed may be why it is gone.
+  std::vector<ScheduledRequest> TakeUnfinished(bool may_be_theirs = true);
 
   bool idle() const;  // no live request
   // What the step that was planned last can be expected to take, alone; zero: not known.
@@ -138,6 +139,7 @@ class Scheduler {
   void DropLate(RequestState* request);
   void DropExpired(absl::Time now);
   void ForgetFinished();
+  void Acquit(RequestState* suspect);
   ServingLoad Load() const;
 
   // What the group answers (commit.cc).
@@ -169,6 +171,7 @@ class Scheduler {
   std::unordered_map<int64_t, std::unique_ptr<RequestState>> live_;  // by request id
   std::vector<std::unique_ptr<RequestState>> finished_;  // until no step in flight has them
   std::vector<Emission> expired_;
+  int suspects_ = 0;  // of the live ones
   int64_t next_arrival_ = 1;
   int64_t next_replay_ = -(int64_t{1} << 40);  // below every next_arrival_
 

@@ -90,7 +90,8 @@ struct RequestState {
   double expected_prompt_micros = 0;  // until its first token
   double expected_token_micros = 0;   // for each token. 0: not known
   int emitted_elsewhere = 0;          // tokens of all choices that earlier groups computed
-  bool suspect = false;               // it has losses, and no token since
+  bool suspect = false;               // it is one, and has had no token here
+  bool proven = false;                // it has had a token here
   int cached_tokens = 0;              // of the prompt, when the leader was first admitted
   int prompt_logprobs_next =
       0;  // prompt position of the next one to be emitted; 0: none are wanted

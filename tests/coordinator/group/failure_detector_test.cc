@@ -51,6 +51,7 @@ TEST_F(FailureDetectorTest, ASilentRankIsNamedWithinTheTimeoutAlsoWhileIdle) {
   const absl::Time last = next_beat_ - kBeat;
   const absl::Status lost = Live(absl::Seconds(10), 2, /*silent=*/1);
   EXPECT_EQ(lost.code(), absl::StatusCode::kUnavailable);
+  EXPECT_TRUE(FailureDetector::IsSilence(lost));
   EXPECT_THAT(Why(lost), HasSubstr("rank 1 on a has not been heard of for 1.0 s"));
   EXPECT_LE(now_ - last, kTimeout + kLook);
 }
@@ -79,6 +80,7 @@ TEST_F(FailureDetectorTest, AStepThatHangsIsFoundThoughEveryRankIsAlive) {
   const absl::Status lost = Live(absl::Seconds(10));
   EXPECT_THAT(Why(lost), HasSubstr("step 101 is not back after 1."));
   EXPECT_THAT(Why(lost), HasSubstr("every rank is alive"));
+  EXPECT_FALSE(FailureDetector::IsSilence(lost));
   EXPECT_LE(now_ - sent, absl::Seconds(1.5));
 }
 

@@ -224,7 +224,7 @@ TEST_F(ReplayTest, ARequestThatKilledTwoGroupsIsFailedAloneAndByName) {
   second->Lose(absl::UnavailableError("killed again"));
   ASSERT_TRUE(poison->WaitForEnd());
   EXPECT_EQ(poison->status().code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(std::string(poison->status().message()), HasSubstr("request poison was being"));
+  EXPECT_THAT(std::string(poison->status().message()), HasSubstr("request poison was being computed when 2 worker groups were lost"));
   auto third = NewGroup();
   third->Run();
   ASSERT_TRUE(good->WaitForEnd());

@@ -153,33 +153,56 @@ TEST_F(ReplayTest, WhoeverGotFurtherIsNotSuspected) {
   Send();  // decodes the first and computes the second's prompt; the third waits
   std::vector<ScheduledRequest> unfinished = scheduler_->TakeUnfinished();
   ASSERT_THAT(unfinished, SizeIs(3));
-  EXPECT_EQ(unfinished[0].losses, 0);
-  EXPECT_EQ(unfinished[1].losses, 1);
-  EXPECT_EQ(unfinished[2].losses, 0);
-  // The same happens to the next group.
+  EXPECT_FALSE(unfinished[0].is_suspect);
+  EXPECT_TRUE(unfinished[1].is_suspect);
+  EXPECT_EQ(unfinished[1].losses, 1) << "it alone can have been the cause";
+  EXPECT_FALSE(unfinished[2].is_suspect);
+  // In the next group it runs once the first has shown that it does no harm.
   Start(limits);
   for (const ScheduledRequest& request : unfinished) Add(request);
-  Send();
+  EXPECT_THAT(Tick(), SizeIs(1));
+  EXPECT_THAT(Send(), SizeIs(2));
   unfinished = scheduler_->TakeUnfinished();
-  EXPECT_EQ(unfinished[0].losses, 1);
+  EXPECT_EQ(unfinished[0].losses, 0);
   EXPECT_EQ(unfinished[1].losses, 2);
   EXPECT_EQ(unfinished[2].losses, 0);
 }
 
-TEST_F(ReplayTest, SuspectsRunOneAtATimeUntilTheyHaveAToken) {
+TEST_F(ReplayTest, WhoeverIsNotAloneIsSuspectedAndNotCounted) {
+  Start(Limits());
+  for (int id = 1; id <= 2; ++id) Add(Request(id, 20, 30));
+  Send();
+  for (const ScheduledRequest& request : scheduler_->TakeUnfinished()) {
+    EXPECT_TRUE(request.is_suspect);
+    EXPECT_EQ(request.losses, 0);
+  }
+}
+
+TEST_F(ReplayTest, NobodyIsSuspectedWhereTheCauseIsKnown) {
+  Start(Limits());
+  Add(Request(1, 20, 30));
+  Send();
+  const std::vector<ScheduledRequest> unfinished = scheduler_->TakeUnfinished(false);
+  EXPECT_FALSE(unfinished[0].is_suspect);
+  EXPECT_EQ(unfinished[0].losses, 0);
+}
+
+TEST_F(ReplayTest, SuspectsRunAloneUntilTheyHaveAToken) {
   Start(Limits());
   for (int id = 1; id <= 3; ++id) Add(Request(id, 20, 30));
   Send();
   std::vector<ScheduledRequest> unfinished = scheduler_->TakeUnfinished();
   Start(Limits());
   for (const ScheduledRequest& request : unfinished) Add(request);
+  Add(Request(4, 20, 30));
   EXPECT_THAT(Tick(), ElementsAre(EndsWith(":0+20!")));
   EXPECT_THAT(Tick(), ElementsAre(EndsWith(":20+1!"), EndsWith(":0+20!")));
   Send();
   unfinished = scheduler_->TakeUnfinished();
   EXPECT_EQ(unfinished[0].losses, 0);
   EXPECT_EQ(unfinished[1].losses, 0);
-  EXPECT_EQ(unfinished[2].losses, 2);
+  EXPECT_EQ(unfinished[2].losses, 1);
+  EXPECT_FALSE(unfinished[3].is_suspect) << "it was not in the step";
 }
 
 }  // namespace
