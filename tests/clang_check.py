@@ -5,8 +5,8 @@
   tests/clang_check.py tidy       .clang-tidy's checks of every file and our headers
   tests/clang_check.py includes   whether a file includes what it uses; the newest files first
 
-All take files or folders to read instead of all, and --minutes N, which ends a run early and says
-what was not read. Wants a configured build folder (--build, default build/release) whose messages
+All take files or folders to read instead of all, --newest N, for those that changed last, and
+--minutes N, which ends a run early and says what was not read. Wants a configured build folder (--build, default build/release) whose messages
 are generated: deploy/build.sh release tessera_proto tessera_grpc. Every file is read with the flags
 it is built with, but without precompiled headers. For `tidy` files of the same flags are read
 together, as one: most of its time goes into what they include. Exits with 1 where something is found.
@@ -160,6 +160,7 @@ def main():
     parser.add_argument("check", choices=("locks", "tidy", "includes"))
     parser.add_argument("paths", nargs="*", help="files or folders; default: all")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+    parser.add_argument("--newest", type=int, help="only so many files, those that changed last")
     parser.add_argument("--minutes", type=float, default=0, help="end then (0: read everything)")
     options = parser.parse_intermixed_args()
 
@@ -168,6 +169,7 @@ def main():
              if not options.paths or any(re.match(re.escape(o.rstrip("/")) + "(/|$)", p)
                                          for o in options.paths)]
     paths = files_with_locks(paths) if options.check == "locks" else newest_first(paths)
+    paths = paths[:options.newest]
     if not paths:
         sys.exit("error: nothing to read")
     start = time.monotonic()
